@@ -1,0 +1,79 @@
+package compute
+
+import (
+	"cmp"
+	"math"
+	"slices"
+)
+
+// Sampling says how a token is drawn from its logits. The zero value takes the
+// most likely one.
+type Sampling struct {
+	Temperature float32 // 0: the most likely token
+	TopK        int     // 0: all
+	TopP        float32 // 0 or 1: all
+	Seed        uint64
+}
+
+// Sample draws one id from logits. The draw depends on the seed and on the
+// position of the token alone, so that it is the same in any batch. Ties go to
+// the lower id.
+func Sample(logits []float32, s Sampling, pos int) int32 {
+	if s.Temperature <= 0 {
+		best := 0
+		for i, v := range logits {
+			if v > logits[best] {
+				best = i
+			}
+		}
+		return int32(best)
+	}
+	order := make([]int32, len(logits))
+	for i := range order {
+		order[i] = int32(i)
+	}
+	slices.SortFunc(order, func(a, b int32) int {
+		if c := cmp.Compare(logits[b], logits[a]); c != 0 {
+			return c
+		}
+		return cmp.Compare(a, b)
+	})
+	if s.TopK > 0 && s.TopK < len(order) {
+		order = order[:s.TopK]
+	}
+	weight := make([]float64, len(order))
+	var sum float64
+	for i, id := range order {
+		weight[i] = math.Exp(float64(logits[id]-logits[order[0]]) / float64(s.Temperature))
+		sum += weight[i]
+	}
+	if s.TopP > 0 && s.TopP < 1 {
+		var have float64
+		for i, w := range weight {
+			have += w
+			if have >= float64(s.TopP)*sum {
+				weight, sum = weight[:i+1], have
+				break
+			}
+		}
+	}
+	at := uniform(s.Seed, uint64(pos)) * sum
+	for i, w := range weight {
+		if at -= w; at < 0 {
+			return order[i]
+		}
+	}
+	return order[len(weight)-1]
+}
+
+// uniform is a number in [0, 1) that seed and counter determine: two rounds of
+// the splitmix64 finaliser (Steele, Lea and Flood, 2014).
+func uniform(seed, counter uint64) float64 {
+	mix := func(z uint64) uint64 {
+		z += 0x9e3779b97f4a7c15
+		z = (z ^ z>>30) * 0xbf58476d1ce4e5b9
+		z = (z ^ z>>27) * 0x94d049bb133111eb
+		return z ^ z>>31
+	}
+	return float64(mix(mix(seed)^counter)>>11) / (1 << 53)
+}
