@@ -10,7 +10,7 @@ yarn and longrope within the 320 tokens of the test.
 SMALL = {"hidden_size": 32, "head_dim": 16, "intermediate_size": 32}
 SQUARE = {"hidden_size": 64, "intermediate_size": 32}
 COMMON = {
-    "vocab_size": 48,
+    "vocab_size": 40,
     "num_hidden_layers": 2,
     "num_attention_heads": 4,
     "num_key_value_heads": 2,
@@ -116,7 +116,7 @@ CASES = [
         "llama-bias",
         "biases on q, k, v, o, gate, up, down; one KV head for four query heads; sizes that no vector width divides",
         shape={"hidden_size": 36, "head_dim": 16, "intermediate_size": 37},
-        vocab_size=51,
+        vocab_size=43,
         attention_bias=True,
         mlp_bias=True,
         num_key_value_heads=1,
