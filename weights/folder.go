@@ -25,44 +25,46 @@ const (
 
 // openFolder opens a Hugging Face folder: model.safetensors if it is there, else the shards of its index, else the one
 // *.safetensors that there is.
-func openFolder(path string) (c *Checkpoint, err error) {
+func openFolder(path string) (*Checkpoint, error) {
 	root, err := os.OpenRoot(path)
 	if err != nil {
 		return nil, err
 	}
-	c = &Checkpoint{path: path, format: FormatFolder, root: root, tensors: map[string]entry{}}
-	defer func() {
-		if err != nil {
-			_ = c.Close() // the first error is the one to tell
-			err = fmt.Errorf("%s: %w", path, err)
-		}
-	}()
-	c.config, err = readFile(root, configFile, maxConfig)
+	c := &Checkpoint{path: path, format: FormatFolder, root: root, tensors: map[string]entry{}}
+	if err := c.readFolder(); err != nil {
+		_ = c.Close() // the first error is the one to tell
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	return c, nil
+}
+
+func (c *Checkpoint) readFolder() (err error) {
+	c.config, err = readFile(c.root, configFile, maxConfig)
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, fmt.Errorf("no %s in this folder: %w", configFile, ErrNoModel)
+		return fmt.Errorf("no %s in this folder: %w", configFile, ErrNoModel)
 	}
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if c.arch, err = modelType(c.config); err != nil {
-		return nil, fmt.Errorf("%s: %w", configFile, err)
+		return fmt.Errorf("%s: %w", configFile, err)
 	}
-	index, err := readFile(root, indexFile, maxIndex)
-	if _, single := root.Stat(singleFile); single == nil || errors.Is(err, fs.ErrNotExist) {
-		name, err := onlyFile(root)
+	index, err := readFile(c.root, indexFile, maxIndex)
+	if _, single := c.root.Stat(singleFile); single == nil || errors.Is(err, fs.ErrNotExist) {
+		name, err := onlyFile(c.root)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		return c, c.addShard(name, nil)
+		return c.addShard(name, nil)
 	}
 	if err != nil {
-		return nil, err
+		return err
 	}
 	weightMap, err := parseIndex(index)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", indexFile, err)
+		return fmt.Errorf("%s: %w", indexFile, err)
 	}
-	return c, c.addShards(weightMap)
+	return c.addShards(weightMap)
 }
 
 // onlyFile returns model.safetensors, or the single file with that ending.

@@ -56,3 +56,15 @@ func llama3Scaling(config map[string]any, divisors []float32) map[string]any {
 		"original_max_position_embeddings": int(original), "rope_freq_factors": divisors,
 	}
 }
+
+// Llama3Factors computes the numbers that Llama 3's rope scaling divides the frequencies by: dim/2 of them, as
+// transformers does and as GGUF files keep them.
+func Llama3Factors(dim int, theta, factor, low, high, original float64) []float32 {
+	out := make([]float32, dim/2)
+	for i := range out {
+		wave := 2 * math.Pi * math.Pow(theta, float64(2*i)/float64(dim))
+		s := min(1, max(0, (original/wave-low)/(high-low)))
+		out[i] = float32(1 / ((1-s)/factor + s))
+	}
+	return out
+}
