@@ -1,0 +1,154 @@
+package cpu
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"testing"
+
+	"nosa/compute"
+	"nosa/dtype"
+)
+
+// benchLevels runs a benchmark on one thread and on all of them, on the best
+// level.
+func benchLevels(b *testing.B, f func(b *testing.B, d *Device)) {
+	for _, threads := range []int{1, Threads()} {
+		d, err := New(Options{Threads: threads})
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Run(fmt.Sprintf("threads=%d", threads), func(b *testing.B) { f(b, d) })
+		if err := d.Close(); err != nil {
+			b.Fatal(err)
+		}
+		if threads == Threads() {
+			break
+		}
+	}
+}
+
+// BenchmarkLinear has the shapes of SmolLM2-135M. Bytes are those of the weights.
+func BenchmarkLinear(b *testing.B) {
+	rng := rand.New(rand.NewPCG(1, 2))
+	for _, shape := range [][2]int{{576, 576}, {1536, 576}, {49152, 576}, {576, 1536}} {
+		n, k := shape[0], shape[1]
+		values := make([]float32, n*k)
+		for i := range values {
+			values[i] = rng.Float32() - 0.5
+		}
+		for _, format := range []dtype.Type{dtype.F32, dtype.F16, dtype.Q8_0, dtype.Q4_1} {
+			size, err := format.Size(n * k)
+			if err != nil {
+				b.Fatal(err)
+			}
+			data := make([]byte, size)
+			encode(format, data, values, rng)
+			w := compute.NewTensor(format, data, n, k)
+			for _, rows := range []int{1, 64, 512} {
+				if n > 10000 && rows > 64 {
+					continue
+				}
+				x := compute.F32s(values[:rows*k:rows*k], rows, k)
+				if rows*k > len(values) {
+					b.Fatal("rows beyond the values")
+				}
+				out := compute.F32s(make([]float32, rows*n), rows, n)
+				b.Run(fmt.Sprintf("%dx%d/%v/rows=%d", n, k, format, rows), func(b *testing.B) {
+					benchLevels(b, func(b *testing.B, d *Device) {
+						b.SetBytes(int64(size))
+						for b.Loop() {
+							d.Linear(out, x, w, compute.Tensor{})
+						}
+						b.ReportMetric(2*float64(n)*float64(k)*float64(rows)*float64(b.N)/float64(b.Elapsed().Nanoseconds()), "GFLOP/s")
+					})
+				})
+			}
+		}
+	}
+}
+
+// encode fills data with values where the format can be written, and with random
+// codes and harmless scales where it is only read.
+func encode(t dtype.Type, data []byte, values []float32, rng *rand.Rand) {
+	if t != dtype.Q4_1 {
+		dtype.Encode(t, data, values)
+		return
+	}
+	for i := range data {
+		data[i] = byte(rng.Uint32())
+	}
+	for i := 0; i < len(data); i += 20 {
+		data[i], data[i+1], data[i+2], data[i+3] = 0, 0x24, 0, 0xa8 // 2⁻⁶, −2⁻⁵
+	}
+}
+
+// BenchmarkPeak runs the tile kernel over operands that stay in the first cache:
+// what the processor can do at most.
+func BenchmarkPeak(b *testing.B) {
+	for _, k := range available() {
+		b.Run(k.name, func(b *testing.B) {
+			const width, n = 256, 16
+			x, w, out := make([]float32, 3*width), make([]float32, n*width), make([]float32, 3*n)
+			for b.Loop() {
+				k.dot3(out, n, x[:width], x[width:2*width], x[2*width:], w, width, n)
+			}
+			b.ReportMetric(2*3*n*width*float64(b.N)/float64(b.Elapsed().Nanoseconds()), "GFLOP/s")
+		})
+	}
+}
+
+// BenchmarkAttend is one layer of SmolLM2-135M at 4096 tokens: 9 query heads over
+// 3 KV heads of 64 channels, every block visible, in bf16.
+func BenchmarkAttend(b *testing.B) {
+	const heads, tokens, block, dim, kv = 9, 4096, 64, 64, 3
+	rng := rand.New(rand.NewPCG(3, 4))
+	for _, rows := range []int{1, 64} {
+		for _, format := range []compute.KVType{compute.KVBF16, compute.KVF32, compute.KVQ8} {
+			b.Run(fmt.Sprintf("rows=%d/%v", rows, format), func(b *testing.B) {
+				benchLevels(b, func(b *testing.B, d *Device) {
+					l := compute.Layout{Heads: kv, Dim: dim, Block: block, Type: format}
+					const blocks = tokens / block
+					c := &compute.Cache{Layout: l}
+					c.Slots, _ = d.Alloc(dtype.U8, kv*blocks, l.BlockBytes())
+					tile := compute.Tile{N: rows, Pos: tokens - rows}
+					tile.Tail, _ = d.Alloc(dtype.F32, kv, 2, block, dim)
+					fill(tile.Tail.F32(), rng)
+					var parts []compute.Part
+					for h := range kv {
+						p := compute.Part{Head: h}
+						tile.Tables = append(tile.Tables, make([]int32, blocks))
+						for i := range blocks {
+							slot := int32(h*blocks + i)
+							d.Seal(c, tile, h, slot)
+							p.Blocks = append(p.Blocks, int32(i))
+							p.Slots = append(p.Slots, slot)
+						}
+						parts = append(parts, p)
+					}
+					sel := compute.Selection{
+						Blocks: compute.I32s(make([]int32, rows*kv), rows, kv, 1),
+						Count:  compute.I32s(make([]int32, rows*kv), rows, kv),
+					}
+					for i := range sel.Count.I32() {
+						sel.Count.I32()[i] = -1
+					}
+					q := compute.F32s(make([]float32, rows*heads*dim), rows, heads, dim)
+					fill(q.F32(), rng)
+					state := compute.F32s(make([]float32, rows*heads*compute.StateLen(dim)), rows, heads, compute.StateLen(dim))
+					b.SetBytes(int64(len(c.Slots.Data)))
+					for b.Loop() {
+						d.AttendBegin(state, tile, heads, dim)
+						d.Attend(state, q, c, tile, sel, parts)
+					}
+					b.ReportMetric(4*float64(rows*heads*tokens*dim)*float64(b.N)/float64(b.Elapsed().Nanoseconds()), "GFLOP/s")
+				})
+			})
+		}
+	}
+}
+
+func fill(x []float32, rng *rand.Rand) {
+	for i := range x {
+		x[i] = float32(rng.NormFloat64())
+	}
+}

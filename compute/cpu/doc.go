@@ -1,0 +1,31 @@
+// Package cpu is the processor of this machine as a compute.Device.
+//
+// Every op of the definition that is worth it exists here again, faster: cut into
+// pieces for a team of threads, with kernels in assembly that are chosen once, in
+// New, by what the processor can do. A level is a set of kernels with a name:
+//
+//	avx2   AVX2, FMA and F16C: x86-64 since 2013 (Haswell) and 2017 (Zen)
+//	go     plain Go, for every other machine and for builds with -tags noasm
+//
+// What a file is called says what it is: linear.go is the op, dot.go the kernel
+// that it calls in plain Go, dot_avx2_amd64.s the same in assembly, and
+// dot_amd64.go its declaration.
+//
+// # The same bits
+//
+// On one level the result for a row is the same to the last bit, however many
+// rows run beside it, on however many threads, and wherever a walk over blocks is
+// cut. It follows from three rules:
+//
+//   - A product of a row and an output is summed in one order by every kernel, in
+//     tiles of any shape (dot_avx2_amd64.s); there is no blocking along the sum.
+//   - Threads share out rows, outputs and heads, never a sum. The one exception,
+//     the splits of attention, is part of the definition (compute.Split).
+//   - What a kernel reads is expanded to float32 by one function, whose values are
+//     those of the definition.
+//
+// Levels differ from each other in the last bits.
+//
+// The room ends at memory and arithmetic: it knows no sequence, no tier and no
+// model, and its goroutines are the team's alone (workers.go), from New to Close.
+package cpu

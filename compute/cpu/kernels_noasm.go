@@ -1,0 +1,6 @@
+//go:build noasm || !amd64
+
+package cpu
+
+// available lists the levels of this machine: without assembly there is one.
+func available() []kernels { return []kernels{portable} }
