@@ -209,7 +209,7 @@ func newHash(f File) hash.Hash {
 		return sha256.New()
 	}
 	h := sha1.New()
-	fmt.Fprintf(h, "blob %d\x00", f.Size)
+	h.Write(fmt.Appendf(nil, "blob %d\x00", f.Size))
 	return h
 }
 

@@ -10,14 +10,14 @@ import (
 func TestParseRef(t *testing.T) {
 	commit := strings.Repeat("0a", 20)
 	for name, want := range map[string]Ref{
-		"HuggingFaceTB/SmolLM2-135M":                 {"HuggingFaceTB", "SmolLM2-135M", "main", ""},
-		"a/b@v1.0":                                   {"a", "b", "v1.0", ""},
-		"a/b@refs/pr/7":                              {"a", "b", "refs/pr/7", ""},
-		"a/b@" + commit:                              {"a", "b", commit, ""},
-		"a/b:model-q8_0.gguf":                        {"a", "b", "main", "model-q8_0.gguf"},
-		"a/b:Q8_0/model-00001-of-00002.gguf":         {"a", "b", "main", "Q8_0/model-00001-of-00002.gguf"},
-		"a/b@dev:x.gguf":                             {"a", "b", "dev", "x.gguf"},
-		"_a/b_":                                      {"_a", "b_", "main", ""},
+		"HuggingFaceTB/SmolLM2-135M":         {"HuggingFaceTB", "SmolLM2-135M", "main", ""},
+		"a/b@v1.0":                           {"a", "b", "v1.0", ""},
+		"a/b@refs/pr/7":                      {"a", "b", "refs/pr/7", ""},
+		"a/b@" + commit:                      {"a", "b", commit, ""},
+		"a/b:model-q8_0.gguf":                {"a", "b", "main", "model-q8_0.gguf"},
+		"a/b:Q8_0/model-00001-of-00002.gguf": {"a", "b", "main", "Q8_0/model-00001-of-00002.gguf"},
+		"a/b@dev:x.gguf":                     {"a", "b", "dev", "x.gguf"},
+		"_a/b_":                              {"_a", "b_", "main", ""},
 		strings.Repeat("o", 96) + "/" + "Qwen2.5-7B": {strings.Repeat("o", 96), "Qwen2.5-7B", "main", ""},
 	} {
 		got, err := ParseRef(name)

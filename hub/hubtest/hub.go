@@ -39,7 +39,7 @@ func (f File) Digest() string {
 		return hex.EncodeToString(sum[:])
 	}
 	h := sha1.New()
-	fmt.Fprintf(h, "blob %d\x00", len(f.Data))
+	h.Write(fmt.Appendf(nil, "blob %d\x00", len(f.Data)))
 	h.Write(f.Data)
 	return hex.EncodeToString(h.Sum(nil))
 }
@@ -81,10 +81,15 @@ func Commit(word string) string {
 	return hex.EncodeToString(sum[:])
 }
 
+// Offline makes a hub that has addresses but listens nowhere: its handlers are called by a transport of the test.
+func Offline(hub, cdn string) *Hub {
+	return &Hub{URL: hub, CDN: cdn, models: map[string]*Model{}, moved: map[string]string{}}
+}
+
 // New starts a hub that ends with the test.
 func New(tb testing.TB) *Hub {
 	tb.Helper()
-	h := &Hub{models: map[string]*Model{}, moved: map[string]string{}}
+	h := Offline("", "")
 	site := httptest.NewServer(http.HandlerFunc(h.ServeHub))
 	tb.Cleanup(site.Close)
 	cdn := httptest.NewServer(http.HandlerFunc(h.ServeCDN))
