@@ -80,34 +80,44 @@ func (s Selection) Has(row, head int, b int32) bool {
 func attendBlock(s, q, k, v, bias []float32, seen int) {
 	dim := len(q)
 	logit := make([]float64, seen)
-	top := float64(s[1])
+	top := s[1]
 	for j := range logit {
 		logit[j] = dot(q, k[j*dim:(j+1)*dim]) / math.Sqrt(float64(dim))
 		if bias != nil {
 			logit[j] += float64(bias[j])
 		}
-		top = max(top, logit[j])
+		top = max(top, float32(logit[j])) // as the state keeps it
 	}
-	decay := math.Exp(float64(s[1]) - top)
+	shift := shiftOf(top)
+	decay := math.Exp(float64(s[1]) - shift)
 	sum := float64(s[2]) * decay
 	acc := make([]float64, dim)
 	for d := range acc {
 		acc[d] = float64(s[3+d]) * decay
 	}
 	for j, x := range logit {
-		p := math.Exp(x - top)
+		p := math.Exp(x - shift)
 		sum += p
 		for d := range acc {
 			acc[d] += p * float64(v[j*dim+d])
 		}
 	}
-	s[1], s[2] = float32(top), float32(sum)
+	s[1], s[2] = top, float32(sum)
 	for d := range acc {
 		s[3+d] = float32(acc[d])
 	}
 	if s[0]++; s[0] == Split {
 		foldSplit(s, dim)
 	}
+}
+
+// shiftOf is what is taken from the logits before they are exponentiated: their
+// maximum, but nothing where all are −∞, so that they weigh 0.
+func shiftOf(top float32) float64 {
+	if top == negInf {
+		return 0
+	}
+	return float64(top)
 }
 
 // foldSplit merges the running split into the total and starts the next one.
@@ -117,7 +127,8 @@ func foldSplit(s []float32, dim int) {
 		return
 	}
 	top := max(cur[0], tot[0])
-	a, b := math.Exp(float64(tot[0])-float64(top)), math.Exp(float64(cur[0])-float64(top))
+	shift := shiftOf(top)
+	a, b := math.Exp(float64(tot[0])-shift), math.Exp(float64(cur[0])-shift)
 	for i := 1; i < len(tot); i++ {
 		tot[i] = float32(float64(tot[i])*a + float64(cur[i])*b)
 	}
@@ -127,7 +138,7 @@ func foldSplit(s []float32, dim int) {
 }
 
 // AttendEnd sets the rows of a tile in out [N, heads, dim] from their states. A
-// row that attended to nothing gets zeros.
+// row that attended to nothing gets zeros; one that is not a number stays so.
 func AttendEnd(out, state []float32, dim int) {
 	n := StateLen(dim)
 	for i := 0; i*n < len(state); i++ {
@@ -137,7 +148,7 @@ func AttendEnd(out, state []float32, dim int) {
 		o := out[i*dim : (i+1)*dim]
 		for d := range o {
 			o[d] = 0
-			if tot[1] > 0 {
+			if tot[1] != 0 {
 				o[d] = tot[2+d] / tot[1]
 			}
 		}
