@@ -26,10 +26,10 @@ from pathlib import Path
 import gguf
 import torch
 import transformers
-from safetensors.torch import save_file
 
 from check_gguf import expand, hf_tensors
 from decoder import Decoder
+from golden import save_golden
 
 TOKENS, ROWS, CONTEXT, CHUNKS = 2000, 20, 512, 8
 
@@ -127,7 +127,7 @@ def main():
     top = logits[rows.long()].topk(5, dim=-1)
     nll = -mine.mean().item()
     versions = f"transformers {transformers.__version__}, torch {torch.__version__}, gguf package {gguf_version()}"
-    save_file(
+    save_golden(
         {
             "ids": ids,
             "logprobs": torch.cat((torch.tensor([math.nan]), mine.float())),

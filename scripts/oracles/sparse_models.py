@@ -28,9 +28,9 @@ from pathlib import Path
 
 import torch
 import transformers
-from safetensors.torch import save_file
 
 from decoder import Decoder
+from golden import save_golden
 from sparse import METHODS, Sparse
 
 TOKENS, GAP = 640, 2e-4
@@ -206,7 +206,7 @@ def write(name, out, seed):
     generator = torch.Generator().manual_seed(seed)
     tensors = random_weights(config, generator)
     (folder / "config.json").write_text(json.dumps(config, indent=2) + "\n")
-    save_file(tensors, folder / "model.safetensors", {"format": "pt"})
+    save_golden(tensors, folder / "model.safetensors", {"format": "pt"})
     ids = clear_ids(config, tensors, [m for m in methods if m != "full"], generator)
     reference = None
     for method in methods:
@@ -215,7 +215,7 @@ def write(name, out, seed):
             check_full(config, tensors, result["logits"], ids)
         reference = result["logits"] if reference is None else reference
         apart = ((result["logits"] - reference).abs().max() / reference.std()).item()
-        save_file(
+        save_golden(
             result,
             folder / f"golden-{method}.safetensors",
             {

@@ -21,9 +21,10 @@ from pathlib import Path
 
 import torch
 import transformers
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
 from decoder import Decoder, rope_frequencies, rope_settings
+from golden import save_golden
 from tiny_cases import CASES
 
 TOKENS, PREFILL = 320, 300
@@ -90,13 +91,13 @@ def published_config(case):
 def write_weights(folder, tensors, shards):
     metadata = {"format": "pt"}
     if not shards:
-        save_file(tensors, folder / "model.safetensors", metadata)
+        save_golden(tensors, folder / "model.safetensors", metadata)
         return
     names, where = sorted(tensors), {}
     for n in range(shards):
         file = f"model-{n + 1:05}-of-{shards:05}.safetensors"
         part = names[n * len(names) // shards : (n + 1) * len(names) // shards]
-        save_file({name: tensors[name] for name in part}, folder / file, metadata)
+        save_golden({name: tensors[name] for name in part}, folder / file, metadata)
         where |= dict.fromkeys(part, file)
     size = sum(t.numel() * t.element_size() for t in tensors.values())
     index = {"metadata": {"total_size": size}, "weight_map": where}
@@ -170,7 +171,7 @@ def write(case, out, seed):
     plain = dict(config, rope_scaling=None, rope_parameters=None, rope_theta=rope_settings(config)["rope_theta"])
     effect = relative(exact, Decoder(plain, stored).logits(ids))
     one_pass, off = relative(golden, whole), relative(golden, exact)
-    save_file(
+    save_golden(
         {"ids": ids, "logits": golden.float().contiguous()},
         folder / "golden.safetensors",
         {
