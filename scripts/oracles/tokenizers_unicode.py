@@ -1,0 +1,150 @@
+"""Writes tokenizer/gen_unicode.go: what PyPI tokenizers thinks of every code point.
+
+The library joins three sources of Unicode data of different ages: Oniguruma's tables behind \\p{L}, \\p{N} and \\s of
+Split patterns, Rust's own behind Digits, Punctuation and Whitespace, and an old table behind NFC. Go's tables are of
+yet another age. A token id depends on all of them, so they are asked once for each code point and written down.
+
+    python scripts/oracles/tokenizers_unicode.py tokenizer/gen_unicode.go
+"""
+
+import sys
+
+import tokenizers
+from tokenizers import Regex, normalizers, pre_tokenizers
+
+ALL = [c for c in range(0x110000) if not 0xD800 <= c <= 0xDFFF]
+TEXT = "".join(map(chr, ALL))
+
+# The names are those of class.go, lowest bit first.
+BITS = ["letter", "number", "space", "mark", "upper", "lower", "digit", "word", "punct", "accent"]
+
+
+def removed(pre):
+    """The code points that a pre-tokeniser drops from the text of all code points."""
+    kept = set()
+    for piece, _ in pre.pre_tokenize_str(TEXT):
+        kept.update(piece)
+    return {c for c in ALL if chr(c) not in kept}
+
+
+def pattern(p):
+    return removed(pre_tokenizers.Split(Regex("(?:" + p + ")+"), "removed"))
+
+
+def cut(pre):
+    """The code points that a pre-tokeniser sets apart from the letters around them."""
+    return {c for c in ALL if len(pre.pre_tokenize_str("a" + chr(c) + "a")) > 1}
+
+
+def classes():
+    accent = normalizers.StripAccents()
+    return {
+        "letter": pattern(r"\p{L}"),
+        "number": pattern(r"\p{N}"),
+        "space": pattern(r"\s"),
+        "mark": pattern(r"\p{M}"),
+        "upper": pattern(r"[\p{Lu}\p{Lt}]"),
+        "lower": pattern(r"\p{Ll}"),
+        "digit": cut(pre_tokenizers.Digits(individual_digits=True)),
+        "word": {c for c in ALL if len(pre_tokenizers.Whitespace().pre_tokenize_str("a" + chr(c) + "a")) == 1},
+        "punct": cut(pre_tokenizers.Punctuation()),
+        "accent": {c for c in ALL if accent.normalize_str(chr(c)) == ""},
+    }
+
+
+def old_normal(assigned):
+    """Code points that the library's table for NFC does not know yet, though unicodedata or newer tables do.
+
+    A mark that it does not know is neither reordered nor composed, so it is one that stays where it is between a mark
+    of class 230 and one of class 1; a decomposition that it does not know leaves the code point alone. What Python's
+    own table does not know either, but the newer ones of the pre-tokenisers do, is younger than all of them.
+    """
+    import unicodedata
+
+    forms = {f: getattr(normalizers, f)() for f in ("NFC", "NFD", "NFKC", "NFKD")}
+    old = set()
+    for c in ALL:
+        ch = chr(c)
+        marks = "a" + ch + "\u0334\u0301"
+        if c in assigned and unicodedata.category(ch) == "Cn":
+            old.add(c)
+        elif any(n.normalize_str(ch) != unicodedata.normalize(f, ch) for f, n in forms.items()):
+            old.add(c)
+        elif forms["NFD"].normalize_str(marks) != unicodedata.normalize("NFD", marks):
+            old.add(c)
+        elif (d := unicodedata.decomposition(ch)) and "<" not in d and forms["NFD"].normalize_str(ch) == ch:
+            old.add(c)
+    # A pair that newer tables compose and this one does not: its second half is inert too.
+    for c in list(old):
+        d = unicodedata.decomposition(chr(c))
+        if d and "<" not in d:
+            old.add(int(d.split()[-1], 16))
+    return old
+
+
+def lower():
+    """Code points whose lower case Go's tables may lack: all that are younger than Unicode 15, and the one that grows."""
+    low = normalizers.Lowercase()
+    return {c: low.normalize_str(chr(c)) for c in ALL if low.normalize_str(chr(c)) != chr(c)}
+
+
+def runs(points):
+    out = []
+    for c in sorted(points):
+        if out and out[-1][1] == c - 1:
+            out[-1][1] = c
+        else:
+            out.append([c, c])
+    return out
+
+
+def rows(words, per):
+    return "\n".join("\t" + ", ".join(words[i : i + per]) + "," for i in range(0, len(words), per))
+
+
+def main():
+    by = classes()
+    value = [0] * 0x110000
+    for bit, name in enumerate(BITS):
+        for c in by[name]:
+            value[c] |= 1 << bit
+    changes = [
+        f"{c << 10 | value[c]:#x}" for c in range(0x110000) if c == 0 or value[c] != value[c - 1]
+    ]
+    old = [f"{{{a:#x}, {b:#x}}}" for a, b in runs(old_normal(by["letter"] | by["number"] | by["mark"]))]
+    # Runs of one distance: {first, last, step, distance to the lower case}; 0x130 grows and is left to the code.
+    low = []
+    for c, s in sorted(lower().items()):
+        if len(s) != 1:
+            assert c == 0x130, hex(c)
+            continue
+        d = ord(s) - c
+        if low and low[-1][3] == d and c - low[-1][1] in (1, 2) and low[-1][2] in (0, c - low[-1][1]):
+            low[-1][2] = c - low[-1][1]
+            low[-1][1] = c
+        else:
+            low.append([c, c, 0, d])
+    lows = [f"{{{a:#x}, {b:#x}, {max(s, 1)}, {d}}}" for a, b, s, d in low]
+    with open(sys.argv[1], "w") as f:
+        f.write(f"""// Code generated by "scripts/oracles/tokenizers_unicode.py" with tokenizers {tokenizers.__version__}; DO NOT EDIT.
+
+package tokenizer
+
+// classChanges lists the code points at which the class changes: code point << 10 | class, ascending.
+var classChanges = [...]uint32{{
+{rows(changes, 10)}
+}}
+
+// normInert lists the code points that normalisation passes over as if they were unassigned.
+var normInert = [...][2]rune{{
+{rows(old, 6)}
+}}
+
+// lowerRuns lists runs of code points with a lower case: first, last, step, distance.
+var lowerRuns = [...][4]int32{{
+{rows(lows, 5)}
+}}
+""")
+
+
+main()
