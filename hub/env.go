@@ -23,23 +23,12 @@ const maxToken = 4096
 //
 // Proxies (HTTPS_PROXY, NO_PROXY) are read by the transport. getenv is os.Getenv, except in tests.
 func FromEnv(getenv func(string) string) (Config, error) {
-	cfg := Config{Endpoint: getenv("HF_ENDPOINT")}
-	home := getenv("HOME")
-	cache := getenv("XDG_CACHE_HOME")
-	if !filepath.IsAbs(cache) { // a relative one is to be ignored, says the XDG specification
-		cache = ""
-		if home != "" {
-			cache = filepath.Join(home, ".cache")
-		}
+	cache := cacheHome(getenv)
+	dir, err := storeDir(getenv)
+	if err != nil {
+		return Config{}, err
 	}
-	switch dir := getenv("NOSA_HOME"); {
-	case dir != "":
-		cfg.Dir = dir
-	case cache != "":
-		cfg.Dir = filepath.Join(cache, "nosa")
-	default:
-		return Config{}, fmt.Errorf("hub: neither NOSA_HOME, XDG_CACHE_HOME nor HOME is set: set NOSA_HOME to the folder for models: %w", ErrName)
-	}
+	cfg := Config{Endpoint: getenv("HF_ENDPOINT"), Dir: dir}
 	switch strings.ToLower(getenv("HF_HUB_OFFLINE")) {
 	case "1", "true", "yes", "on":
 		cfg.Offline = true
@@ -50,6 +39,40 @@ func FromEnv(getenv func(string) string) (Config, error) {
 	}
 	cfg.Token = token
 	return cfg, nil
+}
+
+// Lookup finds a pulled model in the store that the environment names, as Client.Lookup does. It needs no token.
+func Lookup(name string) (string, error) {
+	dir, err := storeDir(os.Getenv)
+	if err != nil {
+		return "", err
+	}
+	c, err := New(Config{Dir: dir})
+	if err != nil {
+		return "", err
+	}
+	return c.Lookup(name)
+}
+
+// cacheHome is where programs keep what they can fetch again, "" if the environment does not say.
+func cacheHome(getenv func(string) string) string {
+	if dir := getenv("XDG_CACHE_HOME"); filepath.IsAbs(dir) { // a relative one is to be ignored, says the specification
+		return dir
+	}
+	if home := getenv("HOME"); home != "" {
+		return filepath.Join(home, ".cache")
+	}
+	return ""
+}
+
+func storeDir(getenv func(string) string) (string, error) {
+	if dir := getenv("NOSA_HOME"); dir != "" {
+		return dir, nil
+	}
+	if cache := cacheHome(getenv); cache != "" {
+		return filepath.Join(cache, "nosa"), nil
+	}
+	return "", fmt.Errorf("hub: neither NOSA_HOME, XDG_CACHE_HOME nor HOME is set: set NOSA_HOME to the folder for models: %w", ErrName)
 }
 
 // envToken finds the token, "" if there is none. A file that is there but can not be read is an error: pulling without

@@ -102,3 +102,16 @@ func TestNewRefuses(t *testing.T) {
 		}
 	}
 }
+
+func TestLookupByEnvironment(t *testing.T) {
+	t.Setenv("NOSA_HOME", t.TempDir())
+	if _, err := Lookup("a/b"); !errors.Is(err, ErrNotPulled) {
+		t.Errorf("empty store: %v", err)
+	}
+	t.Setenv("NOSA_HOME", "")
+	t.Setenv("XDG_CACHE_HOME", "")
+	t.Setenv("HOME", "")
+	if _, err := Lookup("a/b"); !errors.Is(err, ErrName) {
+		t.Errorf("no store: %v", err)
+	}
+}
