@@ -1,0 +1,231 @@
+package attention
+
+import (
+	"context"
+	"fmt"
+
+	"nosa/compute"
+	"nosa/dtype"
+	"nosa/kv"
+)
+
+// Config says what an Attention is for.
+type Config struct {
+	Method    Method
+	Constants Constants
+	Heads     int // query heads
+	Layers    int
+	Context   int // tokens of the longest sequence
+	// Trace, when set, is told every tile's selection before it is recalled. It
+	// must not keep what it is given.
+	Trace func(layer int, t compute.Tile, sel compute.Selection)
+}
+
+// Attention runs one method over one store. It belongs to the goroutine that
+// owns the store.
+type Attention struct {
+	Config
+	dev    compute.Device
+	store  *kv.Store
+	params compute.SelectParams
+	layout compute.Layout
+
+	blocks  compute.Tensor // I32 [Block, kvHeads, most]
+	count   compute.Tensor // I32 [Block, kvHeads]
+	byQuery compute.Tensor // F32 [Block · kvHeads · most blocks of a sequence]
+	byScore compute.Tensor
+	state   compute.Tensor // F32 [Block, heads, StateLen]
+	want    [][]int32      // by KV head: union of the rows' selections, own block left out
+	marks   []bool         // by block number, scratch of union
+	own     []compute.Part // the own block, for each KV head
+	all     []int32        // 0, 1, 2, …
+}
+
+// New prepares an Attention and its scratch memory on the device.
+func New(dev compute.Device, store *kv.Store, cfg Config) (*Attention, error) {
+	a := &Attention{Config: cfg, dev: dev, store: store, layout: store.Cache().Layout, params: cfg.Method.Params(cfg.Constants)}
+	l := a.layout
+	if l.Heads == 0 || cfg.Heads%l.Heads != 0 {
+		return nil, fmt.Errorf("attention: %d query heads over %d KV heads", cfg.Heads, l.Heads)
+	}
+	most := (cfg.Context + l.Block - 1) / l.Block
+	var err error
+	alloc := func(t dtype.Type, shape ...int) (x compute.Tensor) {
+		if err == nil {
+			x, err = dev.Alloc(t, shape...)
+		}
+		return x
+	}
+	a.blocks = alloc(dtype.I32, l.Block, l.Heads, max(1, min(a.params.Most(), most)))
+	a.count = alloc(dtype.I32, l.Block, l.Heads)
+	if a.params.ByQuery {
+		a.byQuery = alloc(dtype.F32, l.Block*l.Heads*most)
+	}
+	if a.params.ByScore {
+		a.byScore = alloc(dtype.F32, l.Block*l.Heads*most)
+	}
+	a.state = alloc(dtype.F32, l.Block, cfg.Heads, compute.StateLen(l.Dim))
+	if err != nil {
+		a.Close()
+		return nil, fmt.Errorf("attention: scratch memory: %w", err)
+	}
+	a.marks = make([]bool, most)
+	a.all = make([]int32, most)
+	for i := range a.all {
+		a.all[i] = int32(i)
+	}
+	a.want = make([][]int32, l.Heads)
+	a.own = make([]compute.Part, l.Heads)
+	for h := range a.want {
+		a.want[h] = make([]int32, 0, most)
+		a.own[h] = compute.Part{Head: h, Blocks: make([]int32, 1), Slots: []int32{-1}}
+	}
+	return a, nil
+}
+
+// ScratchBytes is the device memory that New takes, for the memory plan.
+func ScratchBytes(m Method, c Constants, l compute.Layout, heads, context int) int64 {
+	p := m.Params(c)
+	most := int64((context + l.Block - 1) / l.Block)
+	n := int64(l.Block*l.Heads)*(max(1, min(int64(p.Most()), most))+1) + int64(l.Block*heads*compute.StateLen(l.Dim))
+	if p.ByQuery {
+		n += int64(l.Block*l.Heads) * most
+	}
+	if p.ByScore {
+		n += int64(l.Block*l.Heads) * most
+	}
+	return 4 * n
+}
+
+// Close gives the scratch memory back.
+func (a *Attention) Close() {
+	for _, t := range []compute.Tensor{a.blocks, a.count, a.byQuery, a.byScore, a.state} {
+		if !t.None() {
+			a.dev.Free(t)
+		}
+	}
+}
+
+// Span is a run of rows of a batch that belong to one sequence, at consecutive
+// positions, in one layer.
+//
+//	Q, Out  [rows, heads, dim]; K, V [rows, kvHeads, dim]; q and k after rotation
+//	S       [rows, kvHeads], the importance scores; absent in methods without
+type Span struct {
+	Seq          *kv.Sequence
+	Layer        int
+	Row, N, Pos  int
+	Q, K, V, Out compute.Tensor
+	S            compute.Tensor
+}
+
+// Run attends for the rows of a span, tile by tile. The sequence must have
+// reserved room for them. On an error the sequence is unfit for further steps
+// and is to be freed; others are untouched.
+func (a *Attention) Run(ctx context.Context, s Span) error {
+	for done := 0; done < s.N; {
+		pos := s.Pos + done
+		n := min(s.N-done, a.layout.Block-pos%a.layout.Block)
+		t := compute.Tile{Row: s.Row + done, N: n, Pos: pos, Tables: s.Seq.Tables(s.Layer), Tail: s.Seq.Tail(s.Layer)}
+		if err := a.tile(ctx, s, t); err != nil {
+			return err
+		}
+		done += n
+	}
+	return nil
+}
+
+func (a *Attention) tile(ctx context.Context, s Span, t compute.Tile) error {
+	cache := a.store.Cache()
+	a.dev.Append(cache, t, s.K, s.V, s.S)
+
+	sel := a.choose(s, t)
+	if a.Trace != nil {
+		a.Trace(s.Layer, t, sel)
+	}
+	own := t.Own(a.layout.Block)
+	a.union(sel, t, own)
+
+	rounds := a.store.Recall(ctx, s.Seq, s.Layer, a.want)
+	defer rounds.Close()
+	if a.Method.Foresees() && s.Layer+1 < a.Layers {
+		a.store.Prefetch(s.Seq, s.Layer+1, a.want)
+	}
+	a.dev.AttendBegin(a.state, t, a.Heads, a.layout.Dim)
+	for rounds.Next(ctx) {
+		a.dev.Attend(a.state, s.Q, cache, t, sel, rounds.Parts())
+	}
+	if err := rounds.Err(); err != nil {
+		return err
+	}
+	for h := range a.own {
+		a.own[h].Blocks[0] = int32(own)
+	}
+	a.dev.Attend(a.state, s.Q, cache, t, sel, a.own)
+	a.dev.AttendEnd(s.Out, a.state, t)
+	rounds.Close()
+
+	if (t.Pos+t.N)%a.layout.Block == 0 {
+		return s.Seq.Seal(ctx, t, s.Layer)
+	}
+	return nil
+}
+
+// choose runs the method's selection for a tile.
+func (a *Attention) choose(s Span, t compute.Tile) compute.Selection {
+	sel := compute.Selection{Blocks: a.blocks.Rows(0, t.N), Count: a.count.Rows(0, t.N)}
+	own := t.Own(a.layout.Block)
+	if t.Pos+t.N <= a.params.DenseLen || own+1 <= a.params.K {
+		for i := range t.N * a.layout.Heads {
+			sel.Count.I32()[i] = -1
+		}
+		return sel
+	}
+	var byQuery, byScore compute.Tensor
+	cache := a.store.Cache()
+	view := func(x compute.Tensor) compute.Tensor {
+		return x.Rows(0, t.N*a.layout.Heads*(own+1)).Reshape(t.N, a.layout.Heads, own+1)
+	}
+	if a.params.ByQuery {
+		byQuery = view(a.byQuery)
+		a.dev.ScoreBlocks(byQuery, s.Q, cache, t)
+	}
+	if a.params.ByScore {
+		byScore = view(a.byScore)
+		a.dev.ScoreImportance(byScore, cache, t)
+	}
+	a.dev.Select(sel, byQuery, byScore, t, a.layout.Block, a.params)
+	return sel
+}
+
+// union sets want to the blocks that any row of the tile selected, per KV head,
+// ascending, without the own block: what has to be in slots.
+func (a *Attention) union(sel compute.Selection, t compute.Tile, own int) {
+	count, blocks := sel.Count.I32(), sel.Blocks.I32()
+	heads, places := a.layout.Heads, sel.Blocks.Dims[2]
+	for h := range a.want {
+		a.want[h] = a.want[h][:0]
+		every := false
+		for r := range t.N {
+			every = every || count[r*heads+h] < 0
+		}
+		if every {
+			a.want[h] = append(a.want[h], a.all[:own]...)
+			continue
+		}
+		clear(a.marks[:own])
+		for r := range t.N {
+			at := r*heads + h
+			for _, b := range blocks[at*places : at*places+int(count[at])] {
+				if int(b) < own {
+					a.marks[b] = true
+				}
+			}
+		}
+		for b, marked := range a.marks[:own] {
+			if marked {
+				a.want[h] = append(a.want[h], int32(b))
+			}
+		}
+	}
+}

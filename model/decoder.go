@@ -1,0 +1,167 @@
+package model
+
+import (
+	"context"
+	"fmt"
+
+	"nosa/attention"
+	"nosa/compute"
+	"nosa/dtype"
+	"nosa/kv"
+)
+
+// Batch is the rows of one step: for each of them a token and its position. Rows
+// of one sequence are neighbours, described by a Span.
+type Batch struct {
+	IDs   []int32
+	Pos   []int32
+	Spans []Span
+}
+
+// Span is the rows Row to Row+N−1 of a batch: the next N tokens of a sequence
+// that has reserved room for them.
+type Span struct {
+	Seq    *kv.Sequence
+	Row, N int
+	// Err is set by Forward when the blocks of this sequence could not be read or
+	// written. Its rows are then worthless; those of others are not affected.
+	Err error
+}
+
+// Workspace is the memory of a step of up to Rows rows.
+type Workspace struct {
+	Rows, LogitRows int
+
+	dev                compute.Device
+	x, h               compute.Tensor // [rows, hidden]
+	q, o               compute.Tensor // [rows, heads, dim]
+	k, v               compute.Tensor // [rows, kvHeads, dim]
+	s                  compute.Tensor // [rows, kvHeads]
+	gate, up           compute.Tensor // [rows, intermediate]
+	angles             compute.Tensor // [rows, 2, rotated pairs]
+	lastHidden, logits compute.Tensor // [logitRows, …]
+	tensors            []compute.Tensor
+}
+
+// WorkspaceBytes is the device memory of a workspace, for the memory plan.
+func (c *Config) WorkspaceBytes(rows, logitRows int) int64 {
+	q, kvw := int64(c.Heads*c.HeadDim), int64(c.KVHeads*c.HeadDim)
+	row := 2*int64(c.Hidden) + 2*q + 2*kvw + int64(c.KVHeads) + 2*int64(c.Intermediate) + int64(c.Rope.Dims)
+	return 4 * (int64(rows)*row + int64(logitRows)*int64(c.Hidden+c.Vocab))
+}
+
+// NewWorkspace allocates the memory of a step.
+func (m *Model) NewWorkspace(rows, logitRows int) (*Workspace, error) {
+	w := &Workspace{Rows: rows, LogitRows: logitRows, dev: m.dev}
+	var err error
+	alloc := func(shape ...int) compute.Tensor {
+		if err != nil {
+			return compute.Tensor{}
+		}
+		var t compute.Tensor
+		if t, err = m.dev.Alloc(dtype.F32, shape...); err == nil {
+			w.tensors = append(w.tensors, t)
+		}
+		return t
+	}
+	w.x, w.h = alloc(rows, m.Hidden), alloc(rows, m.Hidden)
+	w.q, w.o = alloc(rows, m.Heads, m.HeadDim), alloc(rows, m.Heads, m.HeadDim)
+	w.k, w.v = alloc(rows, m.KVHeads, m.HeadDim), alloc(rows, m.KVHeads, m.HeadDim)
+	w.s = alloc(rows, m.KVHeads)
+	w.gate, w.up = alloc(rows, m.Intermediate), alloc(rows, m.Intermediate)
+	w.angles = alloc(rows, 2, len(m.rope.Inv))
+	w.lastHidden, w.logits = alloc(logitRows, m.Hidden), alloc(logitRows, m.Vocab)
+	if err != nil {
+		w.Close()
+		return nil, fmt.Errorf("model: memory of a step of %d rows: %w", rows, err)
+	}
+	return w, nil
+}
+
+// Close gives the memory back.
+func (w *Workspace) Close() {
+	for _, t := range w.tensors {
+		w.dev.Free(t)
+	}
+	w.tensors = nil
+}
+
+// Forward runs the decoder over a batch and leaves the last hidden states in the
+// workspace, for Logits. The keys and values of the rows are in the store
+// afterwards; that the step is complete is for the caller to tell the sequences.
+//
+// An error is the device's, or ctx's end; what fails for one sequence alone is in
+// its Span.
+func (m *Model) Forward(ctx context.Context, att *attention.Attention, w *Workspace, b *Batch) error {
+	n := len(b.IDs)
+	if n > w.Rows {
+		return fmt.Errorf("model: %d rows in a step of at most %d", n, w.Rows)
+	}
+	for _, id := range b.IDs {
+		if id < 0 || int(id) >= m.Vocab {
+			return fmt.Errorf("model: token id %d: the vocabulary has %d", id, m.Vocab)
+		}
+	}
+	d := m.dev
+	x, h := w.x.Rows(0, n), w.h.Rows(0, n)
+	q, k, v, o, s := w.q.Rows(0, n), w.k.Rows(0, n), w.v.Rows(0, n), w.o.Rows(0, n), compute.Tensor{}
+	gate, up, angles := w.gate.Rows(0, n), w.up.Rows(0, n), w.angles.Rows(0, n)
+
+	d.Embed(x, m.embed, b.IDs)
+	if m.EmbedScale != 1 {
+		d.Scale(x, m.EmbedScale)
+	}
+	d.Angles(angles, b.Pos, m.rope)
+	for i := range m.layers {
+		if err := context.Cause(ctx); err != nil {
+			return err
+		}
+		y := &m.layers[i]
+
+		d.RMSNorm(h, x, y.attnNorm, m.Eps)
+		d.Linear(q, h, y.q.weight, y.q.bias)
+		d.Linear(k, h, y.k.weight, y.k.bias)
+		d.Linear(v, h, y.v.weight, y.v.bias)
+		if m.QKNorm {
+			d.RMSNorm(q, q, y.qNorm, m.Eps)
+			d.RMSNorm(k, k, y.kNorm, m.Eps)
+		}
+		d.Rotate(q, angles, m.rope)
+		d.Rotate(k, angles, m.rope)
+		if !y.a.weight.None() {
+			s = w.s.Rows(0, n)
+			d.Importance(s, v, y.delta.weight, y.delta.bias, y.a.weight)
+		}
+		for j := range b.Spans {
+			sp := &b.Spans[j]
+			if sp.Err != nil {
+				continue
+			}
+			sp.Err = att.Run(ctx, attention.Span{
+				Seq: sp.Seq, Layer: i, Row: sp.Row, N: sp.N, Pos: int(b.Pos[sp.Row]), Q: q, K: k, V: v, S: s, Out: o,
+			})
+		}
+		d.Linear(h, o, y.o.weight, y.o.bias)
+		d.AddScaled(x, h, m.ResidualScale)
+
+		d.RMSNorm(h, x, y.mlpNorm, m.Eps)
+		d.Linear(gate, h, y.gate.weight, y.gate.bias)
+		d.Linear(up, h, y.up.weight, y.up.bias)
+		d.SwiGLU(gate, gate, up)
+		d.Linear(h, gate, y.down.weight, y.down.bias)
+		d.AddScaled(x, h, m.ResidualScale)
+	}
+	return d.Sync()
+}
+
+// Logits turns the hidden states of rows from to to−1 of the last Forward into
+// logits [to−from, vocabulary], which hold until the next call.
+func (m *Model) Logits(w *Workspace, from, to int) compute.Tensor {
+	h, out := w.lastHidden.Rows(0, to-from), w.logits.Rows(0, to-from)
+	m.dev.RMSNorm(h, w.x.Rows(from, to), m.norm, m.Eps)
+	if m.LogitScale != 1 {
+		m.dev.Scale(h, m.LogitScale)
+	}
+	m.dev.Linear(out, h, m.head, compute.Tensor{})
+	return out
+}

@@ -1,0 +1,161 @@
+package model
+
+import (
+	"errors"
+	"fmt"
+
+	"nosa/compute"
+	"nosa/dtype"
+	"nosa/weights"
+)
+
+// ErrWeights is returned when a checkpoint lacks a tensor that its config.json
+// implies, or has it in another shape.
+var ErrWeights = errors.New("weights do not fit config.json")
+
+// Model is a decoder whose weights a device can read.
+type Model struct {
+	Config
+	dev    compute.Device
+	rope   *compute.Rope
+	embed  compute.Tensor
+	head   compute.Tensor // the embedding again when tied
+	norm   compute.Tensor
+	layers []layer
+	owned  []compute.Tensor // small tensors that were expanded to float32
+}
+
+// layer holds the weights of one decoder layer; absent ones are zero Tensors.
+type layer struct {
+	attnNorm, mlpNorm compute.Tensor
+	q, k, v, o        projection
+	qNorm, kNorm      compute.Tensor
+	gate, up, down    projection
+	delta, a          projection // NOSA's importance score; a is a plain vector
+}
+
+// projection is a linear map: weight [out, in] in any format and bias F32 [out].
+type projection struct{ weight, bias compute.Tensor }
+
+// Load makes the weights of a checkpoint readable by the device, for sequences
+// of up to context tokens. The checkpoint stays open, and unchanged, until the
+// model is closed. scored says whether the importance score is needed.
+func Load(dev compute.Device, ck *weights.Checkpoint, c *Config, context int, scored bool) (*Model, error) {
+	m := &Model{Config: *c, dev: dev, rope: c.Rope.Build(context), layers: make([]layer, c.Layers)}
+	l := loader{m: m, ck: ck}
+	q, kv := c.Heads*c.HeadDim, c.KVHeads*c.HeadDim
+	m.embed = l.matrix("model.embed_tokens.weight", c.Vocab, c.Hidden)
+	m.head = m.embed
+	if !c.Tied {
+		m.head = l.matrix("lm_head.weight", c.Vocab, c.Hidden)
+	}
+	m.norm = l.vector("model.norm.weight", true, c.Hidden)
+	for i := range m.layers {
+		at := func(s string) string { return fmt.Sprintf("model.layers.%d.%s", i, s) }
+		y := &m.layers[i]
+		y.attnNorm = l.vector(at("input_layernorm.weight"), true, c.Hidden)
+		y.mlpNorm = l.vector(at("post_attention_layernorm.weight"), true, c.Hidden)
+		y.q = l.projection(at("self_attn.q_proj"), q, c.Hidden, c.QKVBias)
+		y.k = l.projection(at("self_attn.k_proj"), kv, c.Hidden, c.QKVBias)
+		y.v = l.projection(at("self_attn.v_proj"), kv, c.Hidden, c.QKVBias)
+		y.o = l.projection(at("self_attn.o_proj"), c.Hidden, q, c.OutBias)
+		y.qNorm = l.vector(at("self_attn.q_norm.weight"), c.QKNorm, c.HeadDim)
+		y.kNorm = l.vector(at("self_attn.k_norm.weight"), c.QKNorm, c.HeadDim)
+		y.gate = l.projection(at("mlp.gate_proj"), c.Intermediate, c.Hidden, c.MLPBias)
+		y.up = l.projection(at("mlp.up_proj"), c.Intermediate, c.Hidden, c.MLPBias)
+		y.down = l.projection(at("mlp.down_proj"), c.Hidden, c.Intermediate, c.MLPBias)
+		y.delta.weight = l.vector(at("self_attn.delta.weight"), scored, c.KVHeads, kv)
+		y.delta.bias = l.vector(at("self_attn.delta.bias"), scored && ck.Has(at("self_attn.delta.bias")), c.KVHeads)
+		y.a.weight = l.vector(at("self_attn.A"), scored, c.KVHeads)
+	}
+	if l.err != nil {
+		m.Close()
+		return nil, l.err
+	}
+	return m, nil
+}
+
+// HasScores reports whether a checkpoint carries the tensors of NOSA's
+// importance score.
+func HasScores(ck *weights.Checkpoint) bool {
+	return ck.Has("model.layers.0.self_attn.delta.weight") && ck.Has("model.layers.0.self_attn.A")
+}
+
+// Close gives back what Load allocated.
+func (m *Model) Close() {
+	for _, t := range m.owned {
+		m.dev.Free(t)
+	}
+	m.owned = nil
+}
+
+// loader keeps the first error, so that Load reads as a list of tensors.
+type loader struct {
+	m   *Model
+	ck  *weights.Checkpoint
+	err error
+}
+
+func (l *loader) tensor(name string, shape []int) (weights.Tensor, bool) {
+	if l.err != nil {
+		return weights.Tensor{}, false
+	}
+	t, err := l.ck.Tensor(name)
+	if err != nil {
+		l.err = fmt.Errorf("%w: %w", ErrWeights, err)
+		return t, false
+	}
+	n, have := 1, 1
+	for _, d := range shape {
+		n *= d
+	}
+	for _, d := range t.Shape {
+		have *= d
+	}
+	if have != n || len(t.Shape) == 2 && len(shape) == 2 && t.Shape[0] != shape[0] {
+		l.err = fmt.Errorf("%w: %s is %v, config.json asks for %v", ErrWeights, name, t.Shape, shape)
+		return t, false
+	}
+	return t, true
+}
+
+// matrix is a weight in its file's format, where it lies.
+func (l *loader) matrix(name string, shape ...int) (x compute.Tensor) {
+	t, ok := l.tensor(name, shape)
+	if !ok {
+		return x
+	}
+	if t.Type == dtype.I32 || t.Type == dtype.I64 || t.Type == dtype.U8 || shape[len(shape)-1]%t.Type.Block() != 0 {
+		l.err = fmt.Errorf("%w: %s is stored as %v in rows of %d, which cannot be multiplied", ErrWeights, name, t.Type, shape[len(shape)-1])
+		return x
+	}
+	if x, l.err = l.m.dev.Load(t.Type, t.Data, shape...); l.err != nil {
+		l.err = fmt.Errorf("model: %s: %w", name, l.err)
+	}
+	return x
+}
+
+// vector is a small tensor, expanded to float32; absent unless wanted.
+func (l *loader) vector(name string, wanted bool, shape ...int) (x compute.Tensor) {
+	if !wanted {
+		return x
+	}
+	t, ok := l.tensor(name, shape)
+	if !ok {
+		return x
+	}
+	x, l.err = l.m.dev.Alloc(dtype.F32, shape...)
+	if l.err != nil {
+		l.err = fmt.Errorf("model: %s: %w", name, l.err)
+		return compute.Tensor{}
+	}
+	l.m.owned = append(l.m.owned, x)
+	v := make([]float32, x.Len())
+	dtype.Decode(t.Type, v, t.Data)
+	l.m.dev.Upload(x, compute.F32s(v, len(v)).Data)
+	return x
+}
+
+func (l *loader) projection(name string, out, in int, bias bool) projection {
+	return projection{l.matrix(name+".weight", out, in), l.vector(name+".bias", bias, out)}
+}
