@@ -1,0 +1,113 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"nosa/attention"
+	"nosa/compute"
+	"nosa/kv"
+	"nosa/model"
+)
+
+// Engine is a loaded model with its block store. It belongs to one goroutine.
+type Engine struct {
+	*Source
+	dev   compute.Device
+	log   *slog.Logger
+	set   *settings
+	plan  *Plan
+	model *model.Model
+	store *kv.Store
+	att   *attention.Attention
+	work  *model.Workspace
+}
+
+// Prepare resolves the options against the model and plans its memory; nothing
+// of it is allocated. The Source stays the caller's.
+func (s *Source) Prepare(o Options) (*Plan, error) {
+	_, _, p, err := s.prepare(o)
+	return p, err
+}
+
+func (s *Source) prepare(o Options) (*model.Config, *settings, *Plan, error) {
+	c := *s.Config
+	if o.RopeType != "" {
+		if err := c.ScaleRope(o.RopeType, o.RopeBy); err != nil {
+			return nil, nil, nil, err
+		}
+	}
+	set, err := o.resolve(&c, model.HasScores(s.Checkpoint))
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	p, err := plan(&c, set, s.Checkpoint.Bytes(), Available())
+	return &c, set, p, err
+}
+
+// Open plans, loads and allocates. The Source is the engine's from here on, and
+// closed with it; on an error it stays the caller's.
+func Open(dev compute.Device, src *Source, o Options, log *slog.Logger) (*Engine, error) {
+	c, set, p, err := src.prepare(o)
+	if err != nil {
+		return nil, err
+	}
+	e := &Engine{Source: src, dev: dev, log: log, set: set, plan: p}
+	fail := func(err error) (*Engine, error) {
+		e.Source = nil
+		return nil, errors.Join(err, e.Close())
+	}
+	if e.model, err = model.Load(dev, src.Checkpoint, c, set.Context, set.method.Keeps().Scores); err != nil {
+		return fail(err)
+	}
+	if e.store, err = kv.Open(dev, p.store(c, set, e.identity(c)), log); err != nil {
+		return fail(err)
+	}
+	if e.att, err = attention.New(dev, e.store, attention.Config{
+		Method: set.method, Constants: set.constants, Heads: c.Heads, Layers: c.Layers, Context: set.Context, Trace: set.OnSelect,
+	}); err != nil {
+		return fail(err)
+	}
+	if e.work, err = e.model.NewWorkspace(set.Chunk, min(logitRows, set.Chunk)); err != nil {
+		return fail(err)
+	}
+	return e, nil
+}
+
+// identity tells apart caches that must never share a block: another model,
+// method, constant or format.
+func (e *Engine) identity(c *model.Config) []byte {
+	return fmt.Appendf(nil, "%s|%+v|%s|%+v|%+v|%d", e.Checkpoint.Path(), *c, e.set.method.Name(), e.set.constants, e.set.layout, e.set.Context)
+}
+
+// Plan says what the engine takes.
+func (e *Engine) Plan() *Plan { return e.plan }
+
+// Note is what the user should know about a choice that was made; often empty.
+func (e *Engine) Note() string { return e.set.note }
+
+// Store is the engine's block store, for statistics and checks.
+func (e *Engine) Store() *kv.Store { return e.store }
+
+// Close gives everything back, the checkpoint included.
+func (e *Engine) Close() error {
+	var errs []error
+	if e.work != nil {
+		e.work.Close()
+	}
+	if e.att != nil {
+		e.att.Close()
+	}
+	if e.store != nil {
+		errs = append(errs, e.store.Close())
+	}
+	if e.model != nil {
+		e.model.Close()
+	}
+	if e.Source != nil {
+		errs = append(errs, e.Source.Close())
+	}
+	e.work, e.att, e.store, e.model, e.Source = nil, nil, nil, nil, nil
+	return errors.Join(errs...)
+}

@@ -1,0 +1,126 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"nosa/compute"
+	"nosa/kv"
+)
+
+// Request asks for a continuation.
+type Request struct {
+	IDs       []int32
+	MaxTokens int
+	Sampling  compute.Sampling
+	IgnoreEnd bool // go on after an end-of-text token
+	// Progress, when set, is told of the prompt's tokens as they are done.
+	Progress func(done, total int)
+	// Emit, when set, is given each piece of text as soon as it is whole; an error
+	// of it ends the request.
+	Emit func(piece string) error
+}
+
+// Usage counts the tokens and time of a request.
+type Usage struct {
+	Prompt     int           `json:"prompt_tokens"`
+	Shared     int           `json:"cached_tokens"` // of the prompt, taken over from another sequence
+	Completion int           `json:"completion_tokens"`
+	Prefill    time.Duration `json:"-"`
+	Decode     time.Duration `json:"-"`
+}
+
+// Result is the outcome of a request.
+type Result struct {
+	Text   string
+	Tokens []int32
+	Finish string // stop: an end-of-text token; length: MaxTokens
+	Usage  Usage
+	Stats  kv.Stats
+}
+
+// Generate continues a prompt, one token at a time. When ctx ends it stops within
+// a layer and frees all that the request held.
+func (e *Engine) Generate(ctx context.Context, r Request) (*Result, error) {
+	if len(r.IDs) == 0 {
+		return nil, fmt.Errorf("%w: the prompt is empty and the model has no token that begins a text: give a prompt", ErrOptions)
+	}
+	if r.MaxTokens < 0 {
+		return nil, fmt.Errorf("%w: --max-tokens %d", ErrOptions, r.MaxTokens)
+	}
+	if err := e.checkLength(len(r.IDs), r.MaxTokens); err != nil {
+		return nil, err
+	}
+	seq, err := e.store.NewSequence(kv.SequenceOptions{Tokens: len(r.IDs) + r.MaxTokens, Prefix: r.IDs})
+	if err != nil {
+		return nil, err
+	}
+	defer seq.Free()
+
+	out := &Result{Finish: "length", Usage: Usage{Prompt: len(r.IDs), Shared: seq.Shared()}}
+	start := time.Now()
+	var next int32
+	last := len(r.IDs) - 1
+	err = e.chunks(ctx, seq, r.IDs, func(from, to int) error {
+		if r.Progress != nil {
+			r.Progress(to, len(r.IDs))
+		}
+		first := from // every position for OnLogits, else the last alone
+		if e.set.OnLogits == nil {
+			first = max(from, min(last, to))
+		}
+		return e.logits(first-from, to-from, func(row int, logits []float32) error {
+			e.onLogits(from+row, logits)
+			if from+row == last && r.MaxTokens > 0 {
+				next = compute.Sample(logits, r.Sampling, last)
+			}
+			return nil
+		})
+	})
+	if err != nil {
+		return nil, err
+	}
+	out.Usage.Prefill = time.Since(start)
+
+	start = time.Now()
+	text := e.newPieces(r.Emit)
+	for range r.MaxTokens {
+		if !r.IgnoreEnd && e.Ends(next) {
+			out.Finish = "stop"
+			break
+		}
+		out.Tokens = append(out.Tokens, next)
+		if err := text.push(next); err != nil {
+			return nil, err
+		}
+		if len(out.Tokens) == r.MaxTokens {
+			break
+		}
+		if err := e.step(ctx, seq, out.Tokens[len(out.Tokens)-1:]); err != nil {
+			return nil, err
+		}
+		err := e.logits(0, 1, func(_ int, logits []float32) error {
+			e.onLogits(seq.Len()-1, logits)
+			next = compute.Sample(logits, r.Sampling, seq.Len()-1)
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	if err := text.flush(); err != nil {
+		return nil, err
+	}
+	out.Text = text.all.String()
+	out.Usage.Completion = len(out.Tokens)
+	out.Usage.Decode = time.Since(start)
+	out.Stats = seq.Stats()
+	return out, nil
+}
+
+func (e *Engine) onLogits(pos int, logits []float32) {
+	if e.set.OnLogits != nil {
+		e.set.OnLogits(pos, logits)
+	}
+}

@@ -1,0 +1,196 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"math"
+
+	"nosa/attention"
+	"nosa/kv"
+	"nosa/kv/vfs"
+	"nosa/model"
+)
+
+// Plan says what a model with its KV cache will take, before anything of it is
+// allocated.
+type Plan struct {
+	Context  int    `json:"context"`
+	Method   string `json:"attention"`
+	Blocks   int    `json:"blocks"`     // blocks of the longest sequence, over layers and KV heads
+	Slots    int    `json:"slots"`      // of them in the device pool at a time
+	Pages    int    `json:"host_pages"` // in the host pool
+	Records  int    `json:"disk_records"`
+	BlockLen int64  `json:"block_bytes"`
+
+	Weights   int64 `json:"weights_bytes"`
+	SlotBytes int64 `json:"slots_bytes"`
+	Tails     int64 `json:"tails_bytes"`
+	Summaries int64 `json:"summaries_bytes"`
+	Tables    int64 `json:"tables_bytes"` // block tables and the order of slots
+	Step      int64 `json:"step_bytes"`   // activations, logits, scratch
+	Host      int64 `json:"host_bytes"`
+	Disk      int64 `json:"disk_bytes"`
+	Memory    int64 `json:"memory_bytes"`    // all of the above but the disk
+	Available int64 `json:"available_bytes"` // what the process may take; 0: unknown
+}
+
+// ErrPlan is returned when the settings do not fit into memory or contradict
+// each other; its text names the number to change.
+var ErrPlan = errors.New("does not fit")
+
+// minHost is the least host pool, in blocks, that is proposed above a disk:
+// transfers pass through it.
+const minHost = 64
+
+// Sizes that the plan adds without knowing the rooms in detail.
+const (
+	stepSlack = 48 << 20 // expanded panels of weights, threads' stacks, the Go runtime
+	logitRows = 64       // rows of logits that are held at a time
+)
+
+func plan(c *model.Config, s *settings, weights, available int64) (*Plan, error) {
+	l := s.layout
+	heads := int64(c.Layers * c.KVHeads)
+	blocks := int64((s.Context+l.Block-1)/l.Block) * heads
+	if blocks >= math.MaxInt32 {
+		return nil, fmt.Errorf("%w: --context %d makes %d blocks, more than can be numbered: try --context %d", ErrPlan, s.Context, blocks, (math.MaxInt32/heads-1)*int64(l.Block))
+	}
+	p := &Plan{
+		Context: s.Context, Method: s.method.Name(), Blocks: int(blocks), BlockLen: int64(l.BlockBytes()), Weights: weights,
+		Step:      c.WorkspaceBytes(s.Chunk, min(logitRows, s.Chunk)) + attention.ScratchBytes(s.method, s.constants, l, c.Heads, s.Context) + stepSlack,
+		Available: available,
+	}
+	// The parts that do not depend on budgets, by the store's own account.
+	resident := kv.Config{Layout: l, Layers: c.Layers, Blocks: p.Blocks}
+	f, err := resident.Footprint()
+	if err != nil {
+		return nil, err
+	}
+	p.Tails, p.Summaries, p.Tables = f.Tails, f.Summaries, f.Maps
+	if err := p.device(s, blocks); err != nil {
+		return nil, err
+	}
+	if int64(p.Slots) < blocks {
+		if err := p.below(s, blocks); err != nil {
+			return nil, err
+		}
+	} else if s.DiskDir != "" && s.KVDevice == 0 {
+		return nil, fmt.Errorf("%w: --kv-disk without --kv-device: every block has a place on the device, so nothing would reach the disk: set --kv-device", ErrPlan)
+	}
+	if f, err = p.store(c, s, nil).Footprint(); err != nil {
+		return nil, err
+	}
+	p.SlotBytes, p.Tables, p.Host, p.Disk = f.Slots, f.Maps, f.Host, f.Disk
+	p.Memory = p.Weights + p.SlotBytes + p.Tails + p.Summaries + p.Tables + p.Step + p.Host
+	if available > 0 && p.Memory > available {
+		return nil, p.tooMuch(s)
+	}
+	return p, nil
+}
+
+// store is the configuration of the block store that the plan describes.
+func (p *Plan) store(c *model.Config, s *settings, identity []byte) kv.Config {
+	cfg := kv.Config{
+		Layout: s.layout, Layers: c.Layers, Blocks: p.Blocks, Slots: p.Slots, HostPages: p.Pages, Keep: s.Keep, Identity: identity,
+	}
+	if p.Records > 0 {
+		cfg.Disk = &kv.Disk{Dir: s.DiskDir, Records: p.Records, Direct: true}
+	}
+	return cfg
+}
+
+// device sizes the slot pool.
+func (p *Plan) device(s *settings, blocks int64) error {
+	p.Slots = int(blocks)
+	if s.KVDevice != 0 {
+		n := (s.KVDevice - p.Tails) / p.BlockLen
+		if n < 1 {
+			return fmt.Errorf("%w: --kv-device %s: the open blocks of one sequence take %s and a slot %s: try --kv-device %s", ErrPlan, Size(s.KVDevice), Size(p.Tails), Size(p.BlockLen), Size(roundUp(p.Tails+int64(max(1, s.constants.K))*p.BlockLen*int64(s.layout.Heads), 1<<20)))
+		}
+		p.Slots = int(min(n, blocks))
+	}
+	p.SlotBytes = int64(p.Slots) * p.BlockLen
+	return nil
+}
+
+// page is the size of a host page and of a disk record, padded for direct I/O
+// only where that costs little (see kv.Disk).
+func (p *Plan) page(disk bool) int64 {
+	n := roundUp(p.BlockLen, vfs.Align)
+	if !disk || n*100 > p.BlockLen*107 {
+		return p.BlockLen
+	}
+	return n
+}
+
+// below sizes the tiers under the slots: all full blocks must have a home.
+func (p *Plan) below(s *settings, blocks int64) error {
+	page := p.page(s.DiskDir != "")
+	pages := blocks
+	switch {
+	case s.KVHost > 0:
+		pages = min(blocks, s.KVHost/page)
+	case s.DiskDir != "" && p.Available > 0:
+		free := p.Available - (p.Weights + p.SlotBytes + p.Tails + p.Summaries + p.Tables + p.Step)
+		pages = min(blocks, max(minHost, free/2/page))
+	}
+	if s.DiskDir == "" && pages < blocks {
+		return fmt.Errorf("%w: --kv-host %s holds %d of %d blocks: try --kv-host %s, --kv-disk DIR, or --context %d", ErrPlan, Size(s.KVHost), pages, blocks, Size(roundUp(blocks*page, 1<<20)), max(1, int(float64(s.Context)*float64(pages)/float64(blocks))))
+	}
+	if pages < 1 {
+		return fmt.Errorf("%w: --kv-host %s is less than one block of %s, and blocks on their way to the disk pass through it: try --kv-host %s", ErrPlan, Size(s.KVHost), Size(page), Size(minHost*page))
+	}
+	p.Pages = int(pages)
+	if s.DiskDir == "" || pages == blocks {
+		return nil
+	}
+	records := blocks
+	if s.DiskSize > 0 {
+		records = min(blocks, s.DiskSize/page)
+		// One page stays free for what is on its way.
+		if records+pages-1 < blocks {
+			return fmt.Errorf("%w: --kv-disk %s:%s and --kv-host %s hold %d of %d blocks: try --kv-disk %s:%s or --context %d", ErrPlan, s.DiskDir, Size(s.DiskSize), Size(pages*page), records+pages-1, blocks, s.DiskDir, Size(roundUp((blocks-pages+1)*page, 1<<20)), max(1, int(float64(s.Context)*float64(pages+records-1)/float64(blocks))))
+		}
+	}
+	p.Records = int(records)
+	return nil
+}
+
+// tooMuch is the refusal of a plan that memory cannot hold, with the number to
+// change.
+func (p *Plan) tooMuch(s *settings) error {
+	grows := p.SlotBytes + p.Host + p.Summaries + p.Tables // what a longer context makes larger
+	free := p.Available - (p.Memory - grows)
+	if free <= 0 {
+		return fmt.Errorf("%w: weights and one step take %s, %s are free: use a smaller model or quantisation", ErrPlan, Size(p.Weights+p.Step+p.Tails), Size(p.Available))
+	}
+	context := int(float64(s.Context) * float64(free) / float64(grows) * 0.98)
+	context = max(1, context-context%s.layout.Block)
+	say := fmt.Sprintf("--context %d", context)
+	switch beside := p.Available - (p.Memory - p.Host); {
+	case p.Host > 0 && beside >= minHost*p.BlockLen:
+		say = fmt.Sprintf("--kv-host %s with --kv-disk DIR, or %s", Size(max(beside*9/10>>20, 1)<<20), say)
+	case p.Host == 0 && free > p.Summaries+p.Tables+4*minHost*p.BlockLen:
+		say = fmt.Sprintf("--kv-device %s with --kv-disk DIR, or %s", Size(p.Tails+(free-p.Summaries-p.Tables)/2>>20<<20), say)
+	}
+	return fmt.Errorf("%w: a context of %d tokens takes %s (weights %s, KV %s), %s are free: try %s", ErrPlan, s.Context, Size(p.Memory), Size(p.Weights), Size(grows+p.Tails), Size(p.Available), say)
+}
+
+func roundUp(n, to int64) int64 { return (n + to - 1) / to * to }
+
+// Size writes a number of bytes as --kv-device reads it.
+func Size(n int64) string {
+	for _, u := range []struct {
+		name string
+		size int64
+	}{{"GiB", 1 << 30}, {"MiB", 1 << 20}, {"KiB", 1 << 10}} {
+		if n >= u.size {
+			v := float64(n) / float64(u.size)
+			if v == math.Trunc(v) {
+				return fmt.Sprintf("%d%s", int64(v), u.name)
+			}
+			return fmt.Sprintf("%.1f%s", v, u.name)
+		}
+	}
+	return fmt.Sprintf("%dB", n)
+}

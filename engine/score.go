@@ -1,0 +1,77 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"math"
+
+	"nosa/kv"
+)
+
+// Scores are the log-probabilities of a text under the model.
+type Scores struct {
+	Tokens     []int32
+	LogProbs   []float64 // of each token given those before it; NaN for the first
+	NLL        float64   // sum of the negated log-probabilities
+	Perplexity float64   // exp(NLL / tokens that have one)
+	Stats      kv.Stats
+}
+
+// Score runs a text through the model and returns the natural logarithm of the
+// probability of every token but the first.
+func (e *Engine) Score(ctx context.Context, ids []int32, progress func(done, total int)) (*Scores, error) {
+	if len(ids) < 2 {
+		return nil, fmt.Errorf("%w: a text of %d tokens has nothing to score: at least 2 are needed", ErrOptions, len(ids))
+	}
+	if err := e.checkLength(len(ids), 0); err != nil {
+		return nil, err
+	}
+	for i, id := range ids {
+		if id < 0 || int(id) >= e.model.Vocab {
+			return nil, fmt.Errorf("%w: token %d is id %d: the vocabulary has %d", ErrOptions, i, id, e.model.Vocab)
+		}
+	}
+	seq, err := e.store.NewSequence(kv.SequenceOptions{Tokens: len(ids), NoShare: true})
+	if err != nil {
+		return nil, err
+	}
+	defer seq.Free()
+	out := &Scores{Tokens: ids, LogProbs: make([]float64, len(ids))}
+	out.LogProbs[0] = math.NaN()
+	err = e.chunks(ctx, seq, ids, func(from, to int) error {
+		if progress != nil {
+			progress(to, len(ids))
+		}
+		end := to
+		if to == len(ids) && e.set.OnLogits == nil {
+			end-- // nothing follows the last token
+		}
+		return e.logits(0, end-from, func(row int, logits []float32) error {
+			e.onLogits(from+row, logits)
+			if next := from + row + 1; next < len(ids) {
+				out.LogProbs[next] = logProb(logits, ids[next])
+				out.NLL -= out.LogProbs[next]
+			}
+			return nil
+		})
+	})
+	if err != nil {
+		return nil, err
+	}
+	out.Perplexity = math.Exp(out.NLL / float64(len(ids)-1))
+	out.Stats = seq.Stats()
+	return out, nil
+}
+
+// logProb is the log-softmax of one logit.
+func logProb(logits []float32, id int32) float64 {
+	top := logits[0]
+	for _, v := range logits {
+		top = max(top, v)
+	}
+	var sum float64
+	for _, v := range logits {
+		sum += math.Exp(float64(v - top))
+	}
+	return float64(logits[id]-top) - math.Log(sum)
+}
