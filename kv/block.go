@@ -1,0 +1,129 @@
+package kv
+
+import "unsafe"
+
+// block is what the store knows of one id. Its slot is in Pool.SlotOf.
+type block struct {
+	owner  *Sequence // that computed it; for statistics
+	column *column   // under whose key it is published, or nil
+	refs   int32     // sequences that hold it
+	layer  int32
+	head   int32
+	number int32
+	page   int32  // of the host pool, or −1
+	rec    int32  // of the disk file, or −1
+	crc    uint32 // of its bytes
+	busy   int32  // transfers under way
+	is     state
+}
+
+const blockSize = int64(unsafe.Sizeof(block{})) + 8 // with its entries in SlotOf and the free list
+
+// state is a set of what is the case for a block.
+type state uint16
+
+const (
+	live     state = 1 << iota // born, and not given back yet
+	due                        // all its tokens are reserved: it will need a home
+	full                       // sealed: its bytes will never change
+	dying                      // without holders, but not idle yet
+	waitDown                   // in its slot, waits for a page to be copied to
+	down                       // slot → page is under way
+	waitLoad                   // has a slot to fill, waits for a page to be read into
+	load                       // disk → page is under way, and → slot where one was wanted at its start
+	up                         // page → slot is under way
+	spill                      // page → disk is under way
+	filling                    // its slot does not hold it yet: waitLoad, load or up
+	bad                        // its slot will never hold it: what should have filled it failed
+	ahead                      // load was not asked for by a recall
+)
+
+func (b *block) has(s state) bool { return b.is&s != 0 }
+
+// inPage reports whether the host pool holds the block's bytes.
+func (b *block) inPage() bool { return b.page >= 0 && !b.has(down|load) }
+
+// inRecord reports whether the disk holds the block's bytes.
+func (b *block) inRecord() bool { return b.rec >= 0 && !b.has(spill) }
+
+// birth takes an id for a block of q; the caller knows that there is one.
+func (s *Store) birth(q *Sequence, layer, head, number int) int32 {
+	id := s.freeIDs[len(s.freeIDs)-1]
+	s.freeIDs = s.freeIDs[:len(s.freeIDs)-1]
+	s.blocks[id] = block{
+		owner: q, refs: 1, page: -1, rec: -1, is: live,
+		layer: int32(layer), head: int32(head), number: int32(number),
+	}
+	s.count(q, layer, func(l *LayerStats) { l.Born++ })
+	return id
+}
+
+// retain is one more holder of a block.
+func (s *Store) retain(id int32) { s.blocks[id].refs++ }
+
+// letGo is one holder less. The last one ends the block: at once if nothing is
+// under way with it, else when the last transfer has reported.
+func (s *Store) letGo(id int32) {
+	b := &s.blocks[id]
+	if b.refs--; b.refs > 0 {
+		return
+	}
+	s.unpublish(b)
+	b.is |= dying
+	s.dying++
+	if b.has(waitDown) {
+		b.is &^= waitDown
+		s.unpin(id)
+	}
+	if b.has(waitLoad) {
+		b.is &^= waitLoad | filling
+		b.is |= bad
+		s.faults[id] = ErrClosed
+		s.unpin(id)
+	}
+	s.bury(id)
+}
+
+// bury gives everything of a dying block back, if nothing needs it any more.
+func (s *Store) bury(id int32) {
+	b := &s.blocks[id]
+	if !b.has(dying) || b.busy > 0 {
+		return
+	}
+	if !s.pool.Drop(id) {
+		return // a recall holds it; its end comes here again
+	}
+	if b.page >= 0 {
+		s.host.release(b.page)
+	}
+	if b.rec >= 0 {
+		s.disk.release(b.rec)
+	}
+	if b.has(due) {
+		s.due--
+	}
+	delete(s.faults, id)
+	s.count(b.owner, int(b.layer), func(l *LayerStats) { l.Freed++ })
+	s.blocks[id] = block{page: -1, rec: -1}
+	s.freeIDs = append(s.freeIDs, id)
+	s.dying--
+}
+
+// unpin takes back one pin of a block's slot, and empties the slot if it was the
+// last thing that kept a bad or dying block there.
+func (s *Store) unpin(id int32) {
+	slot := [1]int32{s.pool.SlotOf[id]}
+	s.pool.Unpin(slot[:])
+	b := &s.blocks[id]
+	if s.pool.Pins[slot[0]] > 0 {
+		return
+	}
+	if b.has(bad) {
+		s.pool.Drop(id)
+		b.is &^= bad
+		delete(s.faults, id)
+	}
+	if b.has(dying) {
+		s.bury(id)
+	}
+}

@@ -1,0 +1,244 @@
+package kv
+
+import (
+	"errors"
+	"fmt"
+)
+
+// Check proves the invariants of the store: every full block has a home, or a
+// slot while it has none yet; no place holds two blocks; references, pins and
+// transfers add up; born = live + freed. It walks everything: for tests, and
+// after every verb under -tags invariants.
+func (s *Store) Check() error {
+	s.enter()
+	defer s.leave()
+	return s.check()
+}
+
+func (s *Store) check() error {
+	if err := s.pool.Check(); err != nil {
+		return err
+	}
+	for _, prove := range []func() error{s.checkHolders, s.checkPlaces, s.checkPins, s.checkHomes, s.checkCounts, s.checkColumns} {
+		if err := prove(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkHolders: ids are free or held by as many tables as they think.
+func (s *Store) checkHolders() error {
+	refs := make([]int32, len(s.blocks))
+	for q := range s.sequences {
+		for layer, heads := range q.tables {
+			for h, ids := range heads {
+				if len(ids) != q.columns {
+					return fmt.Errorf("sequence %d, layer %d, head %d: %d blocks, want %d", q.number, layer, h, len(ids), q.columns)
+				}
+				for n, id := range ids {
+					refs[id]++
+					if b := &s.blocks[id]; int(b.layer) != layer || int(b.head) != h || int(b.number) != n {
+						return fmt.Errorf("sequence %d, layer %d, head %d, block %d: id %d thinks it is %d, %d, %d",
+							q.number, layer, h, n, id, b.layer, b.head, b.number)
+					}
+					if n < q.len/s.cfg.Layout.Block && !s.blocks[id].has(full) {
+						return fmt.Errorf("sequence %d of %d tokens: block %d of layer %d, head %d is not sealed", q.number, q.len, n, layer, h)
+					}
+				}
+			}
+		}
+	}
+	free := make([]bool, len(s.blocks))
+	for _, id := range s.freeIDs {
+		if free[id] {
+			return fmt.Errorf("id %d is free twice", id)
+		}
+		free[id] = true
+	}
+	for id := range s.blocks {
+		b := &s.blocks[id]
+		switch {
+		case b.refs != refs[id]:
+			return fmt.Errorf("id %d: %d holders, %d tables have it", id, b.refs, refs[id])
+		case free[id] != (b.is == 0):
+			return fmt.Errorf("id %d: free %v, state %b", id, free[id], b.is)
+		case free[id] && (s.pool.SlotOf[id] >= 0 || b.page >= 0 || b.rec >= 0 || b.busy != 0):
+			return fmt.Errorf("id %d is free, with slot %d, page %d, record %d, %d transfers", id, s.pool.SlotOf[id], b.page, b.rec, b.busy)
+		case b.has(live) && b.has(dying) != (b.refs == 0):
+			return fmt.Errorf("id %d: %d holders, state %b", id, b.refs, b.is)
+		}
+	}
+	return nil
+}
+
+// checkPlaces: pages and records are free or hold one block.
+func (s *Store) checkPlaces() error {
+	pages, records := map[int32]int{}, map[int32]int{}
+	for id := range s.blocks {
+		b := &s.blocks[id]
+		if b.page >= 0 {
+			if s.host.block[b.page] != int32(id) {
+				return fmt.Errorf("id %d names page %d, which holds %d", id, b.page, s.host.block[b.page])
+			}
+			pages[b.page]++
+		}
+		if b.rec >= 0 {
+			records[b.rec]++
+			if records[b.rec] > 1 {
+				return fmt.Errorf("record %d holds two blocks", b.rec)
+			}
+		}
+	}
+	if s.host != nil {
+		for _, p := range s.host.free {
+			pages[p]++
+		}
+		for p := range s.host.block {
+			if pages[int32(p)] != 1 {
+				return fmt.Errorf("page %d is in use or free %d times", p, pages[int32(p)])
+			}
+		}
+	}
+	if s.disk != nil {
+		for _, rec := range s.disk.free {
+			records[rec]++
+		}
+		for rec := range s.disk.made {
+			if records[int32(rec)] != 1 {
+				return fmt.Errorf("record %d is in use or free %d times", rec, records[int32(rec)])
+			}
+		}
+	}
+	return nil
+}
+
+// checkPins: as many pins as transfers and recalls have, and pages in the right
+// order.
+func (s *Store) checkPins() error {
+	want := make([]int32, len(s.blocks))
+	for r := range s.recalls {
+		for _, rd := range []*round{&r.cur, &r.ahead} {
+			for i, id := range rd.ids {
+				if s.pool.SlotOf[id] != rd.slots[i] {
+					return fmt.Errorf("id %d was recalled into slot %d, is in %d", id, rd.slots[i], s.pool.SlotOf[id])
+				}
+				want[id]++
+			}
+		}
+	}
+	underWay := 0
+	for id := range s.blocks {
+		b := &s.blocks[id]
+		var pagePins int32
+		for _, is := range []state{down, up, load, spill} {
+			if b.has(is) {
+				pagePins++
+			}
+		}
+		if b.busy != pagePins {
+			return fmt.Errorf("id %d: %d transfers, state %b", id, b.busy, b.is)
+		}
+		underWay += int(b.busy)
+		if b.has(waitDown | down) {
+			want[id]++
+		}
+		if b.has(filling) {
+			want[id]++
+		}
+		var pins int32
+		if slot := s.pool.SlotOf[id]; slot >= 0 {
+			pins = s.pool.Pins[slot]
+		}
+		if pins != want[id] {
+			return fmt.Errorf("id %d: %d pins on its slot %d, want %d, state %b", id, pins, s.pool.SlotOf[id], want[id], b.is)
+		}
+		if b.page < 0 {
+			continue
+		}
+		h := s.host
+		clean, dirty := h.clean.Has(b.page), h.dirty.Has(b.page)
+		if h.pins[b.page] != pagePins || clean != (pagePins == 0 && b.inRecord()) || dirty != (pagePins == 0 && !b.inRecord()) {
+			return fmt.Errorf("id %d: page %d has %d pins, want %d; clean %v, dirty %v, record %d", id, b.page, h.pins[b.page], pagePins, clean, dirty, b.rec)
+		}
+	}
+	if underWay != s.mover.underWay {
+		return fmt.Errorf("%d transfers under way, blocks have %d", s.mover.underWay, underWay)
+	}
+	return nil
+}
+
+// checkHomes: a full block can be had from somewhere, an open one is nowhere.
+func (s *Store) checkHomes() error {
+	for id := range s.blocks {
+		b := &s.blocks[id]
+		slot := s.pool.SlotOf[id] >= 0 && !b.has(filling|bad)
+		switch {
+		case !b.has(full) && (s.pool.SlotOf[id] >= 0 || b.page >= 0 || b.rec >= 0):
+			return fmt.Errorf("id %d is not full, with slot %d, page %d, record %d", id, s.pool.SlotOf[id], b.page, b.rec)
+		case !b.has(full) || b.has(dying) || b.inPage() || b.inRecord():
+		case slot && (!s.cfg.below() || b.has(waitDown|down)):
+		default:
+			return fmt.Errorf("id %d (layer %d, head %d, block %d) is in no tier, state %b", id, b.layer, b.head, b.number, b.is)
+		}
+	}
+	return nil
+}
+
+// checkCounts: the counters of states agree with the states.
+func (s *Store) checkCounts() error {
+	var liveN, dueN, dyingN, spillN, aheadN int
+	for id := range s.blocks {
+		b := &s.blocks[id]
+		for is, n := range map[state]*int{live: &liveN, due: &dueN, dying: &dyingN, spill: &spillN, ahead: &aheadN} {
+			if b.has(is) {
+				*n++
+			}
+		}
+	}
+	var errs []error
+	equal := func(what string, got, want int) {
+		if got != want {
+			errs = append(errs, fmt.Errorf("%s: counted %d, are %d", what, got, want))
+		}
+	}
+	equal("blocks due", s.due, dueN)
+	equal("blocks dying", s.dying, dyingN)
+	equal("writes to disk", s.spills, spillN)
+	equal("reads ahead", s.ahead, aheadN)
+	var sum LayerStats
+	for _, l := range s.layers {
+		sum.add(l)
+		if l.Hits+l.Misses() != l.Selected {
+			errs = append(errs, fmt.Errorf("%d hits and %d misses of %d selected", l.Hits, l.Misses(), l.Selected))
+		}
+		if l.BytesUp != l.Misses()*int64(s.cfg.Layout.BlockBytes()) {
+			errs = append(errs, fmt.Errorf("%d misses, %d bytes up", l.Misses(), l.BytesUp))
+		}
+	}
+	equal("blocks born less freed", int(sum.Born-sum.Freed), liveN)
+	if s.due > s.cfg.homes() {
+		errs = append(errs, fmt.Errorf("%d blocks are due, there are %d homes", s.due, s.cfg.homes()))
+	}
+	return errors.Join(errs...)
+}
+
+// checkColumns: what is offered to others is full and alive.
+func (s *Store) checkColumns() error {
+	for k, c := range s.columns {
+		if c.key != k || len(c.ids) != s.cfg.Layers*s.cfg.Layout.Heads {
+			return fmt.Errorf("column of %d blocks is under a foreign key", len(c.ids))
+		}
+		for _, id := range c.ids {
+			if b := &s.blocks[id]; b.column != c || !b.has(full) || b.has(dying) {
+				return fmt.Errorf("id %d is offered in state %b", id, b.is)
+			}
+		}
+	}
+	for id := range s.blocks {
+		if c := s.blocks[id].column; c != nil && s.columns[c.key] != c {
+			return fmt.Errorf("id %d names a column that is not offered", id)
+		}
+	}
+	return nil
+}

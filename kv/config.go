@@ -1,0 +1,204 @@
+package kv
+
+import (
+	"fmt"
+	"math"
+	"time"
+
+	"nosa/compute"
+	"nosa/kv/vfs"
+)
+
+// Config is what a store is opened with. Layout, Layers and Blocks have no
+// defaults.
+type Config struct {
+	Layout compute.Layout
+	Layers int
+
+	// Blocks is the number of block ids: all blocks of all sequences that can
+	// live at once, one per layer, KV head and Layout.Block tokens.
+	Blocks int
+	// Slots is the number of places in the device pool; 0: one for every id.
+	Slots int
+	// HostPages is the number of places in the host pool; 0: no host pool. With
+	// Slots < Blocks and no disk it must hold Blocks, of which the open tails of
+	// one sequence may be left out.
+	HostPages int
+	// Disk is the tier below the host pool, or nil. It needs a host page at least,
+	// since blocks pass through one on their way.
+	Disk *Disk
+
+	Keep    Keep
+	Workers int           // goroutines that move bytes; 0: 16
+	Timeout time.Duration // how long a wait goes on without any transfer reporting; 0: 30 s
+
+	// Identity says which model and settings computed the blocks: it enters every
+	// chain key, so that blocks of another model never match.
+	Identity []byte
+	// Trace, if not nil, is called once per KV head at the end of every recall.
+	Trace func(Trace)
+}
+
+// Disk says where blocks go that the host pool has no room for.
+type Disk struct {
+	FS      vfs.FS // nil: vfs.OS
+	Dir     string // made if it is missing
+	Records int    // places in the file; 0: one for every id
+	Direct  bool   // pass by the page cache, where blocks are close to whole pages and the system can
+}
+
+// Keep says which blocks stay in slots.
+type Keep uint8
+
+const (
+	// KeepLRU keeps what was used last, until its slot is needed.
+	KeepLRU Keep = iota
+	// KeepSelected frees at once what a recall did not name, as NOSI does.
+	KeepSelected
+)
+
+func (k Keep) String() string {
+	if k == KeepSelected {
+		return "selected"
+	}
+	return "lru"
+}
+
+// ParseKeep reads a value of --kv-keep.
+func ParseKeep(s string) (Keep, error) {
+	switch s {
+	case "lru":
+		return KeepLRU, nil
+	case "selected":
+		return KeepSelected, nil
+	}
+	return 0, fmt.Errorf("%w: --kv-keep %q is unknown: use lru or selected", ErrConfig, s)
+}
+
+// maxPadding is the part of a record, one in so many bytes, that may be lost to
+// rounding it up for direct transfers: 7 %.
+const maxPadding = 14
+
+// withDefaults fills in what was left out and checks the rest.
+func (c Config) withDefaults() (Config, error) {
+	if err := c.Layout.Validate(); err != nil {
+		return c, err
+	}
+	if c.Layers <= 0 || c.Layers > 1<<12 {
+		return c, fmt.Errorf("%w: %d layers, want 1 to %d", ErrConfig, c.Layers, 1<<12)
+	}
+	if c.Slots == 0 {
+		c.Slots = c.Blocks
+	}
+	if c.Workers == 0 {
+		c.Workers = 16
+	}
+	if c.Timeout == 0 {
+		c.Timeout = 30 * time.Second
+	}
+	for _, n := range []struct {
+		what string
+		n    int
+	}{{"blocks", c.Blocks}, {"slots", c.Slots}, {"host pages", c.HostPages + 1}, {"workers", c.Workers}, {"timeout", int(min(c.Timeout, 1<<30))}} {
+		if n.n <= 0 || n.n >= math.MaxInt32 {
+			return c, fmt.Errorf("%w: number of %s out of range", ErrConfig, n.what)
+		}
+	}
+	if c.Disk == nil {
+		if need := c.Blocks - c.Layers*c.Layout.Heads; c.evicts() && c.HostPages < need {
+			return c, fmt.Errorf("%w: %d blocks, but %d slots (--kv-keep %v) and %d host pages: make --kv-device hold all, --kv-host %d blocks (%d bytes), or add --kv-disk",
+				ErrConfig, c.Blocks, c.Slots, c.Keep, c.HostPages, need, int64(need)*int64(c.Layout.BlockBytes()))
+		}
+		return c, nil
+	}
+	d := *c.Disk
+	if d.FS == nil {
+		d.FS = vfs.OS{}
+	}
+	if d.Records == 0 {
+		d.Records = c.Blocks
+	}
+	switch {
+	case d.Dir == "":
+		return c, fmt.Errorf("%w: --kv-disk names no directory", ErrConfig)
+	case d.Records < 0 || d.Records >= math.MaxInt32:
+		return c, fmt.Errorf("%w: %d records in --kv-disk %s", ErrConfig, d.Records, d.Dir)
+	case c.HostPages == 0:
+		return c, fmt.Errorf("%w: --kv-disk %s needs a host pool for its blocks to pass through: give --kv-host %d bytes or more",
+			ErrConfig, d.Dir, c.recordBytes())
+	}
+	c.Disk = &d
+	return c, nil
+}
+
+// below reports whether full blocks have a home under the slots.
+func (c Config) below() bool { return c.HostPages > 0 }
+
+// evicts reports whether blocks ever lose their slots; then all of them need a
+// home below.
+func (c Config) evicts() bool {
+	return c.Slots < c.Blocks || c.Keep == KeepSelected && c.below()
+}
+
+// homes is how many full blocks can live at once. Where blocks come back from
+// disk, a page must stay that can be emptied, or nothing could move any more.
+func (c Config) homes() int {
+	switch {
+	case !c.evicts():
+		return c.Blocks
+	case c.Disk == nil:
+		return c.HostPages
+	}
+	return c.HostPages - 1 + c.Disk.Records
+}
+
+// recordBytes is the distance between pages and between records: the block's
+// size, rounded up where direct transfers need that and the loss is small.
+func (c Config) recordBytes() int {
+	n := c.Layout.BlockBytes()
+	if c.Disk == nil || !c.Disk.Direct {
+		return n
+	}
+	whole := (n + vfs.Align - 1) / vfs.Align * vfs.Align
+	if (whole-n)*maxPadding > whole {
+		return n
+	}
+	return whole
+}
+
+// Footprint is the memory that a store takes, in bytes.
+type Footprint struct {
+	Slots     int64 // on the device
+	Summaries int64 // on the device
+	Tails     int64 // on the device, for each sequence
+	Host      int64
+	Disk      int64
+	Maps      int64 // of the Go heap: what is known of every id, slot, page
+}
+
+// Footprint says what Open would take, before anything is allocated.
+func (c Config) Footprint() (Footprint, error) {
+	c, err := c.withDefaults()
+	if err != nil {
+		return Footprint{}, err
+	}
+	l := c.Layout
+	summary := 0
+	if l.Stride > 0 {
+		summary += l.Segments() * l.Dim
+	}
+	if l.Scores {
+		summary += l.Segments() + l.Block
+	}
+	f := Footprint{
+		Slots:     int64(c.Slots) * int64(l.BlockBytes()),
+		Summaries: int64(c.Blocks) * int64(summary) * 4,
+		Tails:     int64(c.Layers) * int64(l.Heads) * int64(8*l.Block*l.Dim),
+		Host:      int64(c.HostPages) * int64(c.recordBytes()),
+		Maps:      int64(c.Blocks)*blockSize + int64(c.Slots)*48 + int64(c.HostPages)*64,
+	}
+	if c.Disk != nil {
+		f.Disk = int64(c.Disk.Records) * int64(c.recordBytes())
+	}
+	return f, nil
+}

@@ -1,0 +1,103 @@
+package kv
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
+)
+
+// key names a column by all that its blocks depend on: model, settings, salt and
+// every token up to its end.
+type key [sha256.Size]byte
+
+// column is all layers and heads of one block number, as one sequence computed
+// it and others may share it.
+type column struct {
+	key key
+	ids []int32 // by layer, then head
+}
+
+// root is the key before the first column.
+func (s *Store) root(salt []byte) key {
+	h := sha256.New()
+	l := s.cfg.Layout
+	fmt.Fprintf(h, "nosa kv 1: %d layers of %d heads of %d, block %d, kernel %d, stride %d, scores %v, %v\n",
+		s.cfg.Layers, l.Heads, l.Dim, l.Block, l.Kernel, l.Stride, l.Scores, l.Type)
+	// Lengths first, so that no identity and salt can pass for another pair.
+	fmt.Fprintf(h, "%d %d\n", len(s.cfg.Identity), len(salt))
+	h.Write(s.cfg.Identity)
+	h.Write(salt)
+	return key(h.Sum(nil))
+}
+
+// next is the key of the column of these tokens after the column of k.
+func (k key) next(tokens []int32) key {
+	buf := make([]byte, 0, len(k)+4*len(tokens))
+	buf = append(buf, k[:]...)
+	for _, t := range tokens {
+		buf = binary.LittleEndian.AppendUint32(buf, uint32(t))
+	}
+	return sha256.Sum256(buf)
+}
+
+// takeOver lets q begin with the published columns that match its prompt, most
+// at most.
+func (s *Store) takeOver(q *Sequence, prompt []int32, most int) {
+	size := s.cfg.Layout.Block
+	most = min(most, (len(prompt)-1)/size)
+	for b := range max(most, 0) {
+		next := q.chain.next(prompt[b*size : (b+1)*size])
+		c := s.columns[next]
+		if c == nil {
+			break
+		}
+		q.chain = next
+		i := 0
+		for layer, heads := range q.tables {
+			for h := range heads {
+				s.retain(c.ids[i])
+				heads[h] = append(heads[h], c.ids[i])
+				i++
+			}
+			s.count(q, layer, func(l *LayerStats) { l.Shared += int64(len(heads)) })
+		}
+		q.columns++
+		q.dues++
+	}
+	q.len = q.columns * size
+	q.shared = q.len
+}
+
+// offer publishes a full column of q, unless one with the same key is there.
+func (s *Store) offer(q *Sequence, b int) {
+	for _, heads := range q.tables {
+		for h := range heads {
+			if !s.blocks[heads[h][b]].has(full) {
+				panic(fmt.Sprintf("kv: sequence %d: advance past block %d, which is not sealed", q.number, b))
+			}
+		}
+	}
+	if q.opt.NoShare || s.columns[q.chain] != nil {
+		return
+	}
+	c := &column{key: q.chain}
+	for _, heads := range q.tables {
+		for h := range heads {
+			c.ids = append(c.ids, heads[h][b])
+			s.blocks[heads[h][b]].column = c
+		}
+	}
+	s.columns[c.key] = c
+}
+
+// unpublish takes the column of a block away from those who come later: the
+// block is at its end, or it can not be trusted.
+func (s *Store) unpublish(b *block) {
+	if b.column == nil {
+		return
+	}
+	delete(s.columns, b.column.key)
+	for _, id := range b.column.ids {
+		s.blocks[id].column = nil
+	}
+}

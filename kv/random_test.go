@@ -1,0 +1,142 @@
+package kv
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"testing"
+
+	"pgregory.net/rapid"
+
+	"nosa/kv/vfs"
+)
+
+// TestRandomLife does anything that callers do, in any order, under any budget,
+// and proves after each that the books are right and every block delivered is
+// the one that was sealed.
+func TestRandomLife(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		ctx := context.Background()
+		cfg := Config{Layout: testLayout, Layers: rapid.IntRange(1, 3).Draw(t, "layers"), Workers: rapid.IntRange(1, 4).Draw(t, "workers")}
+		width := cfg.Layers * cfg.Layout.Heads
+		cfg.Blocks = width * rapid.IntRange(1, 40).Draw(t, "columns")
+		tail := cfg.Blocks - width
+		switch rapid.IntRange(0, 3).Draw(t, "tiers") {
+		case 0: // slots alone, or with a host pool that nothing depends on
+			cfg.HostPages = rapid.SampledFrom([]int{0, cfg.Blocks, 1}).Draw(t, "pages")
+		case 1:
+			cfg.Slots = rapid.IntRange(1, cfg.Blocks).Draw(t, "slots")
+			cfg.HostPages = max(1, tail+rapid.IntRange(0, width).Draw(t, "more pages"))
+		default:
+			cfg.Slots = rapid.IntRange(1, cfg.Blocks).Draw(t, "slots")
+			cfg.HostPages = rapid.IntRange(1, max(1, cfg.Blocks/2)).Draw(t, "pages")
+			cfg.Disk = &Disk{FS: &vfs.Memory{}, Dir: "disk", Records: rapid.IntRange(0, cfg.Blocks).Draw(t, "records")}
+		}
+		if (cfg.HostPages >= tail || cfg.Disk != nil) && rapid.Bool().Draw(t, "selected") {
+			cfg.Keep = KeepSelected
+		}
+		s := openTest(&rapidTB{T: t}, cfg)
+		var live []*testSequence
+		pick := func(t *rapid.T) *testSequence {
+			if len(live) == 0 {
+				t.Skip("no sequence")
+			}
+			return live[rapid.IntRange(0, len(live)-1).Draw(t, "sequence")]
+		}
+		check := func(t *rapid.T, err error) {
+			if err != nil && !errors.Is(err, ErrFull) && !errors.Is(err, ErrLength) {
+				t.Fatal(err)
+			}
+		}
+		wants := func(t *rapid.T, q *testSequence) [][]int32 {
+			want := make([][]int32, cfg.Layout.Heads)
+			for h := range want {
+				for b := range q.full() {
+					if rapid.IntRange(0, 2).Draw(t, "wanted") > 0 {
+						want[h] = append(want[h], int32(b))
+					}
+				}
+			}
+			return want
+		}
+		layer := func(t *rapid.T) int { return rapid.IntRange(0, cfg.Layers-1).Draw(t, "layer") }
+		t.Repeat(map[string]func(*rapid.T){
+			"": func(t *rapid.T) {
+				if err := s.Check(); err != nil {
+					t.Fatal(err)
+				}
+			},
+			"new": func(t *rapid.T) {
+				if len(live) == 4 {
+					t.Skip("enough")
+				}
+				o := SequenceOptions{Tokens: rapid.IntRange(0, 100).Draw(t, "tokens"), NoShare: rapid.IntRange(0, 4).Draw(t, "alone") == 0}
+				if len(live) > 0 && rapid.Bool().Draw(t, "like another") {
+					like := live[rapid.IntRange(0, len(live)-1).Draw(t, "which")].tokens
+					o.Prefix = slices.Clone(like[:rapid.IntRange(0, len(like)).Draw(t, "same")])
+				}
+				o.Prefix = append(o.Prefix, ids(rapid.IntRange(0, 3).Draw(t, "other"), rapid.IntRange(0, 9).Draw(t, "others"))...)
+				q, err := newTestSequence(s, o)
+				if err != nil {
+					t.Fatal(err)
+				}
+				live = append(live, q)
+				check(t, q.extend(ctx, o.Prefix[q.Len():]))
+			},
+			"step": func(*rapid.T) { s.BeginStep() },
+			"extend": func(t *rapid.T) {
+				q := pick(t)
+				check(t, q.extend(ctx, ids(rapid.IntRange(0, 3).Draw(t, "first"), rapid.IntRange(0, 13).Draw(t, "n"))))
+			},
+			"recall": func(t *rapid.T) {
+				q := pick(t)
+				if err := q.recall(ctx, layer(t), wants(t, q), nil); err != nil {
+					t.Fatal(err)
+				}
+			},
+			"recall all": func(t *rapid.T) {
+				q := pick(t)
+				if err := q.recall(ctx, layer(t), q.all(), nil); err != nil {
+					t.Fatal(err)
+				}
+			},
+			"recall and leave": func(t *rapid.T) {
+				q := pick(t)
+				ctx, cancel := context.WithCancel(ctx)
+				defer cancel()
+				err := q.recall(ctx, layer(t), wants(t, q), func() bool {
+					if rapid.Bool().Draw(t, "cancel") {
+						cancel()
+					}
+					return rapid.Bool().Draw(t, "stop")
+				})
+				if err != nil && !errors.Is(err, context.Canceled) {
+					t.Fatal(err)
+				}
+			},
+			"prefetch": func(t *rapid.T) {
+				q := pick(t)
+				s.Prefetch(q.Sequence, layer(t), wants(t, q))
+			},
+			"free": func(t *rapid.T) {
+				q := pick(t)
+				q.Free()
+				q.Free()
+				live = slices.DeleteFunc(live, func(x *testSequence) bool { return x == q })
+			},
+		})
+		for _, q := range live {
+			q.Free()
+		}
+		closeTest(t, s)
+	})
+}
+
+// rapidTB lets helpers that take a testing.TB run inside a property.
+type rapidTB struct {
+	testing.TB
+	T *rapid.T
+}
+
+func (r *rapidTB) Helper()           {}
+func (r *rapidTB) Fatal(args ...any) { r.T.Fatal(args...) }

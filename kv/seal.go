@@ -1,0 +1,67 @@
+package kv
+
+import (
+	"context"
+	"fmt"
+
+	"nosa/compute"
+)
+
+// Seal ends the tile's own block in one layer: it is full, each head's tail is
+// encoded into a slot, in the cache's format, and its bytes never change again.
+// With a tier below, they are copied there once, in the background; until then
+// the slot stays. A slot may have to be waited for, when all are on their way
+// down. After an error the sequence can only be freed.
+func (q *Sequence) Seal(ctx context.Context, t compute.Tile, layer int) error {
+	s := q.store
+	s.enter()
+	defer s.leave()
+	if q.freed {
+		return fmt.Errorf("kv: sequence %d: seal: %w", q.number, ErrClosed)
+	}
+	own := t.Own(s.cfg.Layout.Block)
+	for h, ids := range q.tables[layer] {
+		id := ids[own]
+		if s.blocks[id].has(full) {
+			continue
+		}
+		slot, err := s.slotFor(ctx, q, id)
+		if err != nil {
+			return fmt.Errorf("kv: seal: %w", s.blame(q, id, err))
+		}
+		s.dev.Seal(&s.cache, t, h, slot)
+		b := &s.blocks[id]
+		b.is |= full
+		if !s.cfg.below() {
+			s.unpin(id)
+			continue
+		}
+		b.is |= waitDown // and keeps the pin
+		s.waitDown.push(id)
+		s.settle(false)
+	}
+	return nil
+}
+
+// slotFor finds a slot for a block that has none, and pins it.
+func (s *Store) slotFor(ctx context.Context, q *Sequence, id int32) (int32, error) {
+	fails := s.spillFails
+	err := s.await(ctx, q, int(s.blocks[id].layer), func() (bool, error) {
+		s.one[0][0] = id
+		done, _, evicted := s.pool.Resolve(s.one[0][:], s.one[1][:], s.step, nil, s.evicted[:0])
+		s.noteEvicted(evicted)
+		if done == 0 && s.spillFails > fails {
+			return false, s.spillErr
+		}
+		return done == 1, nil
+	})
+	return s.one[1][0], err
+}
+
+func (s *Store) noteEvicted(ids []int32) {
+	for _, id := range ids {
+		b := &s.blocks[id]
+		s.count(b.owner, int(b.layer), func(l *LayerStats) { l.Evicted++ })
+	}
+	s.evicted = ids
+}

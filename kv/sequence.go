@@ -1,0 +1,189 @@
+package kv
+
+import (
+	"context"
+	"fmt"
+
+	"nosa/compute"
+	"nosa/dtype"
+)
+
+// SequenceOptions say what a sequence will hold.
+type SequenceOptions struct {
+	Tokens  int     // the most it may hold; tables are allocated for it
+	Prefix  []int32 // its prompt, to be matched against what others have computed
+	Salt    []byte  // enters the chain key: blocks are shared under the same salt alone
+	NoShare bool    // neither take blocks over nor offer them
+}
+
+// Sequence is the block table of one request.
+type Sequence struct {
+	store  *Store
+	number int // for people: in errors and traces
+	opt    SequenceOptions
+
+	tables  [][][]int32    // by layer and KV head: ids by block number
+	tail    compute.Tensor // F32 [layers·kvHeads, 2, Block, Dim]
+	len     int            // tokens complete in every layer
+	columns int            // block numbers that have ids
+	dues    int            // block numbers whose last token is reserved
+
+	chain  key     // of the last full column
+	open   []int32 // token ids of the column after it
+	shared int
+
+	layers []LayerStats
+	freed  bool
+}
+
+// NewSequence makes an empty sequence, or one that begins with the blocks of a
+// common prefix which other live sequences have computed. The last token of the
+// prefix is never taken over: somebody must compute its logits, and its own
+// block is read as it was computed.
+func (s *Store) NewSequence(o SequenceOptions) (*Sequence, error) {
+	s.enter()
+	defer s.leave()
+	if s.closed {
+		return nil, fmt.Errorf("kv: new sequence: %w", ErrClosed)
+	}
+	l := s.cfg.Layout
+	width := s.cfg.Layers * l.Heads
+	// A sequence can not have more columns than there are ids, whatever it asks.
+	most := min((max(o.Tokens, 0)+l.Block-1)/l.Block, len(s.blocks)/width)
+	tail, err := s.dev.Alloc(dtype.F32, width, 2, l.Block, l.Dim)
+	if err != nil {
+		return nil, fmt.Errorf("kv: new sequence: tail blocks: %w", err)
+	}
+	q := &Sequence{
+		store: s, number: s.made, opt: o, tail: tail,
+		tables: make([][][]int32, s.cfg.Layers),
+		layers: make([]LayerStats, s.cfg.Layers),
+		open:   make([]int32, 0, l.Block),
+		chain:  s.root(o.Salt),
+	}
+	s.made++
+	ids := make([]int32, width*most)
+	for layer := range q.tables {
+		q.tables[layer] = make([][]int32, l.Heads)
+		for h := range q.tables[layer] {
+			q.tables[layer][h], ids = ids[:0:most], ids[most:]
+		}
+	}
+	q.opt.Prefix = nil
+	s.sequences[q] = struct{}{}
+	if !o.NoShare {
+		s.takeOver(q, o.Prefix, min(most, o.Tokens/l.Block))
+	}
+	return q, nil
+}
+
+// Number tells the sequence apart from others of its store, in errors and traces.
+func (q *Sequence) Number() int { return q.number }
+
+// Len is the number of tokens that are complete in every layer. It begins at
+// Shared.
+func (q *Sequence) Len() int { return q.len }
+
+// Shared is the number of tokens taken over from a common prefix.
+func (q *Sequence) Shared() int { return q.shared }
+
+// Tables lists the block ids of a layer, by KV head and block number. The slices
+// grow in place with Reserve and are valid until Free.
+func (q *Sequence) Tables(layer int) [][]int32 { return q.tables[layer] }
+
+// Tail is the memory of the open block of a layer: F32 [kvHeads, 2, Block, Dim].
+func (q *Sequence) Tail(layer int) compute.Tensor {
+	h := q.store.cfg.Layout.Heads
+	return q.tail.Rows(layer*h, (layer+1)*h)
+}
+
+// Reserve makes sure that there are block ids, and homes for those blocks that
+// become full, for n more tokens than Len, in every layer and head. It returns
+// ErrFull if the store has no room for them now, ErrLength if they are more than
+// the sequence was made for; then nothing has changed.
+func (q *Sequence) Reserve(n int) error {
+	s := q.store
+	s.enter()
+	defer s.leave()
+	if q.freed {
+		return fmt.Errorf("kv: sequence %d: reserve: %w", q.number, ErrClosed)
+	}
+	if n < 0 || n > q.opt.Tokens-q.len {
+		return fmt.Errorf("kv: sequence %d has %d of at most %d tokens, %d more do not fit: %w", q.number, q.len, q.opt.Tokens, n, ErrLength)
+	}
+	l := s.cfg.Layout
+	width := s.cfg.Layers * l.Heads
+	columns := max((q.len+n+l.Block-1)/l.Block, q.columns)
+	dues := max((q.len+n)/l.Block, q.dues)
+	needIDs, needHomes := (columns-q.columns)*width, (dues-q.dues)*width
+	enough := func() bool { return needIDs <= len(s.freeIDs) && needHomes <= s.cfg.homes()-s.due }
+	if !enough() {
+		s.settle(false)
+	}
+	if !enough() && s.dying > 0 && !s.hung {
+		// Those who held these blocks are gone; what moves them will report soon.
+		_ = s.await(context.Background(), q, -1, func() (bool, error) { return enough() || s.dying == 0, nil })
+	}
+	if !enough() {
+		return fmt.Errorf("kv: sequence %d: %d more tokens need %d block ids and %d homes, %d and %d are free: %w: wait for other sequences, shorten --context, or raise --kv-host or --kv-disk",
+			q.number, n, needIDs, needHomes, len(s.freeIDs), s.cfg.homes()-s.due, ErrFull)
+	}
+	for layer, heads := range q.tables {
+		for h := range heads {
+			for b := q.columns; b < columns; b++ {
+				heads[h] = append(heads[h], s.birth(q, layer, h, b))
+			}
+			for b := q.dues; b < dues; b++ {
+				s.blocks[heads[h][b]].is |= due
+			}
+		}
+	}
+	s.due += needHomes
+	q.columns, q.dues = columns, dues
+	return nil
+}
+
+// Advance ends a step: the tokens ids are complete in all layers. Columns (all
+// layers and heads of one block number) that became full are offered to others.
+func (q *Sequence) Advance(ids []int32) {
+	s := q.store
+	s.enter()
+	defer s.leave()
+	size := s.cfg.Layout.Block
+	if q.freed || q.len+len(ids) > q.columns*size {
+		panic(fmt.Sprintf("kv: sequence %d has %d tokens and %d blocks: advance by %d", q.number, q.len, q.columns, len(ids)))
+	}
+	for _, id := range ids {
+		q.open = append(q.open, id)
+		if q.len++; len(q.open) < size {
+			continue
+		}
+		q.chain = q.chain.next(q.open)
+		q.open = q.open[:0]
+		s.offer(q, q.len/size-1)
+	}
+}
+
+// Free ends the sequence; a second call does nothing. It does not wait: places
+// that a transfer is using are given back when it reports.
+func (q *Sequence) Free() {
+	s := q.store
+	s.enter()
+	defer s.leave()
+	if q.freed {
+		return
+	}
+	s.settle(false)
+	q.freed = true
+	for _, heads := range q.tables {
+		for _, ids := range heads {
+			for _, id := range ids {
+				s.letGo(id)
+			}
+		}
+	}
+	s.dev.Free(q.tail)
+	q.tables, q.open, q.tail = nil, nil, compute.Tensor{}
+	delete(s.sequences, q)
+	s.settle(false)
+}

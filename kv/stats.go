@@ -1,0 +1,156 @@
+package kv
+
+import "time"
+
+// LayerStats are the counters of one layer. Selected = Hits + HostHits +
+// DiskHits, and BytesUp = (HostHits + DiskHits) · block size.
+type LayerStats struct {
+	Selected int64 // wanted blocks, own tails included
+	Hits     int64 // of them in a slot
+	HostHits int64 // misses that came from the host pool
+	DiskHits int64 // misses that came from the disk
+
+	BytesUp       int64 // host pool → slots
+	BytesDown     int64 // slots → host pool: each full block once
+	BytesToDisk   int64
+	BytesFromDisk int64
+	Wait          time.Duration // that the owner stood still for transfers
+
+	Recalls int64
+	Rounds  int64 // more than Recalls where a want did not fit into the slots
+	Evicted int64 // blocks that lost their slot
+	Spilled int64 // blocks that got a record
+
+	Born   int64
+	Freed  int64
+	Shared int64 // blocks taken over from other sequences
+}
+
+// Misses is the number of wanted blocks that were not in a slot.
+func (l LayerStats) Misses() int64 { return l.HostHits + l.DiskHits }
+
+// HitRate is the part of wanted blocks that were in a slot; 1 if none was wanted.
+func (l LayerStats) HitRate() float64 {
+	if l.Selected == 0 {
+		return 1
+	}
+	return float64(l.Hits) / float64(l.Selected)
+}
+
+func (l *LayerStats) add(o LayerStats) {
+	l.Selected += o.Selected
+	l.Hits += o.Hits
+	l.HostHits += o.HostHits
+	l.DiskHits += o.DiskHits
+	l.BytesUp += o.BytesUp
+	l.BytesDown += o.BytesDown
+	l.BytesToDisk += o.BytesToDisk
+	l.BytesFromDisk += o.BytesFromDisk
+	l.Wait += o.Wait
+	l.Recalls += o.Recalls
+	l.Rounds += o.Rounds
+	l.Evicted += o.Evicted
+	l.Spilled += o.Spilled
+	l.Born += o.Born
+	l.Freed += o.Freed
+	l.Shared += o.Shared
+}
+
+// Stats are the counters since the beginning and the state of now. A block's
+// moves between tiers count for the sequence that computed it; selections, hits
+// and waits for the one that asked.
+type Stats struct {
+	Layers []LayerStats
+	Total  LayerStats
+
+	Live   int // blocks, in any tier or none yet
+	InSlot int
+	InHost int
+	OnDisk int // a block counts in every tier that holds it
+
+	// Of the store alone.
+	Sequences  int
+	FreeIDs    int
+	FreeSlots  int
+	FreePages  int
+	FreeRecord int
+	UnderWay   int // transfers that have not reported
+	Published  int // columns that others can share
+}
+
+// Trace is one KV head's part of a recall: what was wanted, own block left out,
+// and what of it was in no slot.
+type Trace struct {
+	Sequence, Layer, Head int
+	Selected, Missed      []int32 // block numbers, ascending; valid during the call
+}
+
+// count changes the counters of a layer, the sequence's and the store's.
+func (s *Store) count(q *Sequence, layer int, f func(*LayerStats)) {
+	f(&s.layers[layer])
+	f(&q.layers[layer])
+}
+
+// Stats of all sequences that have been.
+func (s *Store) Stats() Stats {
+	s.enter()
+	defer s.leave()
+	s.settle(false)
+	st := totals(s.layers)
+	st.Live = len(s.blocks) - len(s.freeIDs)
+	for id := range s.blocks {
+		if s.blocks[id].has(live) {
+			s.place(&st, int32(id))
+		}
+	}
+	st.Sequences = len(s.sequences)
+	st.FreeIDs, st.FreeSlots = len(s.freeIDs), s.pool.Free()
+	st.UnderWay, st.Published = s.mover.underWay, len(s.columns)
+	if s.host != nil {
+		st.FreePages = len(s.host.free)
+	}
+	if s.disk != nil {
+		st.FreeRecord = s.disk.left()
+	}
+	return st
+}
+
+// Stats of one sequence, also after its end.
+func (q *Sequence) Stats() Stats {
+	s := q.store
+	s.enter()
+	defer s.leave()
+	s.settle(false)
+	st := totals(q.layers)
+	for _, heads := range q.tables {
+		for _, ids := range heads {
+			st.Live += len(ids)
+			for _, id := range ids {
+				s.place(&st, id)
+			}
+		}
+	}
+	return st
+}
+
+func totals(layers []LayerStats) Stats {
+	st := Stats{Layers: append([]LayerStats(nil), layers...)}
+	for _, l := range layers {
+		st.Total.add(l)
+	}
+	return st
+}
+
+// place counts the tiers that hold a block.
+func (s *Store) place(st *Stats, id int32) {
+	b := &s.blocks[id]
+	if s.pool.SlotOf[id] >= 0 && !b.has(filling|bad) {
+		st.InSlot++
+	}
+	if b.inPage() {
+		st.InHost++
+	}
+	if b.inRecord() {
+		st.OnDisk++
+	}
+}

@@ -1,0 +1,193 @@
+package kv
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"nosa/compute"
+	"nosa/dtype"
+)
+
+// Store keeps the blocks of all sequences. Its methods, and those of its
+// sequences and recalls, are called by one goroutine at a time.
+type Store struct {
+	dev   compute.Device
+	cfg   Config
+	log   *slog.Logger
+	cache compute.Cache
+
+	blocks  []block // by id
+	freeIDs []int32 // ids of no block, taken from the end
+	pool    *compute.Pool
+	host    *host // nil: no tier below the slots
+	disk    *disk // nil: no tier below the host pool
+	mover   *mover
+
+	step  int64 // forward passes so far: the clock of least recent use
+	due   int   // blocks that have or will need a home
+	dying int   // blocks without holders that wait for a transfer to report
+
+	waitDown queue           // ids that wait for a page to be written through to
+	waitLoad queue           // ids that wait for a page to be read into
+	faults   map[int32]error // by id: why its slot is bad
+	spills   int             // writes to disk under way
+	ahead    int             // reads from disk under way that nobody waits for
+
+	spillErr   error // what the last failed write to disk said
+	spillFails int   // how many have failed
+	spillHold  int64 // step in which no more are tried without need
+
+	columns   map[key]*column
+	sequences map[*Sequence]struct{}
+	recalls   map[*Recall]struct{}
+	scratch   []*scratch
+	one       [2][1]int32 // want and slot of a single block
+	evicted   []int32
+
+	made   int // sequences so far
+	layers []LayerStats
+	timer  *time.Timer
+	busy   atomic.Bool
+	hung   bool // the last wait ended without a report
+	closed bool // no more is begun
+	gone   bool // the memory has been given back
+}
+
+// Open allocates the device and host pools and opens the disk file.
+func Open(dev compute.Device, cfg Config, log *slog.Logger) (*Store, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, fmt.Errorf("kv: open: %w", err)
+	}
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	s := &Store{
+		dev: dev, cfg: cfg, log: log,
+		blocks:    make([]block, cfg.Blocks),
+		freeIDs:   make([]int32, cfg.Blocks),
+		pool:      compute.NewPool(cfg.Slots, cfg.Blocks),
+		faults:    map[int32]error{},
+		columns:   map[key]*column{},
+		sequences: map[*Sequence]struct{}{},
+		recalls:   map[*Recall]struct{}{},
+		layers:    make([]LayerStats, cfg.Layers),
+		timer:     time.NewTimer(time.Hour),
+		spillHold: -1,
+	}
+	s.timer.Stop()
+	for i := range s.blocks {
+		s.blocks[i] = block{page: -1, rec: -1}
+		s.freeIDs[i] = int32(len(s.blocks) - 1 - i)
+	}
+	if err := s.allocate(); err != nil {
+		return nil, fmt.Errorf("kv: open: %w", errors.Join(err, s.release()))
+	}
+	s.mover = newMover(s, cfg.Workers)
+	return s, nil
+}
+
+// allocate takes the memory of all tiers.
+func (s *Store) allocate() (err error) {
+	c, l := &s.cache, s.cfg.Layout
+	c.Layout = l
+	alloc := func(dst *compute.Tensor, t dtype.Type, shape ...int) {
+		if err == nil {
+			*dst, err = s.dev.Alloc(t, shape...)
+		}
+	}
+	alloc(&c.Slots, dtype.U8, s.cfg.Slots, l.BlockBytes())
+	if l.Stride > 0 {
+		alloc(&c.Segments, dtype.F32, s.cfg.Blocks, l.Segments(), l.Dim)
+	}
+	if l.Scores {
+		if l.Stride > 0 {
+			alloc(&c.SegScore, dtype.F32, s.cfg.Blocks, l.Segments())
+		}
+		alloc(&c.Score, dtype.F32, s.cfg.Blocks, l.Block)
+	}
+	if err != nil {
+		return fmt.Errorf("device memory for %d slots of %d bytes and %d summaries: %w: lower --kv-device or --context",
+			s.cfg.Slots, l.BlockBytes(), s.cfg.Blocks, err)
+	}
+	if s.cfg.below() {
+		if s.host, err = newHost(s.cfg.HostPages, s.cfg.recordBytes(), l.BlockBytes()); err != nil {
+			return fmt.Errorf("host pool of %d pages of %d bytes: %w: lower --kv-host", s.cfg.HostPages, s.cfg.recordBytes(), err)
+		}
+	}
+	if s.cfg.Disk != nil {
+		s.disk, err = openDisk(*s.cfg.Disk, s.cfg.recordBytes(), l.BlockBytes())
+	}
+	return err
+}
+
+// release gives back what allocate took.
+func (s *Store) release() (err error) {
+	c := &s.cache
+	for _, t := range []*compute.Tensor{&c.Slots, &c.Segments, &c.SegScore, &c.Score} {
+		if !t.None() {
+			s.dev.Free(*t)
+			*t = compute.Tensor{}
+		}
+	}
+	if s.host != nil {
+		err = s.host.close()
+	}
+	if s.disk != nil {
+		err = errors.Join(err, s.disk.close())
+	}
+	return err
+}
+
+// Close waits for the transfers that are under way, ends the store's goroutines
+// and gives back its memory and its file. With live sequences it does nothing
+// and returns ErrBusy. If transfers do not report in time, their memory is left
+// alone, since they may still write to it, and ErrTimeout is returned; Close may
+// then be tried again.
+func (s *Store) Close() error {
+	s.enter()
+	defer s.leave()
+	switch {
+	case s.gone:
+		return fmt.Errorf("kv: close: %w", ErrClosed)
+	case len(s.sequences) > 0:
+		return fmt.Errorf("kv: close: %d %w: free them first", len(s.sequences), ErrBusy)
+	}
+	s.closed = true
+	if !s.mover.close(s.cfg.Timeout) {
+		return fmt.Errorf("kv: close: %w: after %v: %s", ErrTimeout, s.cfg.Timeout, s.suspects())
+	}
+	s.settle(false)
+	s.gone = true
+	if err := s.release(); err != nil {
+		return fmt.Errorf("kv: close: %w", err)
+	}
+	return nil
+}
+
+// Cache is the memory that ops work on.
+func (s *Store) Cache() *compute.Cache { return &s.cache }
+
+// BeginStep begins a forward pass: the clock of least recent use ticks.
+func (s *Store) BeginStep() {
+	s.enter()
+	defer s.leave()
+	s.step++
+	s.settle(false)
+}
+
+// enter and leave are around every verb. Two goroutines inside at once are a bug
+// of the caller that would otherwise show as wrong bytes much later.
+func (s *Store) enter() {
+	if !s.busy.CompareAndSwap(false, true) {
+		panic("kv: a store is used by two goroutines at once")
+	}
+}
+
+func (s *Store) leave() {
+	s.verify()
+	s.busy.Store(false)
+}
