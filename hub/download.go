@@ -110,7 +110,7 @@ func (p *pull) fetch(ctx context.Context, f File) error {
 		}
 	}
 	p.mu.Lock()
-	p.rec.add(recordFile{Path: f.Path, Size: f.Size, Digest: f.Digest})
+	p.rec.add(recordFile(f))
 	err := writeRecord(p.root, p.rec)
 	p.mu.Unlock()
 	if err != nil {
@@ -137,7 +137,7 @@ func (p *pull) present(f File, final string) bool {
 	if err != nil {
 		return false
 	}
-	defer r.Close()
+	defer release(r)
 	h := newHash(f)
 	_, err = io.Copy(h, r)
 	return err == nil && hex.EncodeToString(h.Sum(nil)) == f.Digest

@@ -101,7 +101,7 @@ func envToken(getenv func(string) string, cache string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("hub: read the token: %w", err)
 	}
-	defer f.Close()
+	defer release(f)
 	b, err := io.ReadAll(io.LimitReader(f, maxToken+1))
 	if err != nil {
 		return "", fmt.Errorf("hub: read the token: %w", err)

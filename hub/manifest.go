@@ -3,6 +3,7 @@ package hub
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -85,7 +86,7 @@ func parseManifest(b []byte) (*Manifest, error) {
 		return dec.SkipValue()
 	})
 	if err == nil {
-		if _, err = dec.ReadToken(); err == io.EOF {
+		if _, err = dec.ReadToken(); errors.Is(err, io.EOF) {
 			err = nil
 		} else if err == nil {
 			err = fmt.Errorf("more than one value")

@@ -80,7 +80,7 @@ func (p *pull) run(ctx context.Context, dir string, opts Options) (string, error
 	if err != nil {
 		return "", err
 	}
-	defer root.Close()
+	defer release(root)
 	p.root = root
 	unlock, err := p.c.lock(ctx, root, p.ref.Model())
 	if err != nil {
@@ -242,7 +242,7 @@ func readTwins(root *os.Root, commit string) []*record {
 	if err != nil {
 		return nil
 	}
-	defer dir.Close()
+	defer release(dir)
 	names, err := dir.Readdirnames(-1)
 	if err != nil {
 		return nil

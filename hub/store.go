@@ -38,7 +38,7 @@ func (c *Client) Lookup(name string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("hub: %s: %w", r, err)
 	}
-	defer root.Close()
+	defer release(root)
 	commit, err := readRef(root, r.Revision)
 	if err != nil {
 		return "", fmt.Errorf("hub: %s: %w", r, err)
@@ -71,7 +71,7 @@ func (c *Client) List() ([]Model, error) {
 	if err != nil {
 		return nil, fmt.Errorf("hub: list: %w", err)
 	}
-	defer root.Close()
+	defer release(root)
 	folders, err := fs.Glob(root.FS(), "*/*")
 	if err != nil {
 		return nil, fmt.Errorf("hub: list: %w", err)
@@ -97,7 +97,7 @@ func (c *Client) listModel(root *os.Root, name string) ([]Model, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer dir.Close()
+	defer release(dir)
 	revisions, err := readRefs(dir)
 	if err != nil {
 		return nil, err
