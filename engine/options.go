@@ -3,10 +3,12 @@ package engine
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"nosa/attention"
 	"nosa/compute"
 	"nosa/kv"
+	"nosa/kv/vfs"
 	"nosa/model"
 )
 
@@ -26,7 +28,9 @@ type Options struct {
 	KVDevice int64 // bytes of slots and tails; 0: room for every block
 	KVHost   int64 // bytes of the host pool; 0: what is needed
 	DiskDir  string
-	DiskSize int64 // bytes; 0: what is needed
+	DiskSize int64         // bytes; 0: what is needed
+	DiskFS   vfs.FS        // nil: the system's
+	Timeout  time.Duration // for a transfer to report; 0: 30 s
 	Keep     kv.Keep
 
 	// OnLogits, when set, is given the logits of every position in order.

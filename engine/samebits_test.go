@@ -27,6 +27,7 @@ var (
 	sameTypes    = flag.String("samebits-types", "f32,bf16,f16,q8,q4", "KV formats that it runs")
 	sameTopK     = flag.Int("samebits-topk", 0, "--topk, 0 for the model's own")
 	sameWindow   = flag.Int("samebits-window", -1, "--window, −1 for the model's own")
+	faultPoints  = flag.Int("fault-points", 0, "random points of each fault in TestFaults; 0 for the short run")
 	sameLong     = flag.Bool("samebits-long", false, "all settings for every KV format, chunks of one token left out")
 )
 
