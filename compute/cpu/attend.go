@@ -154,7 +154,7 @@ func (a *attend) block(w *worker, head int, b, slot int32, rows []int, own []flo
 			decay := a.k.softmax(p, bias, (*[2]float32)(s[1:3]), a.scale)
 			a.k.weigh(s[3:3+dim], p, val, decay)
 			if s[0]++; s[0] == compute.Split && own == nil {
-				fold(s, s, dim)
+				a.k.fold(s, dim)
 			}
 		}
 	}
@@ -181,25 +181,64 @@ func (a *attend) load(w *worker, head int, b, slot int32) (key, val []float32) {
 		return kv[:n], kv[n:]
 	}
 	key, val = room(&w.keys, n), room(&w.values, n)
-	decodeBlock(a.k, &c.Layout, key, val, src)
+	decodeBlock(w, a.k, &c.Layout, key, val, src)
 	return key, val
 }
 
-// fold merges the running split of from into the total of s and starts the next
-// one in s, as compute does at each split's end.
-func fold(s, from []float32, dim int) {
-	cur, tot := from[1:3+dim], s[3+dim:]
+// fold merges the running split of s into the total and starts the next one, as
+// compute does at each split's end.
+func (k *kernels) fold(s []float32, dim int) {
+	cur, tot := s[1:3+dim], s[3+dim:]
 	top := max(cur[0], tot[0])
-	x, y := float32(0), float32(0)
+	var x, y float32
 	if top != negInf {
 		x = float32(math.Exp(float64(tot[0]) - float64(top)))
 		y = float32(math.Exp(float64(cur[0]) - float64(top)))
 	}
-	tot = tot[:len(cur)]
-	for i, v := range cur[1:] {
-		tot[i+1] = float32(tot[i+1]*x) + float32(v*y)
-	}
+	s[0] = y // the count has served
+	k.weigh(tot[1:], s[:1], cur[1:], x)
 	tot[0] = top
 	clear(s[:3+dim])
 	s[1] = negInf
+}
+
+// finish is the task of AttendEnd; a piece is a run of states.
+type finish struct {
+	k          *kernels
+	out, state []float32
+	dim, step  int
+}
+
+// AttendEnd: see compute.AttendEnd.
+func (d *Device) AttendEnd(out, state compute.Tensor, t compute.Tile) {
+	heads, dim := out.Dims[1], out.Dims[2]
+	f := &d.finish
+	*f = finish{
+		k: &d.kernels, dim: dim,
+		out:   out.F32()[t.Row*heads*dim : (t.Row+t.N)*heads*dim],
+		state: state.F32()[:t.N*heads*compute.StateLen(dim)],
+	}
+	var pieces int
+	f.step, pieces = d.share(t.N*heads, 4*dim)
+	d.team.do(f, pieces)
+	*f = finish{}
+}
+
+func (f *finish) run(_ *worker, piece int) {
+	length := compute.StateLen(f.dim)
+	for i := piece * f.step; i < min(len(f.state)/length, (piece+1)*f.step); i++ {
+		s := f.state[i*length:][:length]
+		if s[0] > 0 {
+			f.k.fold(s, f.dim)
+		}
+		tot, o := s[3+f.dim:], f.out[i*f.dim:][:f.dim]
+		if tot[1] == 0 {
+			clear(o)
+			continue
+		}
+		inv := 1 / tot[1]
+		for d, x := range tot[2:] {
+			o[d] = x * inv
+		}
+	}
 }

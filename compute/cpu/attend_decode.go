@@ -24,7 +24,7 @@ func (a *attend) decode(d *Device) {
 				copy(own[:3+a.dim], a.spare[(s.spare*a.group+g)*length:])
 			}
 			if own[0] == compute.Split {
-				fold(own, own, a.dim)
+				a.k.fold(own, a.dim)
 			}
 		}
 	}

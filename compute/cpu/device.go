@@ -34,8 +34,15 @@ type Device struct {
 	memory  memory
 
 	// The tasks of the ops, kept so that calling one allocates nothing.
-	linear linear
-	attend attend
+	linear    linear
+	attend    attend
+	pointwise pointwise
+	norm      norm
+	rotation  rotation
+	embedding embedding
+	score     score
+	selection selection
+	finish    finish
 }
 
 var _ compute.Device = (*Device)(nil)

@@ -213,7 +213,7 @@ done:
 // func dot1AVX2(out, x, w *float32, ws, n, k int)
 //
 // out[i] = x · w[i·ws :] for n outputs, eight at a time to hide the latency of
-// the sums.
+// the sums, then four, then one.
 TEXT ·dot1AVX2(SB), NOSPLIT, $0-48
 	MOVQ out+0(FP), DI
 	MOVQ x+8(FP), SI
@@ -291,6 +291,51 @@ sums:
 
 ones:
 	ADDQ $8, CX
+	SUBQ $4, CX
+	JLT  rest
+	VXORPS Y0, Y0, Y0
+	VXORPS Y1, Y1, Y1
+	VXORPS Y2, Y2, Y2
+	VXORPS Y3, Y3, Y3
+	MOVQ BX, R13
+	LEAQ (BX)(R11*2), R10
+	XORQ AX, AX
+
+fournext:
+	CMPQ AX, R14
+	JGE  fourmask
+	VMOVUPS (SI)(AX*1), Y12
+	VFMADD231PS (R13), Y12, Y0
+	VFMADD231PS (R13)(R11*1), Y12, Y1
+	VFMADD231PS (R10), Y12, Y2
+	VFMADD231PS (R10)(R11*1), Y12, Y3
+	ADDQ $32, AX
+	ADDQ $32, R13
+	ADDQ $32, R10
+	JMP  fournext
+
+fourmask:
+	TESTQ DX, DX
+	JZ   foursums
+	VMOVUPS (DX), Y13
+	VMASKMOVPS (SI)(AX*1), Y13, Y12
+	VMASKMOVPS (R13), Y13, Y14
+	VFMADD231PS Y14, Y12, Y0
+	VMASKMOVPS (R13)(R11*1), Y13, Y14
+	VFMADD231PS Y14, Y12, Y1
+	VMASKMOVPS (R10), Y13, Y14
+	VFMADD231PS Y14, Y12, Y2
+	VMASKMOVPS (R10)(R11*1), Y13, Y14
+	VFMADD231PS Y14, Y12, Y3
+
+foursums:
+	SUM4(Y0, Y1, Y2, Y3, X0, X1, (DI))
+	ADDQ $16, DI
+	LEAQ (BX)(R11*4), BX
+	SUBQ $4, CX
+
+rest:
+	ADDQ $4, CX
 
 one:
 	SUBQ $1, CX

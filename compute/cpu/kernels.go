@@ -29,16 +29,31 @@ type kernels struct {
 
 	// weigh sets acc = acc·decay + Σ p[j]·v[j·len(acc):], j ascending.
 	weigh func(acc, p, v []float32, decay float32)
+
+	// The ops of the same names, on a run of elements or on one row.
+	swiglu    func(out, gate, up []float32)
+	addScaled func(x, y []float32, scale float32)
+	rmsNorm   func(out, x, weight []float32, eps float32)
+
+	// Codes of 8 or 4 bits to float32, with a minimum and a scale per channel
+	// (keys) or pairs of them per row (values).
+	keyCodes   func(bits int, dst []float32, codes []byte, lo, scale []float32)
+	valueCodes func(bits int, dst []float32, codes []byte, pairs []float32)
 }
 
 // portable is the level that every machine has.
 var portable = kernels{
-	name:    "go",
-	dot3:    dot3Go,
-	dot1:    dot1Go,
-	expand:  dtype.Decode,
-	softmax: softmaxGo,
-	weigh:   weighGo,
+	name:       "go",
+	dot3:       dot3Go,
+	dot1:       dot1Go,
+	expand:     dtype.Decode,
+	softmax:    softmaxGo,
+	weigh:      weighGo,
+	swiglu:     swigluGo,
+	addScaled:  addScaledGo,
+	rmsNorm:    rmsNormGo,
+	keyCodes:   keyCodesGo,
+	valueCodes: valueCodesGo,
 }
 
 // Levels are the names of the levels that this machine can run, the best first.

@@ -9,12 +9,17 @@ func available() []kernels {
 	var all []kernels
 	if cpu.X86.HasAVX2 && cpu.X86.HasFMA && cpu.X86.HasF16C {
 		all = append(all, kernels{
-			name:    "avx2",
-			dot3:    dot3,
-			dot1:    dot1,
-			expand:  expand,
-			softmax: softmax,
-			weigh:   weigh,
+			name:       "avx2",
+			dot3:       dot3,
+			dot1:       dot1,
+			expand:     expand,
+			softmax:    softmax,
+			weigh:      weigh,
+			swiglu:     swiglu,
+			addScaled:  addScaled,
+			rmsNorm:    rmsNorm,
+			keyCodes:   keyCodes,
+			valueCodes: valueCodes,
 		})
 	}
 	return append(all, portable)

@@ -64,7 +64,10 @@ func (l *linear) run(w *worker, piece int) {
 	if l.rows < manyRows {
 		elems = stripElems
 	}
-	panel := max(outputsUnit, elems/l.width&^(outputsUnit-1))
+	panel := elems / l.width &^ (outputsUnit - 1)
+	if panel == 0 {
+		panel = outputsUnit / 2
+	}
 	for j := from; j < to; j += panel {
 		n := min(panel, to-j)
 		l.product(l.expand(w, j, n), j, n)

@@ -1,68 +1,24 @@
 //go:build !noasm
 
 #include "textflag.h"
+#include "exp_avx2_amd64.h"
 
 // The running softmax of one query over one block. Twins: softmax.go.
 
-DATA expConst<>+0(SB)/4, $0x3fb8aa3b  // log2(e)
-DATA expConst<>+4(SB)/4, $0x3f317200  // ln 2, upper part
-DATA expConst<>+8(SB)/4, $0x35bfbe8e  // ln 2, lower part
-DATA expConst<>+12(SB)/4, $0x39506967 // 1.9875691500e-4
-DATA expConst<>+16(SB)/4, $0x3ab743ce // 1.3981999507e-3
-DATA expConst<>+20(SB)/4, $0x3c088908 // 8.3334519073e-3
-DATA expConst<>+24(SB)/4, $0x3d2aa9c1 // 4.1665795894e-2
-DATA expConst<>+28(SB)/4, $0x3e2aaaaa // 1.6666665459e-1
-DATA expConst<>+32(SB)/4, $0x3f000000 // 0.5
-DATA expConst<>+36(SB)/4, $0x3f800000 // 1
-DATA expConst<>+40(SB)/4, $0xc2aeac50 // -87.33655: below it eˣ is not normal
-DATA expConst<>+44(SB)/4, $0x42b0c0a5 // 88.37626: above it eˣ is held
-DATA expConst<>+48(SB)/4, $0xff800000 // -inf
-GLOBL expConst<>(SB), RODATA|NOPTR, $52
-
-// EXP sets y to e^y, using t0 to t2 and the constants of Y8 to Y15: Cody and
-// Waite's reduction to |r| ≤ ln2/2 and a polynomial of degree 7 (the coefficients
-// of Cephes' expf); see expGo for the error.
-//
-// y < −87.3 becomes 0 at the end; the operand order of the next two keeps a NaN;
-// 2ⁿ is the exponent of 1 raised by n.
-//
-// Y8 log2e, Y9 ln2 upper, Y10 ln2 lower, Y11 −87.3, Y12 1, Y13 0.5, Y14 88.3,
-// Y15 the second coefficient; Y7 is overwritten.
-#define EXP(y, t0, t1, t2) \
-	VCMPPS  $1, Y11, y, t2         \
-	VMAXPS  y, Y11, y              \
-	VMINPS  y, Y14, y              \
-	VMULPS  Y8, y, t0              \
-	VROUNDPS $0, t0, t0            \
-	VFNMADD231PS Y9, t0, y         \
-	VFNMADD231PS Y10, t0, y        \
-	VCVTPS2DQ t0, t0               \
-	VPSLLD  $23, t0, t0            \
-	VPADDD  Y12, t0, t0            \
-	VBROADCASTSS expConst<>+12(SB), t1 \
-	VFMADD213PS Y15, y, t1         \
-	VBROADCASTSS expConst<>+20(SB), Y7 \
-	VFMADD213PS Y7, y, t1          \
-	VBROADCASTSS expConst<>+24(SB), Y7 \
-	VFMADD213PS Y7, y, t1          \
-	VBROADCASTSS expConst<>+28(SB), Y7 \
-	VFMADD213PS Y7, y, t1          \
-	VFMADD213PS Y13, y, t1         \
-	VMULPS  y, y, Y7               \
-	VFMADD213PS y, Y7, t1          \
-	VADDPS  Y12, t1, t1            \
-	VMULPS  t0, t1, t1             \
-	VANDNPS t1, t2, y
-
-#define EXPCONSTANTS \
-	VBROADCASTSS expConst<>+0(SB), Y8   \
-	VBROADCASTSS expConst<>+4(SB), Y9   \
-	VBROADCASTSS expConst<>+8(SB), Y10  \
-	VBROADCASTSS expConst<>+40(SB), Y11 \
-	VBROADCASTSS expConst<>+36(SB), Y12 \
-	VBROADCASTSS expConst<>+32(SB), Y13 \
-	VBROADCASTSS expConst<>+44(SB), Y14 \
-	VBROADCASTSS expConst<>+16(SB), Y15
+DATA ·expConst+0(SB)/4, $0x3fb8aa3b  // log2(e)
+DATA ·expConst+4(SB)/4, $0x3f317200  // ln 2, upper part
+DATA ·expConst+8(SB)/4, $0x35bfbe8e  // ln 2, lower part
+DATA ·expConst+12(SB)/4, $0x39506967 // 1.9875691500e-4
+DATA ·expConst+16(SB)/4, $0x3ab743ce // 1.3981999507e-3
+DATA ·expConst+20(SB)/4, $0x3c088908 // 8.3334519073e-3
+DATA ·expConst+24(SB)/4, $0x3d2aa9c1 // 4.1665795894e-2
+DATA ·expConst+28(SB)/4, $0x3e2aaaaa // 1.6666665459e-1
+DATA ·expConst+32(SB)/4, $0x3f000000 // 0.5
+DATA ·expConst+36(SB)/4, $0x3f800000 // 1
+DATA ·expConst+40(SB)/4, $0xc2aeac50 // -87.33655: below it eˣ is not normal
+DATA ·expConst+44(SB)/4, $0x42b0c0a5 // 88.37626: above it eˣ is held
+DATA ·expConst+48(SB)/4, $0xff800000 // -inf
+GLOBL ·expConst(SB), RODATA|NOPTR, $52
 
 // func softmaxAVX2(p, bias, state *float32, n int, scale float32) (decay float32)
 //
@@ -82,7 +38,7 @@ TEXT ·softmaxAVX2(SB), NOSPLIT, $0-44
 	LEAQ ·laneMask+32(SB), R8
 	SHLQ $2, CX
 	SUBQ CX, R8                    // mask of the last step
-	VBROADCASTSS expConst<>+48(SB), Y1 // maximum
+	VBROADCASTSS ·expConst+48(SB), Y1 // maximum
 	XORQ AX, AX
 	TESTQ SI, SI
 	JZ   plain
@@ -124,7 +80,7 @@ plainLast:
 
 last:
 	VMASKMOVPS Y2, Y3, (DI)(AX*1)
-	VBROADCASTSS expConst<>+48(SB), Y4
+	VBROADCASTSS ·expConst+48(SB), Y4
 	VBLENDVPS Y3, Y2, Y4, Y2       // −inf in the lanes beyond n
 	VMAXPS Y2, Y1, Y1
 
@@ -138,7 +94,7 @@ top:
 	VMOVSS (BX), X5                // the maximum before
 	VMAXSS X1, X5, X1
 	VMOVSS X1, (BX)
-	VMOVSS expConst<>+48(SB), X2
+	VMOVSS ·expConst+48(SB), X2
 	VUCOMISS X2, X1
 	JP   shift                     // not a number
 	JNE  shift

@@ -21,8 +21,13 @@ type worker struct {
 	keys   []float32 // a block's expanded keys
 	values []float32 // and values
 	logits []float32 // of one step of rows
+	sum    []float32 // of a group's scores
+	state  [2]float32
+	pairs  []float32 // minima, then scales, of a block's channels
 	rows   []int     // of a tile that want a block
 	next   []int     // by row: place in its selection
+	in     []bool    // by block: chosen
+	order  []uint64  // of the blocks that may be chosen
 
 	started uint32        // calls that this worker has seen
 	calls   atomic.Uint32 // calls that want it

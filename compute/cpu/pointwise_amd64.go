@@ -1,0 +1,36 @@
+//go:build !noasm
+
+package cpu
+
+//go:noescape
+func swigluAVX2(out, gate, up *float32, n int)
+
+//go:noescape
+func addScaledAVX2(x, y *float32, n int, scale float32)
+
+//go:noescape
+func sumSquaresAVX2(x *float32, n int) float64
+
+//go:noescape
+func normScaleAVX2(out, x, weight *float32, n int, inv float32)
+
+func swiglu(out, gate, up []float32) {
+	if n := len(gate); n > 0 {
+		_, _ = out[n-1], up[n-1]
+		swigluAVX2(&out[0], &gate[0], &up[0], n)
+	}
+}
+
+func addScaled(x, y []float32, scale float32) {
+	if n := len(y); n > 0 {
+		_ = x[n-1]
+		addScaledAVX2(&x[0], &y[0], n, scale)
+	}
+}
+
+func rmsNorm(out, x, weight []float32, eps float32) {
+	if n := len(weight); n > 0 {
+		_, _ = out[n-1], x[n-1]
+		normScaleAVX2(&out[0], &x[0], &weight[0], n, inverse(sumSquaresAVX2(&x[0], n), n, eps))
+	}
+}

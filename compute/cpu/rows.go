@@ -1,0 +1,120 @@
+package cpu
+
+import (
+	"fmt"
+
+	"nosa/compute"
+)
+
+// norm is the task of RMSNorm; a piece is a run of rows.
+type norm struct {
+	k              *kernels
+	out, x, weight []float32
+	eps            float32
+	rows, step     int
+}
+
+// RMSNorm: see compute.RMSNorm.
+func (d *Device) RMSNorm(out, x, weight compute.Tensor, eps float32) {
+	n := &d.norm
+	*n = norm{k: &d.kernels, x: x.F32(), weight: weight.F32(), eps: eps}
+	n.out = out.F32()[:len(n.x)]
+	n.rows = len(n.x) / len(n.weight)
+	var pieces int
+	n.step, pieces = d.share(n.rows, len(n.weight))
+	d.team.do(n, pieces)
+	*n = norm{}
+}
+
+func (n *norm) run(_ *worker, piece int) {
+	width := len(n.weight)
+	for r := piece * n.step; r < min(n.rows, (piece+1)*n.step); r++ {
+		n.k.rmsNorm(n.out[r*width:(r+1)*width], n.x[r*width:(r+1)*width], n.weight, n.eps)
+	}
+}
+
+// rotation is the task of Rotate; a piece is a run of rows.
+type rotation struct {
+	x, angles  []float32
+	heads, dim int
+	rope       *compute.Rope
+	rows, step int
+}
+
+// Rotate: see compute.Rotate.
+func (d *Device) Rotate(x, angles compute.Tensor, rope *compute.Rope) {
+	t := &d.rotation
+	*t = rotation{x: x.F32(), angles: angles.F32(), heads: x.Dims[1], dim: x.Dims[2], rope: rope, rows: x.Dims[0]}
+	var pieces int
+	t.step, pieces = d.share(t.rows, 2*t.heads*t.dim)
+	d.team.do(t, pieces)
+	*t = rotation{}
+}
+
+func (t *rotation) run(_ *worker, piece int) {
+	n, width := len(t.rope.Inv), t.heads*t.dim
+	for r := piece * t.step; r < min(t.rows, (piece+1)*t.step); r++ {
+		cos, sin := t.angles[r*2*n:][:n], t.angles[r*2*n+n:][:n]
+		row := t.x[r*width:][:width]
+		for h := range t.heads {
+			if t.rope.Interleaved {
+				rotatePairs(row[h*t.dim:][:t.dim], cos, sin)
+			} else {
+				rotateHalves(row[h*t.dim:][:t.dim], cos, sin)
+			}
+		}
+	}
+}
+
+func rotateHalves(v, cos, sin []float32) {
+	n := len(cos)
+	sin = sin[:n]
+	a, b := v[:n], v[n:2*n]
+	for i, c := range cos {
+		x, y, s := a[i], b[i], sin[i]
+		a[i] = float32(x*c) - float32(y*s)
+		b[i] = float32(y*c) + float32(x*s)
+	}
+}
+
+func rotatePairs(v, cos, sin []float32) {
+	v, sin = v[:2*len(cos)], sin[:len(cos)]
+	for i, c := range cos {
+		x, y, s := v[2*i], v[2*i+1], sin[i]
+		v[2*i] = float32(x*c) - float32(y*s)
+		v[2*i+1] = float32(y*c) + float32(x*s)
+	}
+}
+
+// embedding is the task of Embed; a piece is a run of rows.
+type embedding struct {
+	k     *kernels
+	out   []float32
+	table compute.Tensor
+	ids   []int32
+	step  int
+}
+
+// Embed: see compute.Embed.
+func (d *Device) Embed(out, table compute.Tensor, ids []int32) {
+	for _, id := range ids {
+		if id < 0 || int(id) >= table.Dims[0] {
+			panic(fmt.Sprintf("cpu: token id %d outside the table of %d", id, table.Dims[0]))
+		}
+	}
+	e := &d.embedding
+	width := table.Stride()
+	*e = embedding{k: &d.kernels, out: out.F32()[:len(ids)*width], table: table, ids: ids}
+	var pieces int
+	e.step, pieces = d.share(len(ids), width)
+	d.team.do(e, pieces)
+	*e = embedding{}
+}
+
+func (e *embedding) run(_ *worker, piece int) {
+	width, size := e.table.Stride(), len(e.table.Data)/e.table.Dims[0]
+	for r := piece * e.step; r < min(len(e.ids), (piece+1)*e.step); r++ {
+		at := int(e.ids[r]) * size
+		e.k.expand(e.table.Type, e.out[r*width:(r+1)*width], e.table.Data[at:at+size])
+	}
+}
