@@ -27,26 +27,38 @@ type span struct {
 // common beginning stand together, the shortest first.
 type matcher struct {
 	tokens []addedToken
-	texts  []string      // what is looked for, sorted; texts[i] is of tokens[i]
+	texts  []string      // what is looked for, sorted
+	at     []int32       // texts[i] is of tokens[at[i]]
 	first  [256][2]int32 // the range of texts that start with a byte
 	only   int           // the one first byte that all texts have, or -1
 }
 
-// newMatcher sorts tokens by text, which is their content or its normalised form.
-func newMatcher(tokens []addedToken, text func(addedToken) string) (*matcher, error) {
-	m := &matcher{only: -1}
+// newMatcher sorts those tokens whose normalized is as given by their text, which is made of their content.
+func newMatcher(tokens []addedToken, normalized bool, text func(content string) string) (*matcher, error) {
+	count := 0
 	for _, a := range tokens {
-		s := text(a)
+		if a.normalized == normalized {
+			count++
+		}
+	}
+	if count == 0 {
+		return nil, nil
+	}
+	m := &matcher{tokens: tokens, texts: make([]string, 0, count), at: make([]int32, 0, count), only: -1}
+	for i, a := range tokens {
+		if a.normalized != normalized {
+			continue
+		}
+		s := text(a.content)
 		if len(s) > maxAdded {
 			return nil, fmt.Errorf("%w: added token %d is %d bytes long, at most %d are allowed", ErrUnsupported, a.id,
 				len(s), maxAdded)
 		}
 		if s != "" {
-			m.tokens = append(m.tokens, a)
-			m.texts = append(m.texts, s)
+			m.texts, m.at = append(m.texts, s), append(m.at, int32(i))
 		}
 	}
-	if len(m.tokens) == 0 {
+	if len(m.texts) == 0 {
 		return nil, nil
 	}
 	sort.Stable(m)
@@ -67,7 +79,7 @@ func (m *matcher) Len() int           { return len(m.texts) }
 func (m *matcher) Less(i, j int) bool { return m.texts[i] < m.texts[j] }
 func (m *matcher) Swap(i, j int) {
 	m.texts[i], m.texts[j] = m.texts[j], m.texts[i]
-	m.tokens[i], m.tokens[j] = m.tokens[j], m.tokens[i]
+	m.at[i], m.at[j] = m.at[j], m.at[i]
 }
 
 // next returns the first match at or after i: its start, end and token, or -1.
@@ -128,7 +140,7 @@ func (m *matcher) split(t *classTable, spans []span, s string, special bool) []s
 			break
 		}
 		at = end
-		a := &m.tokens[token]
+		a := &m.tokens[m.at[token]]
 		if a.special && !special {
 			continue
 		}

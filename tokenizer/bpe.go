@@ -25,6 +25,8 @@ type bpe struct {
 	extraText []string
 	extraBase int32
 
+	special *addedSet // no text becomes one of its special tokens
+
 	// cutSpaces says that no merge joins anything with a ▁ to its right, so that a text may be merged in pieces that
 	// start at ▁.
 	cutSpaces bool
@@ -59,6 +61,17 @@ func (m *bpe) init() {
 		m.extraBase = maxTokens
 	}
 	m.cutSpaces = !m.byteLevel && !m.ignoreMerges && m.spacesLead()
+}
+
+// keepOut sees to it that no text becomes a special token by merging, as it must not by spelling it.
+func (m *bpe) keepOut(added *addedSet) {
+	m.special = added
+	for i := range m.merges.slots {
+		s := &m.merges.slots[i]
+		if s.pair != noPair && added.isSpecial(s.to) {
+			s.rank = noRank
+		}
+	}
 }
 
 // spacesLead reports whether ▁ is a token and stands in merged tokens only at their start or after another ▁.
@@ -132,7 +145,7 @@ func (m *bpe) merge(dst []int32, word string, sc *scratch) []int32 {
 			sc.text = toByteLevel(sc.text[:0], word)
 			text = string(sc.text)
 		}
-		if id, ok := m.vocab.find(text); ok {
+		if id, ok := m.vocab.find(text); ok && !m.special.isSpecial(id) {
 			return append(dst, id)
 		}
 	}

@@ -18,6 +18,8 @@ type wordEntry struct {
 	ids           [8]int32
 }
 
+func newWordCache() *wordCache { return &wordCache{seed: maphash.MakeSeed()} }
+
 func (c *wordCache) at(word string) *wordEntry {
 	return &c.words[maphash.String(c.seed, word)%uint64(len(c.words))]
 }

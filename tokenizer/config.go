@@ -16,10 +16,11 @@ func readAdded(raw jsontext.Value, v *vocab) ([]addedToken, error) {
 		return nil, fmt.Errorf("%w: an array expected", ErrFormat)
 	}
 	// Every added token may have an id of its own, and ids may leave as many gaps.
-	limit := int64(min(2*(v.count+countMembers(raw))+1<<10, maxTokens))
+	count := countObjects(raw)
+	limit := int64(min(2*(v.count+count)+1<<10, maxTokens))
 	dec := newJSON(raw)
 	_, _ = dec.ReadToken()
-	var out []addedToken
+	out := make([]addedToken, 0, count)
 	for dec.PeekKind() != ']' {
 		a, err := readAddedToken(dec, limit)
 		if err != nil {
@@ -43,10 +44,6 @@ func readAddedToken(dec *jsontext.Decoder, limit int64) (addedToken, error) {
 	} else if tok.Kind() != '{' {
 		return a, fmt.Errorf("%w: an object expected, found %s", ErrFormat, tok.Kind())
 	}
-	flags := map[string]*bool{
-		"single_word": &a.singleWord, "lstrip": &a.lstrip, "rstrip": &a.rstrip,
-		"normalized": &a.normalized, "special": &a.special,
-	}
 	hasContent := false
 	for dec.PeekKind() == '"' {
 		name, err := dec.ReadToken()
@@ -61,7 +58,7 @@ func readAddedToken(dec *jsontext.Decoder, limit int64) (addedToken, error) {
 		if err != nil {
 			return a, syntax(err)
 		}
-		switch to := flags[key]; {
+		switch to := a.flag(key); {
 		case to != nil && (tok.Kind() == 't' || tok.Kind() == 'f'):
 			*to = tok.Bool()
 		case key == "content" && tok.Kind() == '"' && !hasContent:
@@ -81,6 +78,23 @@ func readAddedToken(dec *jsontext.Decoder, limit int64) (addedToken, error) {
 		return a, fmt.Errorf("%w: an added token without content or id", ErrFormat)
 	}
 	return a, nil
+}
+
+// flag returns where a member that is true or false goes, or nil.
+func (a *addedToken) flag(name string) *bool {
+	switch name {
+	case "single_word":
+		return &a.singleWord
+	case "lstrip":
+		return &a.lstrip
+	case "rstrip":
+		return &a.rstrip
+	case "normalized":
+		return &a.normalized
+	case "special":
+		return &a.special
+	}
+	return nil
 }
 
 // turnEnds are the tokens with which published models end a turn or a text, where they have them as special tokens.
@@ -166,7 +180,7 @@ func (t *Tokenizer) ends(bos, eos int32, more []int32) {
 		add(id)
 	}
 	for _, name := range turnEnds {
-		if id, ok := t.addedID[name]; ok && t.IsSpecial(id) {
+		if id, ok := t.added.find(name); ok && t.IsSpecial(id) {
 			add(id)
 		}
 	}
@@ -175,7 +189,7 @@ func (t *Tokenizer) ends(bos, eos int32, more []int32) {
 // firstSpecial returns the id of the first name that is a special token, or -1.
 func (t *Tokenizer) firstSpecial(names []string) int32 {
 	for _, name := range names {
-		if id, ok := t.addedID[name]; ok && t.IsSpecial(id) {
+		if id, ok := t.added.find(name); ok && t.IsSpecial(id) {
 			return id
 		}
 	}

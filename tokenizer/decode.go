@@ -23,9 +23,9 @@ type decoder struct {
 }
 
 // tokenText returns the text of every id: the added tokens' content, the vocabulary otherwise.
-func tokenText(v *vocab, added map[int32]addedToken, id int32) (string, bool) {
-	if a, ok := added[id]; ok {
-		return a.content, true
+func tokenText(v *vocab, added *addedSet, id int32) (string, bool) {
+	if added.has(id) {
+		return added.content(id), true
 	}
 	if v.has(id) {
 		return v.get(id), true
@@ -34,7 +34,7 @@ func tokenText(v *vocab, added map[int32]addedToken, id int32) (string, bool) {
 }
 
 // newDecoder reads the list of decoders. size is one more than the largest id.
-func newDecoder(nodes []node, v *vocab, added map[int32]addedToken, size int) (*decoder, error) {
+func newDecoder(nodes []node, v *vocab, added *addedSet, size int) (*decoder, error) {
 	d := &decoder{}
 	if len(nodes) == 0 {
 		d.sep = " "
@@ -98,7 +98,7 @@ func newDecoder(nodes []node, v *vocab, added map[int32]addedToken, size int) (*
 }
 
 // fill makes the piece of every token.
-func (d *decoder) fill(each []func(string) string, v *vocab, added map[int32]addedToken, size int) error {
+func (d *decoder) fill(each []func(string) string, v *vocab, added *addedSet, size int) error {
 	d.pieces = newStrtab(size, v.text.Len())
 	var buf []byte
 	for id := range int32(size) {

@@ -185,9 +185,9 @@ func readVocab(raw jsontext.Value) (*vocab, error) {
 	if raw == nil || raw.Kind() != '{' {
 		return nil, fmt.Errorf("%w: an object expected", ErrFormat)
 	}
-	count := countMembers(raw)
-	limit := int64(min(2*count+1<<10, maxTokens))
-	v := &vocab{strtab: newStrtab(count, len(raw)-min(4*count, len(raw)))}
+	n := countMembers(raw)
+	limit := int64(min(2*n+1<<10, maxTokens))
+	v := &vocab{strtab: newStrtab(n, max(len(raw)-4*n, 0))}
 	dec := newJSON(raw)
 	_, _ = dec.ReadToken() // the brace; the syntax has been checked
 	for dec.PeekKind() == '"' {
@@ -236,22 +236,38 @@ func tokenID(tok jsontext.Token, limit int64) (int32, error) {
 
 // countMembers counts the members of a JSON object whose values hold no objects, or the strings of an array.
 func countMembers(raw []byte) int {
-	colons, quotes, inside := 0, 0, false
+	colons, strings, _ := count(raw)
+	if raw[0] == '{' {
+		return colons
+	}
+	return strings
+}
+
+// countObjects counts the objects in a JSON array.
+func countObjects(raw []byte) int {
+	_, _, braces := count(raw)
+	return braces
+}
+
+// count counts colons and opening braces outside of strings, and strings.
+func count(raw []byte) (colons, strings, braces int) {
+	inside := false
 	for i := 0; i < len(raw); i++ {
 		switch c := raw[i]; {
 		case c == '"':
 			inside = !inside
-			quotes++
+			if inside {
+				strings++
+			}
 		case inside && c == '\\':
 			i++
 		case !inside && c == ':':
 			colons++
+		case !inside && c == '{':
+			braces++
 		}
 	}
-	if raw[0] == '{' {
-		return colons
-	}
-	return quotes / 2
+	return colons, strings, braces
 }
 
 // readMerges reads the list of merges, "a b" or ["a","b"], the most urgent first.

@@ -72,11 +72,18 @@ func checkPattern(p string) error {
 			return refuse("a class within a class")
 		case class && strings.HasPrefix(rest, "&&"):
 			return refuse("an intersection of classes")
-		case !class && i > 0 && p[i] == '+' && strings.IndexByte("?*+}", p[i-1]) >= 0 && !escaped(p, i-1):
+		case !class && i > 0 && p[i] == '+' && strings.IndexByte("?*+", p[i-1]) >= 0 && !escaped(p, i-1),
+			!class && p[i] == '+' && countBefore(p, i):
 			return refuse("a possessive quantifier")
 		}
 	}
 	return nil
+}
+
+// countBefore reports whether {2}, {2,} or {2,3} stands before i.
+func countBefore(p string, i int) bool {
+	open := strings.LastIndexByte(p[:i], '{')
+	return open >= 0 && open+1 < i-1 && p[i-1] == '}' && strings.Trim(p[open+1:i-1], "0123456789,") == ""
 }
 
 // escaped reports whether the character at i stands behind an odd number of backslashes.

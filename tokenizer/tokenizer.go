@@ -1,8 +1,7 @@
 package tokenizer
 
 import (
-	"fmt"
-	"hash/maphash"
+	"cmp"
 	"slices"
 	"sync"
 )
@@ -15,10 +14,9 @@ type Tokenizer struct {
 	template  template
 	decoder   *decoder
 
-	added      map[int32]addedToken // by id
-	addedID    map[string]int32     // by content
-	raw        *matcher             // added tokens that are looked for in the text as it is
-	normalized *matcher             // added tokens that are looked for in the normalised text
+	added      *addedSet
+	raw        *matcher // added tokens that are looked for in the text as it is
+	normalized *matcher // added tokens that are looked for in the normalised text
 
 	size    int
 	bos     int32
@@ -44,7 +42,7 @@ func (t *Tokenizer) Encode(dst []int32, text string, opts EncodeOptions) []int32
 func (t *Tokenizer) TryEncode(dst []int32, text string, opts EncodeOptions) ([]int32, error) {
 	sc := t.scratch.Get().(*scratch)
 	if sc.words == nil && len(text) > cacheWorth {
-		sc.words = &wordCache{seed: maphash.MakeSeed()}
+		sc.words = newWordCache()
 	}
 	if opts.AddSpecial {
 		dst = append(dst, t.template.prefix...)
@@ -92,7 +90,7 @@ func (t *Tokenizer) Token(id int32) (string, bool) { return tokenText(t.model.vo
 
 // ID returns the id of a token in the vocabulary's writing.
 func (t *Tokenizer) ID(token string) (int32, bool) {
-	if id, ok := t.addedID[token]; ok {
+	if id, ok := t.added.find(token); ok {
 		return id, true
 	}
 	return t.model.vocab.find(token)
@@ -106,10 +104,7 @@ func (t *Tokenizer) BOS() (int32, bool) { return t.bos, t.bos >= 0 }
 func (t *Tokenizer) EOS() []int32 { return slices.Clone(t.eos) }
 
 // IsSpecial reports whether an id is a special token, which is not part of the text.
-func (t *Tokenizer) IsSpecial(id int32) bool {
-	a, ok := t.added[id]
-	return ok && a.special
-}
+func (t *Tokenizer) IsSpecial(id int32) bool { return t.added.isSpecial(id) }
 
 // parts is what both formats come down to.
 type parts struct {
@@ -123,21 +118,13 @@ type parts struct {
 
 // assemble makes a Tokenizer of its parts. The model's init is called here.
 func assemble(p parts) (*Tokenizer, error) {
-	t := &Tokenizer{model: p.model, added: map[int32]addedToken{}, addedID: map[string]int32{}, bos: -1}
+	t := &Tokenizer{model: p.model, bos: -1}
 	t.scratch.New = func() any { return new(scratch) }
-	t.size = len(p.model.vocab.start)
-	for _, a := range p.added {
-		if other, ok := tokenText(p.model.vocab, t.added, a.id); ok && other != a.content {
-			return nil, fmt.Errorf("%w: id %d is both %q and %q", ErrFormat, a.id, shorten(other), shorten(a.content))
-		}
-		if id, ok := t.addedID[a.content]; ok && id != a.id {
-			return nil, fmt.Errorf("%w: added token %q has both id %d and %d", ErrFormat, shorten(a.content), id, a.id)
-		}
-		t.added[a.id] = a
-		t.addedID[a.content] = a.id
-		t.size = max(t.size, int(a.id)+1)
-	}
 	var err error
+	if t.added, err = newAddedSet(p.added, p.model.vocab); err != nil {
+		return nil, err
+	}
+	t.size = max(len(p.model.vocab.start), t.added.size())
 	var mapped, bytes bool
 	if t.normalize, mapped, err = newNormalizer(p.normalizer); err != nil {
 		return nil, err
@@ -147,7 +134,10 @@ func assemble(p parts) (*Tokenizer, error) {
 	}
 	p.model.byteLevel = bytes
 	p.model.init()
-	if err := t.matchers(); err != nil {
+	p.model.keepOut(t.added)
+	var sc scratch
+	t.raw, t.normalized, err = t.added.matchers(func(s string) string { return t.normalize.normalize(s, &sc) })
+	if err = cmp.Or(err, sc.err); err != nil {
 		return nil, err
 	}
 	if t.template, err = newTemplate(p.postProcessor, t.size); err != nil {
@@ -157,31 +147,4 @@ func assemble(p parts) (*Tokenizer, error) {
 		return nil, err
 	}
 	return t, nil
-}
-
-// matchers sorts the added tokens into those that are looked for before and after normalising.
-func (t *Tokenizer) matchers() error {
-	ids := make([]int32, 0, len(t.added))
-	for id := range t.added {
-		ids = append(ids, id)
-	}
-	slices.Sort(ids)
-	var raw, normalized []addedToken
-	for _, id := range ids {
-		if a := t.added[id]; a.normalized {
-			normalized = append(normalized, a)
-		} else {
-			raw = append(raw, a)
-		}
-	}
-	var err error
-	if t.raw, err = newMatcher(raw, func(a addedToken) string { return a.content }); err != nil {
-		return err
-	}
-	var sc scratch
-	t.normalized, err = newMatcher(normalized, func(a addedToken) string { return t.normalize.normalize(a.content, &sc) })
-	if err != nil {
-		return err
-	}
-	return sc.err
 }

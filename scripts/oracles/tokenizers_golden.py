@@ -88,13 +88,15 @@ def translations(size):
     """Messages in Chinese, Japanese, Korean, Russian and others, from the catalogues of vim."""
     out = []
     for lang in ("zh_CN", "ja", "ko", "zh_TW", "ru", "uk", "fr", "tr", "vi"):
-        for path in glob.glob(f"/usr/share/vim/vim90/lang/{lang}.UTF-8/LC_MESSAGES/vim.mo"):
+        for path in glob.glob(f"/usr/share/vim/vim90/lang/{lang}*/LC_MESSAGES/vim.mo"):
             with open(path, "rb") as f:
                 data = f.read()
+            if b"charset=UTF-8" not in data:
+                continue
             _, _, n, _, at = struct.unpack_from("<5I", data)
             for k in range(1, n):
-                size, start = struct.unpack_from("<2I", data, at + 8 * k)
-                out.append(data[start : start + size].decode("utf-8", "replace"))
+                long, start = struct.unpack_from("<2I", data, at + 8 * k)
+                out.append(data[start : start + long].decode("utf-8", "replace"))
     random.Random(1).shuffle(out)
     return "\n".join(out).encode()[:size].decode("utf-8", "replace")
 
@@ -235,7 +237,7 @@ def train(out):
     text = [english(900_000), python(500_000), golang(300_000), translations(500_000), combining(random.Random(7), 30_000)]
     lines = [line + "\n" for t in text for line in t.split("\n")]
     r = random.Random(8)
-    odd = [t[i : i + 200] for t in (patterns(r, 400_000), spaces(r, 50_000), text[0][:300_000], text[1][:100_000])
+    odd = [t[i : i + 200] for t in (patterns(r, 400_000).replace("|>", "> ").replace("s>", "s >"), spaces(r, 50_000), text[0][:300_000], text[1][:100_000])
            for i in range(0, len(t), 200)]
     for kind, specials in SPECIALS.items():
         t = build(kind)
