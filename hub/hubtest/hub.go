@@ -30,10 +30,15 @@ type File struct {
 	Path  string
 	Data  []byte
 	Large bool // stored as a large file: SHA-256, and a redirect to the content network
+
+	digest string // once it is known
 }
 
 // Digest is what the hub knows the file by.
 func (f File) Digest() string {
+	if f.digest != "" {
+		return f.digest
+	}
 	if f.Large {
 		sum := sha256.Sum256(f.Data)
 		return hex.EncodeToString(sum[:])
@@ -101,7 +106,9 @@ func New(tb testing.TB) *Hub {
 // Put adds a model with one commit, the tip of main, and returns the commit.
 func (h *Hub) Put(name string, files ...File) string {
 	var all bytes.Buffer
-	for _, f := range files {
+	files = slices.Clone(files)
+	for i, f := range files {
+		files[i].digest = f.Digest()
 		fmt.Fprintf(&all, "%s %s\n", f.Digest(), f.Path)
 	}
 	commit := Commit(name + all.String())
