@@ -2,6 +2,7 @@ package computetest
 
 import (
 	"encoding/binary"
+	"flag"
 	"math"
 	"math/rand/v2"
 	"testing"
@@ -68,10 +69,15 @@ type suite struct {
 	rng *rand.Rand
 }
 
+var fixed = flag.Uint64("computetest.seed", 0, "seed of all inputs; 0: a new one each time")
+
 // newRand returns numbers from a seed that the log names.
 func newRand(t *testing.T) *rand.Rand {
-	seed := rand.Uint64()
-	t.Logf("seed %d", seed)
+	seed := *fixed
+	if seed == 0 {
+		seed = rand.Uint64()
+	}
+	t.Logf("-computetest.seed %d", seed)
 	return rand.New(rand.NewPCG(seed, 0))
 }
 

@@ -152,3 +152,101 @@ func fill(x []float32, rng *rand.Rand) {
 		x[i] = float32(rng.NormFloat64())
 	}
 }
+
+// BenchmarkRead streams float32 weights that no cache holds: the bytes a second
+// that a decode step can hope for.
+func BenchmarkRead(b *testing.B) {
+	const width, n = 1024, 1 << 17
+	benchLevels(b, func(b *testing.B, d *Device) {
+		w, err := d.Alloc(dtype.F32, n, width)
+		if err != nil {
+			b.Fatal(err)
+		}
+		defer d.Free(w)
+		fill(w.F32()[:width], rand.New(rand.NewPCG(1, 1)))
+		x, out := compute.F32s(w.F32()[:width:width], 1, width), compute.F32s(make([]float32, n), 1, n)
+		for i := range w.F32() { // so that every page is there
+			w.F32()[i] = 1
+		}
+		b.SetBytes(4 * width * n)
+		for b.Loop() {
+			d.Linear(out, x, w, compute.Tensor{})
+		}
+	})
+}
+
+// BenchmarkOps are the light ops of one layer of SmolLM2-135M, for a tile of 64
+// rows at 4096 tokens.
+func BenchmarkOps(b *testing.B) {
+	const rows, heads, kv, dim, hidden, width, block, blocks = 64, 9, 3, 64, 576, 1536, 64, 64
+	d, err := New(Options{Threads: 1})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer func() { _ = d.Close() }()
+	rng := rand.New(rand.NewPCG(5, 6))
+	f := func(shape ...int) compute.Tensor {
+		x, err := d.Alloc(dtype.F32, shape...)
+		if err != nil {
+			b.Fatal(err)
+		}
+		fill(x.F32(), rng)
+		return x
+	}
+	bench := func(name string, op func()) {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				op()
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*rows), "ns/row")
+		})
+	}
+	x, y, norm := f(rows, hidden), f(rows, hidden), f(hidden)
+	wide, gate, up := f(rows, width), f(rows, width), f(rows, width)
+	bench("RMSNorm", func() { d.RMSNorm(y, x, norm, 1e-5) })
+	bench("SwiGLU", func() { d.SwiGLU(wide, gate, up) })
+	bench("AddScaled", func() { d.AddScaled(x, y, 1e-3) })
+	q, k, v := f(rows, heads, dim), f(rows, kv, dim), f(rows, kv, dim)
+	for _, interleaved := range []bool{false, true} {
+		rope := &compute.Rope{Inv: make([]float32, dim/2), Factor: 1, Interleaved: interleaved}
+		pos, angles := make([]int32, rows), f(rows, 2, dim/2)
+		bench(fmt.Sprintf("Rotate/interleaved=%v", interleaved), func() {
+			d.Angles(angles, pos, rope)
+			d.Rotate(q, angles, rope)
+		})
+	}
+	l := compute.Layout{Heads: kv, Dim: dim, Block: block, Kernel: 32, Stride: 16, Scores: true}
+	c := &compute.Cache{Layout: l, Segments: f(kv*blocks, l.Segments(), dim), SegScore: f(kv*blocks, l.Segments()), Score: f(kv*blocks, block)}
+	tile := compute.Tile{N: rows, Pos: block * (blocks - 1), Tail: f(kv, 2, block, dim)}
+	for h := range kv {
+		tile.Tables = append(tile.Tables, make([]int32, blocks))
+		for b := range blocks {
+			tile.Tables[h][b] = int32(h*blocks + b)
+		}
+	}
+	s := f(rows, kv)
+	bench("Append", func() { d.Append(c, tile, k, v, s) })
+	byQuery, byScore := f(rows, kv, blocks), f(rows, kv, blocks)
+	bench("ScoreBlocks", func() { d.ScoreBlocks(byQuery, q, c, tile) })
+	bench("ScoreImportance", func() { d.ScoreImportance(byScore, c, tile) })
+	p := compute.SelectParams{Init: 1, Local: 4, Query: 4, K: 16, ByQuery: true, ByScore: true}
+	sel := compute.Selection{
+		Blocks: compute.I32s(make([]int32, rows*kv*p.Most()), rows, kv, p.Most()),
+		Count:  compute.I32s(make([]int32, rows*kv), rows, kv),
+	}
+	bench("Select", func() { d.Select(sel, byQuery, byScore, tile, block, p) })
+	state := f(rows, heads, compute.StateLen(dim))
+	bench("AttendEnd", func() {
+		d.AttendBegin(state, tile, heads, dim)
+		d.AttendEnd(q, state, tile)
+	})
+	for _, kvType := range []compute.KVType{compute.KVBF16, compute.KVF16, compute.KVQ8, compute.KVQ4} {
+		c.Type = kvType
+		c.Slots, _ = d.Alloc(dtype.U8, 1, c.BlockBytes())
+		bench(fmt.Sprintf("Seal/%v", kvType), func() {
+			for h := range kv {
+				d.Seal(c, tile, h, 0)
+			}
+		})
+	}
+}

@@ -43,6 +43,7 @@ type Device struct {
 	score     score
 	selection selection
 	finish    finish
+	seal      seal
 }
 
 var _ compute.Device = (*Device)(nil)

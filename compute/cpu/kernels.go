@@ -39,6 +39,11 @@ type kernels struct {
 	// (keys) or pairs of them per row (values).
 	keyCodes   func(bits int, dst []float32, codes []byte, lo, scale []float32)
 	valueCodes func(bits int, dst []float32, codes []byte, pairs []float32)
+
+	// The way back: least and greatest of each column, NaN where it has one; and a
+	// code a byte for values with a minimum and a scale each.
+	spans func(lo, hi, x []float32)
+	codes func(dst []byte, x, lo, scale []float32, top float32)
 }
 
 // portable is the level that every machine has.
@@ -54,6 +59,8 @@ var portable = kernels{
 	rmsNorm:    rmsNormGo,
 	keyCodes:   keyCodesGo,
 	valueCodes: valueCodesGo,
+	spans:      spansGo,
+	codes:      codesGo,
 }
 
 // Levels are the names of the levels that this machine can run, the best first.

@@ -20,6 +20,8 @@ func available() []kernels {
 			rmsNorm:    rmsNorm,
 			keyCodes:   keyCodes,
 			valueCodes: valueCodes,
+			spans:      spans,
+			codes:      codes,
 		})
 	}
 	return append(all, portable)

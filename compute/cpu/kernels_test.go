@@ -1,6 +1,8 @@
 package cpu
 
 import (
+	"bytes"
+	"encoding/binary"
 	"math"
 	"math/rand/v2"
 	"testing"
@@ -287,6 +289,52 @@ func TestDecodeBlock(t *testing.T) {
 				for i := range n {
 					if key[i] != wantKey[i] || val[i] != wantVal[i] {
 						t.Fatalf("%v %v: element %d is %v and %v, want %v and %v", kv, shape, i, key[i], val[i], wantKey[i], wantVal[i])
+					}
+				}
+			}
+		}
+	})
+}
+
+// TestSeal: the bytes of the definition, ties of ranges, constant channels and
+// what is not a number included.
+func TestSeal(t *testing.T) {
+	eachLevel(t, func(t *testing.T, level string) {
+		rng := newRand(t)
+		d := open(t, Options{Threads: 2, Level: level})
+		special := []float32{0, 1, -1, 3e38, -3e38, 1e-42, float32(math.Inf(1)), negInf, float32(math.NaN())}
+		for round := range 60 {
+			shape := [][2]int{{64, 64}, {64, 128}, {16, 80}, {8, 24}, {3, 7}, {1, 1}, {5, 16}}[round%7]
+			for _, kv := range []compute.KVType{compute.KVQ8, compute.KVQ4} {
+				l := compute.Layout{Heads: 2, Block: shape[0], Dim: shape[1], Type: kv}
+				tail := make([]float32, 4*l.Block*l.Dim)
+				fill(tail, rng)
+				for range round {
+					i := rng.IntN(len(tail))
+					tail[i] = special[rng.IntN(2+round%8)]
+					for d := i % l.Dim; rng.IntN(9) == 0 && d < len(tail); d += l.Dim { // a constant channel
+						tail[d] = tail[i]
+					}
+				}
+				got, want := make([]byte, 3*l.BlockBytes()), make([]byte, 3*l.BlockBytes())
+				tile := compute.Tile{N: 1, Pos: l.Block - 1, Tail: compute.F32s(tail, 2, 2, l.Block, l.Dim)}
+				for _, side := range []struct {
+					dev  compute.Device
+					data []byte
+				}{{d, got}, {compute.Reference{}, want}} {
+					c := &compute.Cache{Layout: l, Slots: compute.NewTensor(dtype.U8, side.data, 3, l.BlockBytes())}
+					side.dev.Seal(c, tile, 1, 2)
+				}
+				bits := map[compute.KVType]int{compute.KVQ8: 8, compute.KVQ4: 4}[kv]
+				pairs := 2*l.BlockBytes() + 2*((l.Block*l.Dim*bits+7)/8)
+				if !bytes.Equal(got[:pairs], want[:pairs]) {
+					t.Fatalf("%v %v round %d: other codes than the definition's", kv, shape, round)
+				}
+				for i := pairs; i < len(want); i += 4 { // a zero is as good as its negative, a NaN as any other
+					g := math.Float32frombits(binary.LittleEndian.Uint32(got[i:]))
+					w := math.Float32frombits(binary.LittleEndian.Uint32(want[i:]))
+					if g != w && !(g != g && w != w) {
+						t.Fatalf("%v %v round %d: value %d of the pairs is %v, want %v", kv, shape, round, (i-pairs)/4, g, w)
 					}
 				}
 			}

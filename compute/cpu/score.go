@@ -47,12 +47,16 @@ func (s *score) run(w *worker, piece int) {
 	to := min(s.tile.N, from+s.span)
 	most := s.blocks * s.segs
 	part, sum := room(&w.logits, 3*most), room(&w.sum, most)
+	var means []float32
+	if to-from >= gatherRows {
+		means = s.gather(w, head, s.cache.Windows(s.tile.Pos+to)+s.reach-1)
+	}
 	for r := from; r < to; r++ {
 		m := s.cache.Windows(s.tile.Pos + r + 1)
 		clear(sum[:m])
 		for g := 0; g < s.group && m > 0; g += 3 {
 			n := min(3, s.group-g)
-			s.products(part, most, r, head, g, n, m+s.reach-1)
+			s.products(part, most, means, r, head, g, n, m+s.reach-1)
 			for j := range n {
 				s.addWindows(w, sum[:m], part[j*most:][:m+s.reach-1])
 			}
@@ -61,21 +65,46 @@ func (s *score) run(w *worker, piece int) {
 	}
 }
 
-// products sets part[j·os:] to the products of n query heads from g on with the
-// means of the first count segments.
-func (s *score) products(part []float32, os, r, head, g, n, count int) {
-	q := s.q[((s.tile.Row+r)*s.heads+head*s.group+g)*s.dim:]
-	means, table := s.cache.Segments.F32(), s.tile.Tables[head]
+// gatherRows is the number of rows from which the means are copied together: the
+// kernel then takes all of a row's in one call.
+const gatherRows = 4
+
+// gather copies the first count segments' means into one run.
+func (s *score) gather(w *worker, head, count int) []float32 {
+	size := s.segs * s.dim
+	means := room(&w.keys, (count+s.segs-1)/s.segs*size)
 	for b := 0; b*s.segs < count; b++ {
-		mean := means[int(table[b])*s.segs*s.dim:][:s.segs*s.dim]
-		m := min(s.segs, count-b*s.segs)
-		if n == 3 {
-			s.k.dot3(part[b*s.segs:], os, q[:s.dim], q[s.dim:2*s.dim], q[2*s.dim:3*s.dim], mean, s.dim, m)
-			continue
-		}
-		for j := range n {
-			s.k.dot1(part[j*os+b*s.segs:], q[j*s.dim:(j+1)*s.dim], mean, s.dim, m)
-		}
+		copy(means[b*size:(b+1)*size], s.mean(head, b))
+	}
+	return means
+}
+
+// mean is the means of the segments of block b.
+func (s *score) mean(head, b int) []float32 {
+	size := s.segs * s.dim
+	return s.cache.Segments.F32()[int(s.tile.Tables[head][b])*size:][:size]
+}
+
+// products sets part[j·os:] to the products of n query heads from g on with the
+// means of the first count segments: those gathered, or each block's in turn.
+func (s *score) products(part []float32, os int, means []float32, r, head, g, n, count int) {
+	q := s.q[((s.tile.Row+r)*s.heads+head*s.group+g)*s.dim:][:n*s.dim]
+	if means != nil {
+		s.multiply(part, os, q, means, n, count)
+		return
+	}
+	for b := 0; b*s.segs < count; b++ {
+		s.multiply(part[b*s.segs:], os, q, s.mean(head, b), n, min(s.segs, count-b*s.segs))
+	}
+}
+
+func (s *score) multiply(part []float32, os int, q, means []float32, n, count int) {
+	if n == 3 {
+		s.k.dot3(part, os, q[:s.dim], q[s.dim:2*s.dim], q[2*s.dim:], means, s.dim, count)
+		return
+	}
+	for j := range n {
+		s.k.dot1(part[j*os:], q[j*s.dim:(j+1)*s.dim], means, s.dim, count)
 	}
 }
 
@@ -83,12 +112,18 @@ func (s *score) products(part []float32, os, r, head, g, n, count int) {
 // the products with the segments and is overwritten.
 func (s *score) addWindows(w *worker, sum, part []float32) {
 	win := part[:len(sum)]
-	for i := range win {
-		x := part[i]
-		for _, y := range part[i+1 : i+s.reach] {
-			x += y
+	if s.reach == 2 { // as published; the general case in two numbers
+		for i, y := range part[1:] {
+			win[i] += y
 		}
-		win[i] = x
+	} else {
+		for i := range win {
+			x := part[i]
+			for _, y := range part[i+1 : i+s.reach] {
+				x += y
+			}
+			win[i] = x
+		}
 	}
 	w.state = [2]float32{negInf, 0}
 	s.k.softmax(win, nil, &w.state, s.scale)

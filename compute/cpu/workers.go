@@ -26,6 +26,7 @@ type worker struct {
 	pairs  []float32 // minima, then scales, of a block's channels
 	rows   []int     // of a tile that want a block
 	next   []int     // by row: place in its selection
+	codes  []byte    // of a block, one a byte
 	in     []bool    // by block: chosen
 	order  []uint64  // of the blocks that may be chosen
 
