@@ -13,7 +13,7 @@ import (
 	"nosa/kv/vfs"
 )
 
-// testLayout has small blocks of odd sizes: 2 heads of 3 channels, 4 tokens, 96
+// testLayout has small blocks of odd sizes: 2 heads of 3 channels, 4 tokens, 48
 // bytes.
 var testLayout = compute.Layout{Heads: 2, Dim: 3, Block: 4, Kernel: 4, Stride: 2, Scores: true, Type: compute.KVF16}
 

@@ -99,7 +99,9 @@ func (s *Store) Recall(ctx context.Context, q *Sequence, layer int, want [][]int
 			}
 		}
 	}
-	_, r.err = r.plan(&r.cur)
+	if _, err := r.plan(&r.cur); err != nil {
+		r.err = fmt.Errorf("kv: recall: %w", err)
+	}
 	return r
 }
 
@@ -109,7 +111,11 @@ func (r *Recall) Next(ctx context.Context) bool {
 	s := r.store
 	s.enter()
 	defer s.leave()
-	if r.scratch == nil || r.err != nil {
+	switch {
+	case r.scratch == nil || r.err != nil:
+		return false
+	case r.seq.freed:
+		r.err = fmt.Errorf("kv: sequence %d: recall: %w", r.seq.number, ErrClosed)
 		return false
 	}
 	if r.shown {
@@ -125,12 +131,20 @@ func (r *Recall) Next(ctx context.Context) bool {
 		return false
 	}
 	if len(r.cur.ids) == 0 {
-		if err := s.await(ctx, r.seq, r.layer, func() (bool, error) { return r.plan(&r.cur) }); err != nil {
-			r.err = fmt.Errorf("kv: recall: sequence %d, layer %d: %w", r.seq.number, r.layer, err)
+		err := s.await(ctx, r.seq, r.layer, func() (bool, error) {
+			ok, err := r.plan(&r.cur)
+			if !ok && err == nil && s.spillFails > r.fails {
+				err = s.spillErr
+			}
+			return ok, err
+		})
+		if err != nil {
+			r.err = fmt.Errorf("kv: recall: %w", s.blame(r.seq, r.first(), err))
 			return false
 		}
 	}
-	if _, r.err = r.plan(&r.ahead); r.err != nil {
+	if _, err := r.plan(&r.ahead); err != nil {
+		r.err = fmt.Errorf("kv: recall: %w", err)
 		return false
 	}
 	if err := s.await(ctx, r.seq, r.layer, r.isReady); err != nil {
@@ -181,11 +195,8 @@ func (r *Recall) Close() {
 // those that are missing, and reports whether the round has any. It never waits.
 func (r *Recall) plan(rd *round) (bool, error) {
 	s, table := r.store, r.seq.tables
-	if r.left == 0 {
+	if r.left == 0 || table == nil {
 		return false, nil
-	}
-	if table == nil {
-		return false, ErrClosed
 	}
 	copy(rd.from, r.next)
 	for len(rd.ids) < r.most {
@@ -204,7 +215,7 @@ func (r *Recall) plan(rd *round) (bool, error) {
 				if !s.blocks[id].has(full) {
 					copy(r.next, rd.from)
 					rd.ids, rd.heads = rd.ids[:0], rd.heads[:0]
-					return false, fmt.Errorf("kv: recall: %w", s.blame(r.seq, id, ErrOpen))
+					return false, s.blame(r.seq, id, ErrOpen)
 				}
 				rd.ids = append(rd.ids, id)
 				rd.heads = append(rd.heads, int32(h))
@@ -221,10 +232,18 @@ func (r *Recall) plan(rd *round) (bool, error) {
 	rd.ids, rd.heads, rd.slots, rd.miss = rd.ids[:done], rd.heads[:done], rd.slots[:done], miss
 	r.left -= done
 	r.send(rd)
-	if done == 0 && s.spillFails > r.fails {
-		return false, s.spillErr
-	}
 	return done > 0, nil
+}
+
+// first is the first wanted block that no round has taken.
+func (r *Recall) first() (id int32) {
+	low := int32(-1)
+	for h, w := range r.want {
+		if at := r.next[h]; at < len(w) && (low < 0 || w[at] < low) {
+			low, id = w[at], r.seq.tables[r.layer][h][w[at]]
+		}
+	}
+	return id
 }
 
 // send counts a round's hits and misses and starts the transfers of the misses.

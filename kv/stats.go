@@ -69,13 +69,13 @@ type Stats struct {
 	OnDisk int // a block counts in every tier that holds it
 
 	// Of the store alone.
-	Sequences  int
-	FreeIDs    int
-	FreeSlots  int
-	FreePages  int
-	FreeRecord int
-	UnderWay   int // transfers that have not reported
-	Published  int // columns that others can share
+	Sequences   int
+	FreeIDs     int
+	FreeSlots   int
+	FreePages   int
+	FreeRecords int
+	UnderWay    int // transfers that have not reported
+	Published   int // columns that others can share
 }
 
 // Trace is one KV head's part of a recall: what was wanted, own block left out,
@@ -110,7 +110,7 @@ func (s *Store) Stats() Stats {
 		st.FreePages = len(s.host.free)
 	}
 	if s.disk != nil {
-		st.FreeRecord = s.disk.left()
+		st.FreeRecords = s.disk.left()
 	}
 	return st
 }

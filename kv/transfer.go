@@ -103,6 +103,17 @@ func (m *mover) take() []transfer {
 	return m.received
 }
 
+// takeUp gives the owner the next transfer back, if it is a copy into a slot.
+func (m *mover) takeUp() (t transfer, ok bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.urgent.len() == 0 || m.urgent.q[m.urgent.head].move != moveUp {
+		return t, false
+	}
+	m.underWay--
+	return m.urgent.pop(), true
+}
+
 // close waits until all transfers have been made and the workers have ended, and
 // reports whether they did in time.
 func (m *mover) close(timeout time.Duration) bool {
@@ -221,6 +232,9 @@ func (s *Store) await(ctx context.Context, q *Sequence, layer int, ready func() 
 			if begin.IsZero() {
 				begin = time.Now()
 			}
+			if s.help() {
+				continue
+			}
 			if err = s.stand(ctx); err == nil {
 				continue
 			}
@@ -231,6 +245,21 @@ func (s *Store) await(ctx context.Context, q *Sequence, layer int, ready func() 
 		}
 		return err
 	}
+}
+
+// help makes one transfer from a page to a slot itself, if one is waiting and
+// both lie in the host's memory, and reports whether it did. To copy is quicker
+// then than to wake a worker and wait for it; and it can not hang.
+func (s *Store) help() bool {
+	if s.cache.Slots.Data == nil {
+		return false
+	}
+	t, ok := s.mover.takeUp()
+	if ok {
+		s.carry(&t)
+		s.report(t)
+	}
+	return ok
 }
 
 // stand waits for the next report.

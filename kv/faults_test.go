@@ -1,0 +1,409 @@
+package kv
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"nosa/compute"
+	"nosa/kv/vfs"
+)
+
+// faultPoints is the number of transfers at which each fault is tried.
+const faultPoints = 120
+
+// requests runs three requests against a store of few places, most of it on
+// disk, and returns what each ended with. Contents are compared all the way. A
+// request that fails is freed at once; the others go on.
+func requests(t *testing.T, s *Store, seed uint64) (errs [3]error) {
+	t.Helper()
+	ctx := context.Background()
+	var live [3]*testSequence
+	for i := range live {
+		q, err := newTestSequence(s, SequenceOptions{Tokens: 100})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if q.Number() != i {
+			t.Fatalf("request %d is sequence %d", i, q.Number())
+		}
+		live[i] = q
+	}
+	r := rand.New(rand.NewPCG(seed, 1))
+	for step := range 12 {
+		s.BeginStep()
+		for i, q := range live {
+			if q == nil {
+				continue
+			}
+			err := q.extend(ctx, ids(1000*i+10*step, 1+r.IntN(8)))
+			for layer := 0; layer < s.cfg.Layers && err == nil; layer++ {
+				want := q.all()
+				if step%3 > 0 { // now and then less than all
+					for h := range want {
+						want[h] = slices.DeleteFunc(want[h], func(int32) bool { return r.IntN(2) == 0 })
+					}
+				}
+				s.Prefetch(q.Sequence, layer, want)
+				err = q.recall(ctx, layer, want, nil)
+			}
+			if err != nil {
+				errs[i] = err
+				q.Free()
+				live[i] = nil
+			}
+			if err := s.Check(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	for _, q := range live {
+		if q != nil {
+			q.Free()
+		}
+	}
+	return errs
+}
+
+func faultConfig(fs vfs.FS) Config {
+	return Config{
+		Layout: testLayout, Layers: 2, Blocks: 300, Slots: 9, HostPages: 12, Workers: 4,
+		Disk: &Disk{FS: fs, Dir: "disk"}, Timeout: time.Minute,
+	}
+}
+
+// named fails the test unless an error says which block of request i it is about.
+func named(t *testing.T, i int, err error, is ...error) {
+	t.Helper()
+	if !strings.Contains(err.Error(), fmt.Sprintf("sequence %d, layer ", i)) || !strings.Contains(err.Error(), ", block ") {
+		t.Errorf("request %d: the block is not named: %v", i, err)
+	}
+	for _, want := range is {
+		if !errors.Is(err, want) {
+			t.Errorf("request %d: %v, want: %v", i, err, want)
+		}
+	}
+}
+
+// TestFaults lets one transfer go wrong, at many points, and proves that no
+// request fails but the one whose transfer it was, that the others get the right
+// bytes, and that everything comes back.
+func TestFaults(t *testing.T) {
+	for _, tc := range []struct {
+		fault vfs.Fault
+		write bool
+		is    error
+	}{
+		{vfs.FlipBit, false, ErrCorrupt},
+		{vfs.ShortRead, false, ErrDisk},
+		{vfs.ReadError, false, ErrDisk},
+		{vfs.WriteError, true, ErrDisk},
+		{vfs.NoSpace, true, ErrDisk},
+		{vfs.Stall, false, ErrTimeout},
+		{vfs.Stall, true, ErrTimeout},
+	} {
+		t.Run(fmt.Sprintf("%v/write=%v", tc.fault, tc.write), func(t *testing.T) {
+			failed := 0
+			for point := range faultPoints {
+				synctest.Test(t, func(t *testing.T) {
+					at := point // in order at first, then anywhere
+					if point >= 20 {
+						at = rand.New(rand.NewPCG(uint64(point), 2)).IntN(400)
+					}
+					n := 0
+					fs := &vfs.Faults{FS: &vfs.Memory{}}
+					fs.Plan = func(op vfs.Op) vfs.Fault {
+						if op.Write != tc.write {
+							return vfs.None
+						}
+						if n++; n != at+1 {
+							return vfs.None
+						}
+						return tc.fault
+					}
+					cfg := faultConfig(fs)
+					if tc.fault != vfs.Stall { // which takes places away
+						cfg.HostPages = 1 + point%12
+					}
+					s := openTest(t, cfg)
+					for i, err := range requests(t, s, uint64(point)) {
+						if err != nil {
+							named(t, i, err, tc.is)
+							failed++
+						}
+					}
+					fs.Release()
+					synctest.Wait()
+					if total := s.Stats().Total; n <= at && total.BytesToDisk == 0 {
+						t.Fatal("nothing went to disk")
+					}
+					closeTest(t, s)
+				})
+			}
+			// A flipped bit or a failed read always hits somebody, unless it was
+			// read ahead and found later. A write may fail that nobody waited for.
+			t.Logf("%d of %d points failed a request", failed, faultPoints)
+			if failed > faultPoints {
+				t.Errorf("%d requests failed at %d points: one fault must not reach two", failed, faultPoints)
+			}
+			if !tc.write && failed < faultPoints/2 {
+				t.Errorf("%d requests failed at %d points: too few to prove anything", failed, faultPoints)
+			}
+		})
+	}
+}
+
+// TestLastingFaults: the disk is full, or gone, from some point on. Whoever needs
+// it fails and says so; the rest, and the books, go on.
+func TestLastingFaults(t *testing.T) {
+	for _, tc := range []struct {
+		fault vfs.Fault
+		hint  string
+	}{
+		{vfs.NoSpace, "make room there or give --kv-disk a smaller size"},
+		{vfs.WriteError, "is it still there and writable?"},
+		{vfs.Vanish, "--kv-disk disk"},
+	} {
+		t.Run(tc.fault.String(), func(t *testing.T) {
+			failed := 0
+			for point := range faultPoints {
+				synctest.Test(t, func(t *testing.T) {
+					at := rand.New(rand.NewPCG(uint64(point), 3)).IntN(200)
+					n := 0
+					fs := &vfs.Faults{FS: &vfs.Memory{}}
+					fs.Plan = func(op vfs.Op) vfs.Fault {
+						if n++; n > at && (op.Write || tc.fault == vfs.Vanish) {
+							return tc.fault
+						}
+						return vfs.None
+					}
+					cfg := faultConfig(fs)
+					cfg.HostPages = 12 + 30*(point%4)
+					s := openTest(t, cfg)
+					for i, err := range requests(t, s, uint64(point)) {
+						if err != nil {
+							failed++
+							named(t, i, err, ErrDisk)
+							if !strings.Contains(err.Error(), tc.hint) {
+								t.Errorf("%v does not say %q", err, tc.hint)
+							}
+						}
+					}
+					closeTest(t, s)
+				})
+			}
+			t.Logf("%d of %d requests failed", failed, 3*faultPoints)
+			if failed < faultPoints || failed > 3*faultPoints-20 {
+				t.Errorf("%d of %d requests failed: want some that need the disk, and some that do not", failed, 3*faultPoints)
+			}
+		})
+	}
+}
+
+// TestStalledPlaces: what a hanging transfer uses stays out of use, and comes
+// back when it reports.
+func TestStalledPlaces(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		hang := false
+		fs := &vfs.Faults{FS: &vfs.Memory{}, Plan: func(op vfs.Op) vfs.Fault {
+			if hang && !op.Write {
+				return vfs.Stall
+			}
+			return vfs.None
+		}}
+		s := openTest(t, faultConfig(fs))
+		q, err := newTestSequence(s, SequenceOptions{Tokens: 100})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := q.extend(t.Context(), ids(0, 100)); err != nil {
+			t.Fatal(err)
+		}
+		hang = true
+		err = q.recall(t.Context(), 0, q.all(), nil)
+		if err == nil {
+			t.Fatal("recall did not wait for the disk")
+		}
+		named(t, 0, err, ErrTimeout)
+		q.Free()
+		stalled := fs.Stalled()
+		if st := s.Stats(); stalled == 0 || st.UnderWay < stalled || st.Live != st.UnderWay {
+			t.Errorf("%d transfers hang, %d under way, %d blocks live", stalled, st.UnderWay, st.Live)
+		}
+		if err := s.Check(); err != nil {
+			t.Error(err)
+		}
+		if err := s.Close(); !errors.Is(err, ErrTimeout) {
+			t.Errorf("close: %v, want %v", err, ErrTimeout)
+		}
+		fs.Release()
+		closeTest(t, s)
+		if err := s.Close(); !errors.Is(err, ErrClosed) {
+			t.Errorf("close again: %v, want %v", err, ErrClosed)
+		}
+	})
+}
+
+// TestCorruptIsNotShared: a block that can not be trusted is not handed to
+// others, and those who come later compute it again.
+func TestCorruptIsNotShared(t *testing.T) {
+	flip := false
+	fs := &vfs.Faults{FS: &vfs.Memory{}, Plan: func(op vfs.Op) vfs.Fault {
+		if flip && !op.Write {
+			return vfs.FlipBit
+		}
+		return vfs.None
+	}}
+	cfg := faultConfig(fs)
+	cfg.Slots, cfg.HostPages = 2, 1
+	s := openTest(t, cfg)
+	prompt := ids(0, 41)
+	a, err := newTestSequence(s, SequenceOptions{Tokens: 60})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := a.extend(t.Context(), prompt); err != nil {
+		t.Fatal(err)
+	}
+	b, err := newTestSequence(s, SequenceOptions{Tokens: 60, Prefix: prompt})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if b.Shared() != 40 {
+		t.Fatalf("%d tokens shared, want 40", b.Shared())
+	}
+	flip = true
+	err = b.recall(t.Context(), 1, [][]int32{{5}, {}}, nil)
+	if err == nil {
+		t.Fatal("the flipped bit was not found")
+	}
+	named(t, 1, err, ErrCorrupt)
+	if !strings.Contains(err.Error(), "sequence 1, layer 1, head 0, block 5 (record ") || !strings.Contains(err.Error(), "crc ") {
+		t.Error(err)
+	}
+	flip = false
+	c, err := newTestSequence(s, SequenceOptions{Tokens: 60, Prefix: prompt})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Shared() != 20 {
+		t.Errorf("%d tokens shared, want the 20 before the corrupt block", c.Shared())
+	}
+	if err := c.extend(t.Context(), prompt[c.Len():]); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.recall(t.Context(), 1, c.all(), nil); err != nil {
+		t.Error(err)
+	}
+	for _, q := range []*testSequence{a, b, c} {
+		q.Free()
+	}
+	closeTest(t, s)
+}
+
+// TestCancel leaves recalls at every round, with the disk at work.
+func TestCancel(t *testing.T) {
+	fs := &vfs.Memory{}
+	cfg := faultConfig(fs)
+	cfg.Slots = 5
+	s := openTest(t, cfg)
+	q, err := newTestSequence(s, SequenceOptions{Tokens: 100})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := q.extend(t.Context(), ids(0, 100)); err != nil {
+		t.Fatal(err)
+	}
+	mine := errors.New("the client has gone")
+	for leave := range 30 {
+		s.BeginStep()
+		ctx, cancel := context.WithCancelCause(t.Context())
+		round := 0
+		if leave == 0 {
+			cancel(mine)
+		}
+		err := q.recall(ctx, leave%2, q.all(), func() bool {
+			if round++; round == leave {
+				cancel(mine)
+			}
+			return false
+		})
+		cancel(nil)
+		if round <= leave && err != nil && !errors.Is(err, mine) {
+			t.Errorf("left at round %d: %v, want %v", leave, err, mine)
+		}
+		if round < leave && err != nil {
+			t.Errorf("round %d: %v", leave, err)
+		}
+		if err := s.Check(); err != nil {
+			t.Fatalf("left at round %d: %v", leave, err)
+		}
+	}
+	if err := q.recall(t.Context(), 0, q.all(), nil); err != nil {
+		t.Error(err)
+	}
+	q.Free()
+	closeTest(t, s)
+}
+
+// TestNothingLeft opens and ends stores over a real directory: no file, no
+// goroutine and no descriptor stays, whatever was under way.
+func TestNothingLeft(t *testing.T) {
+	dir := t.TempDir()
+	before := runtime.NumGoroutine()
+	files := openFiles(t)
+	for range 5 {
+		cfg := faultConfig(vfs.OS{})
+		cfg.Disk.Dir, cfg.Disk.Direct = dir, true
+		// 4 KiB blocks, so that the file is direct where the system has it.
+		cfg.Layout = compute.Layout{Heads: 2, Dim: 64, Block: 16, Type: compute.KVBF16}
+		s := openTest(t, cfg)
+		q, err := newTestSequence(s, SequenceOptions{Tokens: 400})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := q.extend(t.Context(), ids(0, 400)); err != nil {
+			t.Fatal(err)
+		}
+		if err := q.recall(t.Context(), 1, q.all(), nil); err != nil {
+			t.Fatal(err)
+		}
+		if s.Stats().OnDisk == 0 {
+			t.Fatal("nothing is on disk")
+		}
+		s.Prefetch(q.Sequence, 0, q.all())
+		r := s.Recall(t.Context(), q.Sequence, 0, q.all())
+		r.Next(t.Context())
+		r.Close()
+		r.Close()
+		q.Free()
+		closeTest(t, s)
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+		t.Errorf("left in the directory: %v, %v", left, err)
+	}
+	if n := runtime.NumGoroutine(); n > before {
+		t.Errorf("%d goroutines, were %d", n, before)
+	}
+	if n := openFiles(t); n > files {
+		t.Errorf("%d open files, were %d", n, files)
+	}
+}
+
+// openFiles counts descriptors where the system lists them, else 0.
+func openFiles(t *testing.T) int {
+	t.Helper()
+	fds, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		return 0
+	}
+	return len(fds)
+}
