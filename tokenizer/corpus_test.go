@@ -111,3 +111,62 @@ func firstDifference(tok *Tokenizer, got []int32, wantBytes []byte) string {
 	around := func(ids []int32) []string { return tokens(tok, ids[max(0, i-4):min(len(ids), i+8)]) }
 	return fmt.Sprintf(", from id %d on:\n got %q\nwant %q", i, around(got), around(want))
 }
+
+// ggufOf reads the vocabulary of a GGUF file that the script wrote as JSON.
+func ggufOf(t testing.TB, name string) GGUF {
+	t.Helper()
+	var f struct {
+		Model, Pre     string
+		Tokens, Merges []string
+		Types          []int32
+		BOS, EOS       int32
+	}
+	if err := json.Unmarshal(readCorpus(t, name+".gguf.json"), &f); err != nil {
+		t.Fatal(err)
+	}
+	return GGUF{Model: f.Model, Pre: f.Pre, Tokens: f.Tokens, Types: f.Types, Merges: f.Merges, BOS: f.BOS, EOS: f.EOS, UNK: -1, PAD: -1}
+}
+
+// The metadata of SmolLM2's GGUF file gives the reference's ids, as the same vocabulary in tokenizer.json does.
+func TestCorpusGGUF(t *testing.T) {
+	m := readManifest(t)
+	tok, err := FromGGUF(ggufOf(t, "smollm2-real"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for file := range m.Files {
+		ids := tok.Encode(nil, string(readCorpus(t, file+".txt")), EncodeOptions{})
+		if got := sum(idBytes(ids)); got != m.IDs["smollm2-real."+file] {
+			t.Errorf("%s: ids differ%s", file, firstDifference(tok, ids, readCorpus(t, "smollm2-real."+file+".ids")))
+		}
+	}
+}
+
+// Both models give llama.cpp's ids (scripts/oracles/tokenizers_llama.py).
+func TestCorpusLlama(t *testing.T) {
+	readManifest(t)
+	var m map[string]string
+	if err := json.Unmarshal(readCorpus(t, "llama.json"), &m); err != nil {
+		t.Fatal(err)
+	}
+	vocabularies := map[string]GGUF{"sp": asGGUF(t, "sp", "llama", ""), "smollm2-real": ggufOf(t, "smollm2-real")}
+	toks := map[string]*Tokenizer{}
+	for name, g := range vocabularies {
+		tok, err := FromGGUF(g)
+		if err != nil {
+			t.Fatal(err)
+		}
+		toks[name] = tok
+	}
+	for name, hash := range m {
+		model, file, _ := strings.Cut(name, ".")
+		want := readCorpus(t, "llama."+name+".ids")
+		if sum(want) != hash {
+			t.Fatalf("llama.%s.ids is not what the manifest says", name)
+		}
+		ids := toks[model].Encode(nil, string(readCorpus(t, file+".txt")), EncodeOptions{})
+		if !bytes.Equal(idBytes(ids), want) {
+			t.Errorf("%s: %d ids, want %d%s", name, len(ids), len(want)/4, firstDifference(toks[model], ids, want))
+		}
+	}
+}

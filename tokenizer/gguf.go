@@ -3,6 +3,7 @@ package tokenizer
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"slices"
 	"unicode/utf8"
 )
@@ -183,14 +184,14 @@ func (g GGUF) sentencePiece(p *parts) error {
 	m.extra, m.extraBase = map[string]int32{}, int32(len(g.Tokens))
 	var ids []int32
 	for i, s := range g.Tokens {
+		if score := float64(g.Scores[i]); math.IsNaN(score) {
+			return fmt.Errorf("%w: the score of token %d is not a number", ErrFormat, i)
+		}
 		if kind := g.typeOf(i); kind != typeNormal && kind != typeUser && kind != typeUnused || utf8.RuneCountInString(s) < 2 {
 			continue
 		}
 		if len(s) > maxPiece {
 			return fmt.Errorf("%w: token %d has %d bytes, at most %d are allowed", ErrUnsupported, i, len(s), maxPiece)
-		}
-		if g.Scores[i] != g.Scores[i] {
-			return fmt.Errorf("%w: the score of token %d is not a number", ErrFormat, i)
 		}
 		ids = append(ids, int32(i))
 	}

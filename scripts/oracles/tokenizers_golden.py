@@ -2,7 +2,7 @@
 
     python scripts/oracles/tokenizers_golden.py train  tokenizer/testdata   # *.tokenizer.json, from texts on this machine
     python scripts/oracles/tokenizers_golden.py golden tokenizer/testdata   # golden.json, ids of small texts
-    python scripts/oracles/tokenizers_golden.py corpus DIR [--gguf FILE]    # large texts and their ids, kept outside
+    python scripts/oracles/tokenizers_golden.py corpus DIR [--gguf FILE] [--kinds K,…]  # large texts and their ids, kept outside
     python scripts/oracles/tokenizers_golden.py speed  DIR                  # MB/s of the reference on these texts
 
 Then: go test ./tokenizer -run TestCorpus -corpus DIR
@@ -96,7 +96,7 @@ def translations(size):
             _, _, n, _, at = struct.unpack_from("<5I", data)
             for k in range(1, n):
                 long, start = struct.unpack_from("<2I", data, at + 8 * k)
-                out.append(data[start : start + long].decode("utf-8", "replace"))
+                out.append(data[start : start + long].decode("utf-8", "replace").replace("\0", "\n"))
     random.Random(1).shuffle(out)
     return "\n".join(out).encode()[:size].decode("utf-8", "replace")
 
@@ -425,7 +425,7 @@ def digest(ids):
 
 # ---------------------------------------------------------------- large corpus
 
-def corpus(out, gguf):
+def corpus(out, gguf, only):
     os.makedirs(out, exist_ok=True)
     r = random.Random(11)
     files = {
@@ -451,7 +451,12 @@ def corpus(out, gguf):
                 json.dump(j, f)
     if gguf:
         kinds["smollm2-real"] = from_gguf(gguf, out)
+    if only:  # the others stay as an earlier run made them
+        with open(f"{out}/manifest.json") as f:
+            manifest["ids"] = json.load(f)["ids"]
     for kind, path in kinds.items():
+        if only and kind not in only.split(","):
+            continue
         t = Tokenizer.from_file(path)
         for name, text in files.items():
             t.encode_special_tokens = True
@@ -510,9 +515,10 @@ def main():
     p.add_argument("what", choices=["train", "golden", "corpus", "speed"])
     p.add_argument("dir")
     p.add_argument("--gguf")
+    p.add_argument("--kinds", help="only these, separated by commas")
     a = p.parse_args()
     if a.what == "corpus":
-        corpus(a.dir, a.gguf)
+        corpus(a.dir, a.gguf, a.kinds)
     else:
         {"train": train, "golden": golden, "speed": speed}[a.what](a.dir)
 
