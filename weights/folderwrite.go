@@ -33,7 +33,9 @@ type shard struct {
 // WriteFolder writes a Hugging Face folder: the given files (config.json among them) and the tensors as safetensors,
 // in shards with an index when they exceed one. It is written beside path and renamed when it is complete; a path that
 // exists is refused.
-func WriteFolder(ctx context.Context, path string, files map[string][]byte, tensors []Source, opts FolderOptions) error {
+func WriteFolder(ctx context.Context, path string, files map[string][]byte, tensors []Source,
+	opts FolderOptions,
+) (err error) {
 	path = filepath.Clean(path) // a separator at the end would put the temporary sibling inside
 	shards, err := plan(tensors, opts.Shard)
 	if err == nil {
@@ -46,12 +48,13 @@ func WriteFolder(ctx context.Context, path string, files map[string][]byte, tens
 	if err := os.Mkdir(temp, 0o777); err != nil {
 		return fmt.Errorf("weights: %w", err)
 	}
+	defer func() { err = errors.Join(err, os.RemoveAll(temp)) }() // gone already when all went well
 	err = fillFolder(ctx, temp, files, shards, opts.Progress)
 	if err == nil {
 		err = os.Rename(temp, path)
 	}
 	if err != nil {
-		return fmt.Errorf("weights: %w", errors.Join(err, os.RemoveAll(temp)))
+		return fmt.Errorf("weights: %w", err)
 	}
 	return syncFolder(filepath.Dir(path))
 }

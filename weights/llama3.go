@@ -2,15 +2,37 @@ package weights
 
 import "math"
 
-// llama3Scaling turns the ready-made factors of a GGUF (rope_freqs) into the parameters of Llama 3's rope scaling.
-// transformers computes, for a frequency of wavelength l,
+// llama3 are the parameters of Llama 3's rope scaling. For a frequency of wavelength l,
 //
-//	s = (original/l - low) / (high - low), cut to [0, 1]        factor = 1 / ((1-s)/f + s)
-//
-// so f is the largest factor, and between the ends s is a line over 1/l. A line gives two numbers for the three
-// original, low and high, and only their ratios matter: low is 1 in all published models, which settles it. When the
-// factors are not of this form the list alone is returned, under rope_type default. In both cases rope_freq_factors
-// holds the list itself, which the model room prefers.
+//	s = (original/l - low) / (high - low), cut to [0, 1]        factor of l = 1 / ((1-s)/factor + s)
+type llama3 struct {
+	factor, low, high, original float64
+}
+
+// at returns the number that a frequency of the given wavelength is divided by.
+func (p llama3) at(wavelength float64) float64 {
+	s := min(1, max(0, (p.original/wavelength-p.low)/(p.high-p.low)))
+	return 1 / ((1-s)/p.factor + s)
+}
+
+// Llama3Factors computes the numbers that Llama 3's rope scaling divides the frequencies by: dim/2 of them, as
+// transformers does and as GGUF files keep them.
+func Llama3Factors(dim int, theta, factor, low, high, original float64) []float32 {
+	p, out := llama3{factor, low, high, original}, make([]float32, dim/2)
+	for i := range out {
+		out[i] = float32(p.at(wavelength(theta, i, len(out))))
+	}
+	return out
+}
+
+// wavelength returns that of frequency i of n, in tokens.
+func wavelength(theta float64, i, n int) float64 {
+	return 2 * math.Pi * math.Pow(theta, float64(i)/float64(n))
+}
+
+// llama3Scaling turns the ready-made factors of a GGUF (rope_freqs) back into parameters. When they are not of that
+// form the list alone is returned, under rope_type default. In both cases rope_freq_factors holds the list itself,
+// which is exact.
 func llama3Scaling(config map[string]any, divisors []float32) map[string]any {
 	plain := map[string]any{"rope_type": "default", "rope_freq_factors": divisors}
 	number, ok := config["rope_theta"].(interface{ Float64() (float64, error) })
@@ -18,17 +40,33 @@ func llama3Scaling(config map[string]any, divisors []float32) map[string]any {
 		return plain
 	}
 	theta, err := number.Float64()
-	if err != nil || !(theta > 1) || len(divisors) < 2 {
+	if err != nil || !(theta > 1) {
 		return plain
 	}
+	for _, p := range llama3Guesses(theta, divisors) {
+		if p.explains(theta, divisors) {
+			return map[string]any{
+				"rope_type": "llama3", "factor": p.factor, "low_freq_factor": p.low, "high_freq_factor": p.high,
+				"original_max_position_embeddings": int(p.original), "rope_freq_factors": divisors,
+			}
+		}
+	}
+	return plain
+}
+
+// llama3Guesses returns parameters that may have made the factors: those of all published models, and those that the
+// list itself tells. There the factor is the largest one, and between the ends s is a line over 1/l. A line gives two
+// numbers for the three original, low and high, of which only the ratios matter: low is 1 everywhere, which settles it.
+func llama3Guesses(theta float64, divisors []float32) []llama3 {
 	var factor float64
 	for _, d := range divisors {
 		factor = max(factor, float64(d))
 	}
-	// Points strictly between the ends; the first and the last are the farthest apart.
-	wave := func(i int) float64 { return 2 * math.Pi * math.Pow(theta, float64(i)/float64(len(divisors))) }
-	first, last := -1, -1
-	smooth := func(i int) float64 { return (1/float64(divisors[i]) - 1/factor) / (1 - 1/factor) }
+	if !(factor > 1) {
+		return nil
+	}
+	guesses := []llama3{{factor, 1, 4, 8192}}
+	first, last := -1, -1 // the points between the ends that are farthest apart
 	for i, d := range divisors {
 		if float64(d) > 1.0001 && float64(d) < factor*0.9999 {
 			if first < 0 {
@@ -37,34 +75,25 @@ func llama3Scaling(config map[string]any, divisors []float32) map[string]any {
 			last = i
 		}
 	}
-	if !(factor > 1) || first == last {
-		return plain
+	if first == last {
+		return guesses
 	}
-	slope := (smooth(first) - smooth(last)) / (1/wave(first) - 1/wave(last))
-	low := 1.0
-	high := 1 + 1/(slope/wave(first)-smooth(first))
-	original := slope * (high - low)
-	high, original = math.Round(high*100)/100, math.Round(original)
-	for i, d := range divisors {
-		s := min(1, max(0, (original/wave(i)-low)/(high-low)))
-		if want := 1 / ((1-s)/factor + s); !(math.Abs(want/float64(d)-1) < 1e-3) {
-			return plain
-		}
-	}
-	return map[string]any{
-		"rope_type": "llama3", "factor": factor, "low_freq_factor": low, "high_freq_factor": high,
-		"original_max_position_embeddings": int(original), "rope_freq_factors": divisors,
-	}
+	smooth := func(i int) float64 { return (1/float64(divisors[i]) - 1/factor) / (1 - 1/factor) }
+	inverse := func(i int) float64 { return 1 / wavelength(theta, i, len(divisors)) }
+	slope := (smooth(first) - smooth(last)) / (inverse(first) - inverse(last))
+	high := math.Round(100*(1+1/(slope*inverse(first)-smooth(first)))) / 100
+	return append(guesses, llama3{factor, 1, high, math.Round(slope * (high - 1))})
 }
 
-// Llama3Factors computes the numbers that Llama 3's rope scaling divides the frequencies by: dim/2 of them, as
-// transformers does and as GGUF files keep them.
-func Llama3Factors(dim int, theta, factor, low, high, original float64) []float32 {
-	out := make([]float32, dim/2)
-	for i := range out {
-		wave := 2 * math.Pi * math.Pow(theta, float64(2*i)/float64(dim))
-		s := min(1, max(0, (original/wave-low)/(high-low)))
-		out[i] = float32(1 / ((1-s)/factor + s))
+// explains says whether the parameters make the factors.
+func (p llama3) explains(theta float64, divisors []float32) bool {
+	if !(p.high > p.low) || !(p.original > 0 && p.original < 1<<31) {
+		return false
 	}
-	return out
+	for i, d := range divisors {
+		if !(math.Abs(p.at(wavelength(theta, i, len(divisors)))/float64(d)-1) < 1e-3) {
+			return false
+		}
+	}
+	return true
 }

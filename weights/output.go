@@ -79,10 +79,10 @@ func (s *sink) Write(p []byte) (int, error) {
 	}
 }
 
-// tensor writes one source and checks that it gave what it promised.
+// tensor writes one source and checks that it gave what it promised. A source may read from a mapped file.
 func (s *sink) tensor(src Source, size int64) error {
 	before := s.done
-	if err := src.Write(s); err != nil {
+	if err := Guard(func() error { return src.Write(s) }); err != nil {
 		return fmt.Errorf("tensor %q: %w", src.Name, err)
 	}
 	if got := s.done - before; got != size {
@@ -108,28 +108,21 @@ func absent(path string) error {
 	return err
 }
 
-// createFile calls write for a temporary sibling of path, and gives it its name when all of it is on disk. After an
-// error nothing is left.
+// createFile calls write for a temporary sibling of path, and gives it its name when all of it is on disk. Otherwise,
+// even after a panic, nothing is left.
 func createFile(path string, write func(w *bufio.Writer) error) (err error) {
 	if err := absent(path); err != nil {
 		return err
 	}
 	temp := temporary(path)
+	defer func() { err = errors.Join(err, os.RemoveAll(temp)) }() // gone already when all went well
 	if err := writeFile(temp, write); err != nil {
-		return errors.Join(err, discard(os.Remove(temp)))
+		return err
 	}
 	if err := os.Rename(temp, path); err != nil {
-		return errors.Join(err, discard(os.Remove(temp)))
+		return err
 	}
 	return syncFolder(filepath.Dir(path))
-}
-
-// discard forgets that what should be removed was never made.
-func discard(err error) error {
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	return err
 }
 
 // writeFile makes a new file, and does not call it done before the disk has it.
