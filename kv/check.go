@@ -74,7 +74,13 @@ func (s *Store) checkHolders() error {
 
 // checkPlaces: pages and records are free or hold one block.
 func (s *Store) checkPlaces() error {
-	pages, records := map[int32]int{}, map[int32]int{}
+	var pages, records []int
+	if s.host != nil {
+		pages = make([]int, s.cfg.HostPages)
+	}
+	if s.disk != nil {
+		records = make([]int, s.disk.made)
+	}
 	for id := range s.blocks {
 		b := &s.blocks[id]
 		if b.page >= 0 {
@@ -95,8 +101,8 @@ func (s *Store) checkPlaces() error {
 			pages[p]++
 		}
 		for p := range s.host.block {
-			if pages[int32(p)] != 1 {
-				return fmt.Errorf("page %d is in use or free %d times", p, pages[int32(p)])
+			if pages[p] != 1 {
+				return fmt.Errorf("page %d is in use or free %d times", p, pages[p])
 			}
 		}
 	}
@@ -105,8 +111,8 @@ func (s *Store) checkPlaces() error {
 			records[rec]++
 		}
 		for rec := range s.disk.made {
-			if records[int32(rec)] != 1 {
-				return fmt.Errorf("record %d is in use or free %d times", rec, records[int32(rec)])
+			if records[rec] != 1 {
+				return fmt.Errorf("record %d is in use or free %d times", rec, records[rec])
 			}
 		}
 	}
@@ -187,14 +193,13 @@ func (s *Store) checkHomes() error {
 
 // checkCounts: the counters of states agree with the states.
 func (s *Store) checkCounts() error {
-	var liveN, dueN, dyingN, spillN, aheadN int
-	for id := range s.blocks {
-		b := &s.blocks[id]
-		for is, n := range map[state]*int{live: &liveN, due: &dueN, dying: &dyingN, spill: &spillN, ahead: &aheadN} {
-			if b.has(is) {
-				*n++
+	number := func(is state) (n int) {
+		for id := range s.blocks {
+			if s.blocks[id].has(is) {
+				n++
 			}
 		}
+		return n
 	}
 	var errs []error
 	equal := func(what string, got, want int) {
@@ -202,10 +207,10 @@ func (s *Store) checkCounts() error {
 			errs = append(errs, fmt.Errorf("%s: counted %d, are %d", what, got, want))
 		}
 	}
-	equal("blocks due", s.due, dueN)
-	equal("blocks dying", s.dying, dyingN)
-	equal("writes to disk", s.spills, spillN)
-	equal("reads ahead", s.ahead, aheadN)
+	equal("blocks due", s.due, number(due))
+	equal("blocks dying", s.dying, number(dying))
+	equal("writes to disk", s.spills, number(spill))
+	equal("reads ahead", s.ahead, number(ahead))
 	var sum LayerStats
 	for _, l := range s.layers {
 		sum.add(l)
@@ -216,7 +221,7 @@ func (s *Store) checkCounts() error {
 			errs = append(errs, fmt.Errorf("%d misses, %d bytes up", l.Misses(), l.BytesUp))
 		}
 	}
-	equal("blocks born less freed", int(sum.Born-sum.Freed), liveN)
+	equal("blocks born less freed", int(sum.Born-sum.Freed), number(live))
 	if s.due > s.cfg.homes() {
 		errs = append(errs, fmt.Errorf("%d blocks are due, there are %d homes", s.due, s.cfg.homes()))
 	}

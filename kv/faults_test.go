@@ -9,6 +9,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -60,9 +61,9 @@ func requests(t *testing.T, s *Store, seed uint64) (errs [3]error) {
 				q.Free()
 				live[i] = nil
 			}
-			if err := s.Check(); err != nil {
-				t.Fatal(err)
-			}
+		}
+		if err := s.Check(); err != nil {
+			t.Fatal(err)
 		}
 	}
 	for _, q := range live {
@@ -212,9 +213,9 @@ func TestLastingFaults(t *testing.T) {
 // back when it reports.
 func TestStalledPlaces(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		hang := false
+		var hang atomic.Bool
 		fs := &vfs.Faults{FS: &vfs.Memory{}, Plan: func(op vfs.Op) vfs.Fault {
-			if hang && !op.Write {
+			if hang.Load() && !op.Write {
 				return vfs.Stall
 			}
 			return vfs.None
@@ -227,7 +228,7 @@ func TestStalledPlaces(t *testing.T) {
 		if err := q.extend(t.Context(), ids(0, 100)); err != nil {
 			t.Fatal(err)
 		}
-		hang = true
+		hang.Store(true)
 		err = q.recall(t.Context(), 0, q.all(), nil)
 		if err == nil {
 			t.Fatal("recall did not wait for the disk")
@@ -244,6 +245,7 @@ func TestStalledPlaces(t *testing.T) {
 		if err := s.Close(); !errors.Is(err, ErrTimeout) {
 			t.Errorf("close: %v, want %v", err, ErrTimeout)
 		}
+		hang.Store(false)
 		fs.Release()
 		closeTest(t, s)
 		if err := s.Close(); !errors.Is(err, ErrClosed) {
@@ -255,9 +257,9 @@ func TestStalledPlaces(t *testing.T) {
 // TestCorruptIsNotShared: a block that can not be trusted is not handed to
 // others, and those who come later compute it again.
 func TestCorruptIsNotShared(t *testing.T) {
-	flip := false
+	var flip atomic.Bool
 	fs := &vfs.Faults{FS: &vfs.Memory{}, Plan: func(op vfs.Op) vfs.Fault {
-		if flip && !op.Write {
+		if flip.Load() && !op.Write {
 			return vfs.FlipBit
 		}
 		return vfs.None
@@ -280,7 +282,7 @@ func TestCorruptIsNotShared(t *testing.T) {
 	if b.Shared() != 40 {
 		t.Fatalf("%d tokens shared, want 40", b.Shared())
 	}
-	flip = true
+	flip.Store(true)
 	err = b.recall(t.Context(), 1, [][]int32{{5}, {}}, nil)
 	if err == nil {
 		t.Fatal("the flipped bit was not found")
@@ -289,7 +291,7 @@ func TestCorruptIsNotShared(t *testing.T) {
 	if !strings.Contains(err.Error(), "sequence 1, layer 1, head 0, block 5 (record ") || !strings.Contains(err.Error(), "crc ") {
 		t.Error(err)
 	}
-	flip = false
+	flip.Store(false)
 	c, err := newTestSequence(s, SequenceOptions{Tokens: 60, Prefix: prompt})
 	if err != nil {
 		t.Fatal(err)
