@@ -214,7 +214,7 @@ func span(x []float32, step, n int, top float32) (lo, scale float32) {
 	for i := 1; i < n; i++ {
 		lo, hi = min(lo, x[i*step]), max(hi, x[i*step])
 	}
-	// Halved before the difference, so that no finite range overflows.
+	// Halved before the difference, so that a finite range has a finite scale.
 	return lo, 2 * ((hi/2 - lo/2) / top)
 }
 
