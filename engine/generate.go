@@ -20,6 +20,8 @@ type Request struct {
 	// Emit, when set, is given each piece of text as soon as it is whole; an error
 	// of it ends the request.
 	Emit func(piece string) error
+	// OnToken, when set, is called for every generated token.
+	OnToken func()
 }
 
 // Usage counts the tokens and time of a request.
@@ -91,6 +93,9 @@ func (e *Engine) Generate(ctx context.Context, r Request) (*Result, error) {
 			break
 		}
 		out.Tokens = append(out.Tokens, next)
+		if r.OnToken != nil {
+			r.OnToken()
+		}
 		if err := text.push(next); err != nil {
 			return nil, err
 		}

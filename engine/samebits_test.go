@@ -27,6 +27,7 @@ var (
 	sameTypes    = flag.String("samebits-types", "f32,bf16,f16,q8,q4", "KV formats that it runs")
 	sameTopK     = flag.Int("samebits-topk", 0, "--topk, 0 for the model's own")
 	sameWindow   = flag.Int("samebits-window", -1, "--window, −1 for the model's own")
+	sameRandom   = flag.Bool("samebits-random", false, "run TestSameBitsLong")
 	faultPoints  = flag.Int("fault-points", 0, "random points of each fault in TestFaults; 0 for the short run")
 	sameLong     = flag.Bool("samebits-long", false, "all settings for every KV format, chunks of one token left out")
 )
@@ -76,7 +77,10 @@ func sameSettings(prompt int, long bool) []budget {
 // and expects one SHA-256 of all logits per method and KV format.
 //
 //	go test ./engine -run TestSameBits -samebits-model DIR -samebits-prompt 4096 -samebits-generate 64 -samebits-long
-func TestSameBits(t *testing.T) {
+func TestSameBits(t *testing.T) { testSameBits(t) }
+
+func testSameBits(t *testing.T) {
+	t.Helper()
 	for _, method := range strings.Split(*sameMethods, ",") {
 		for _, name := range strings.Split(*sameTypes, ",") {
 			kind, err := compute.ParseKVType(name)
