@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log"
 	"net/http"
 	"net/http/httptest"
 	"strconv"
@@ -333,4 +334,20 @@ func TestUnreachable(t *testing.T) {
 	} else {
 		oneLine(t, err)
 	}
+}
+
+// TestUntrusted: a host that shows a certificate of nobody's is not asked again, and nothing is sent to it.
+func TestUntrusted(t *testing.T) {
+	var asked atomic.Int32
+	s := httptest.NewUnstartedServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked.Add(1) }))
+	s.Config.ErrorLog = log.New(io.Discard, "", 0) // it would report the handshake that failed
+	s.StartTLS()
+	defer s.Close()
+	c, err := New(Config{Endpoint: s.URL, Token: "hf_x", Dir: t.TempDir()})
+	must(t, err)
+	_, err = c.Pull(t.Context(), "org/x", Options{}, nil)
+	if !errors.Is(err, ErrAccess) || !strings.Contains(err.Error(), "SSL_CERT_FILE") || asked.Load() > 0 {
+		t.Errorf("got %v after %d requests", err, asked.Load())
+	}
+	oneLine(t, err)
 }

@@ -2,6 +2,7 @@ package hub
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -108,6 +109,10 @@ func (c *Client) hop(ctx context.Context, method string, at *url.URL, header htt
 	}
 	if cause := context.Cause(ctx); cause != nil {
 		return nil, cause
+	}
+	var untrusted *tls.CertificateVerificationError
+	if errors.As(err, &untrusted) { // asking again would meet the same one
+		return nil, fmt.Errorf("%s: %w: check HF_ENDPOINT, the clock, and SSL_CERT_FILE for a proxy's own authority: %w", at.Host, err, ErrAccess)
 	}
 	return nil, passing("%s: %w: %w", at.Host, err, ErrUnavailable)
 }
