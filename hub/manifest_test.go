@@ -109,10 +109,10 @@ const allocBound = 64 << 20
 // TestManifestMemory: a list of nothing, a list of lists and one long string take memory in proportion.
 func TestManifestMemory(t *testing.T) {
 	for name, b := range map[string]string{
-		"empty objects": manifestJSON(strings.Split(strings.Repeat("{},", 8<<20)[:24<<20-1], ",")...),
-		"long string":   `{"x":"` + strings.Repeat("y", 30<<20) + `","sha":"` + someCommit + `"}`,
-		"long name":     manifestJSON(`{"rfilename":"` + strings.Repeat("y", 30<<20) + `"}`),
-		"escapes":       manifestJSON(`{"rfilename":"` + strings.Repeat(`\u0041`, 5<<20) + `"}`),
+		"empty objects": manifestJSON(strings.Split(strings.Repeat("{},", 3<<20)[:9<<20-1], ",")...),
+		"long string":   `{"x":"` + strings.Repeat("y", 10<<20) + `","sha":"` + someCommit + `"}`,
+		"long name":     manifestJSON(`{"rfilename":"` + strings.Repeat("y", 10<<20) + `"}`),
+		"escapes":       manifestJSON(`{"rfilename":"` + strings.Repeat(`\u0041`, 2<<20) + `"}`),
 	} {
 		if got := allocated(func() { _, _ = parseManifest([]byte(b)) }); got > 4*uint64(len(b))+allocBound {
 			t.Errorf("%s: %d MiB allocated for %d MiB", name, got>>20, len(b)>>20)
