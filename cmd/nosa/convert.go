@@ -1,0 +1,91 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"path/filepath"
+	"time"
+
+	"nosa/dtype"
+	"nosa/weights"
+	"nosa/weights/convert"
+)
+
+// ConvertCmd turns a Hugging Face folder into a GGUF file, or back.
+type ConvertCmd struct {
+	Src   string   `arg:"" help:"Hugging Face folder, .gguf file, or the name of a pulled model."`
+	Dst   string   `arg:"" help:"What to write: a GGUF file if it ends in .gguf, a folder otherwise. It must not exist."`
+	Dtype string   `default:"keep" enum:"keep,f32,f16,bf16,q8_0,q4_0" help:"Number format of the matrices: ${enum}. keep: the source's."`
+	Plain bool     `help:"Leave NOSA's importance scores out, so that other programs run the model with full attention."`
+	Shard ByteSize `placeholder:"SIZE" help:"Most bytes of one safetensors file; by default 5GB."`
+}
+
+type converted struct {
+	Source  string  `json:"source"`
+	Path    string  `json:"path"`
+	Format  string  `json:"format"`
+	Bytes   int64   `json:"bytes"`
+	Seconds float64 `json:"seconds"`
+}
+
+// Run implements the command.
+func (c *ConvertCmd) Run(ctx context.Context, g *Globals) error {
+	opts := convert.Options{Plain: c.Plain, Shard: int64(c.Shard)}
+	if c.Dtype != "keep" {
+		var err error
+		if opts.Type, err = dtype.Parse(c.Dtype); err != nil {
+			return usage("--dtype: %w", err)
+		}
+	}
+	if opts.Type.Quantised() && filepath.Ext(c.Dst) != ".gguf" {
+		return usage("--dtype %s is for GGUF files alone: let the name of %s end in .gguf, or take f32, f16 or bf16", c.Dtype, printable(c.Dst, 200))
+	}
+	src, err := modelPath(c.Src)
+	if err != nil {
+		return err
+	}
+	bar := newProgress(g, "convert", 0, "bytes")
+	opts.Progress = func(done, total int64) { bar.Note(done, total, "") }
+	start := time.Now()
+	err = convert.Convert(ctx, src, c.Dst, opts)
+	bar.Finish()
+	if err != nil {
+		return err
+	}
+	took := time.Since(start)
+	done, err := describe(c.Dst)
+	if err != nil {
+		return err
+	}
+	done.Source, done.Seconds = src, took.Seconds()
+	if g.JSON {
+		return writeJSON(g.Stdout, done)
+	}
+	if !g.Quiet {
+		g.Stderr.Printf("%s, %s, in %s\n", done.Format, sizeText(done.Bytes), timeText(took))
+	}
+	g.Stdout.Printf("%s\n", done.Path)
+	return nil
+}
+
+// describe opens what was written, which is the first test of it, and measures its files.
+func describe(path string) (_ converted, err error) {
+	cp, err := weights.Open(path)
+	if err != nil {
+		return converted{}, err
+	}
+	defer func() { err = errors.Join(err, cp.Close()) }()
+	size := int64(0)
+	err = filepath.WalkDir(path, func(_ string, e fs.DirEntry, err error) error {
+		if err != nil || e.IsDir() {
+			return err
+		}
+		info, err := e.Info()
+		if err == nil {
+			size += info.Size()
+		}
+		return err
+	})
+	return converted{Path: path, Format: cp.Format(), Bytes: size}, err
+}
