@@ -250,3 +250,30 @@ func BenchmarkOps(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkExpand expands one row of weights again and again; bytes are those
+// that are read.
+func BenchmarkExpand(b *testing.B) {
+	const n = 1536
+	rng := rand.New(rand.NewPCG(1, 2))
+	dst := make([]float32, n)
+	for _, k := range available() {
+		for _, t := range []dtype.Type{dtype.F16, dtype.BF16, dtype.Q8_0, dtype.Q4_0, dtype.Q4_1, dtype.Q5_0, dtype.Q5_1, dtype.Q4_K, dtype.Q5_K, dtype.Q6_K} {
+			size, err := t.Size(n)
+			if err != nil {
+				b.Fatal(err)
+			}
+			src := make([]byte, size)
+			for i := range src {
+				src[i] = byte(rng.Uint32()) & 0x3f // no scale is infinite or not a number
+			}
+			b.Run(fmt.Sprintf("%s/%v", k.name, t), func(b *testing.B) {
+				b.SetBytes(int64(size))
+				for b.Loop() {
+					k.expand(t, dst, src)
+				}
+				b.ReportMetric(n*float64(b.N)/float64(b.Elapsed().Nanoseconds()), "values/ns")
+			})
+		}
+	}
+}
