@@ -115,7 +115,7 @@ func (t *Tokenizer) configure(config []byte) error {
 			return fmt.Errorf("%w: %d bytes, at most %d are allowed", ErrFormat, len(config), maxFile)
 		}
 		var err error
-		if m, err = object(config, nil); err != nil {
+		if m, err = object(config); err != nil {
 			return err
 		}
 	}
@@ -150,7 +150,7 @@ func (t *Tokenizer) named(m map[string]jsontext.Value, name string) (int32, erro
 		return -1, nil
 	}
 	if raw.Kind() == '{' {
-		inner, err := object(raw, nil)
+		inner, err := object(raw)
 		if err != nil {
 			return -1, fmt.Errorf("%s: %w", name, err)
 		}

@@ -71,9 +71,7 @@ func newDecoder(nodes []node, v *vocab, added *addedSet, size int) (*decoder, er
 			if m.always || m.first {
 				d.firstMark = m.mark
 			}
-			each = append(each, func(s string) string { return s })
-			mark, keep := m.mark, len(each)-1
-			each[keep] = func(s string) string { return strings.ReplaceAll(s, mark, " ") }
+			each = append(each, func(s string) string { return strings.ReplaceAll(s, m.mark, " ") })
 		case "Strip":
 			if utf8.RuneCountInString(n.Content) != 1 || n.Start < 0 || n.Stop < 0 {
 				return refuse("needs one character and no negative counts")
@@ -85,7 +83,6 @@ func newDecoder(nodes []node, v *vocab, added *addedSet, size int) (*decoder, er
 				d.trim, d.left, d.right = n.Content, n.Start, n.Stop
 				break
 			}
-			n := n
 			each = append(each, func(s string) string { return trimEnds(s, n.Content, n.Start, n.Stop) })
 		default:
 			return refuse("is not known here")

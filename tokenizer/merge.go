@@ -11,11 +11,15 @@ type scratch struct {
 	prev  []int32
 	heap  []uint64
 	text  []byte
-	words *wordCache
-	spans []span
 	edges []int32
 	runes []rune
-	err   error
+
+	outer, inner []span
+	words        *wordCache
+	seen         int          // bytes of text so far
+	word         func(string) // appends a word's ids to out
+	out          []int32      // the caller's slice
+	err          error
 }
 
 // scratchMax bounds what a scratch keeps when it is put back, in symbols.
@@ -23,9 +27,12 @@ const scratchMax = 1 << 16
 
 func (sc *scratch) trim() {
 	if cap(sc.ids) > scratchMax || cap(sc.heap) > scratchMax || cap(sc.text) > 4*scratchMax || cap(sc.runes) > scratchMax {
-		*sc = scratch{words: sc.words}
+		sc.ids, sc.to, sc.rank, sc.next, sc.prev, sc.heap, sc.text, sc.edges, sc.runes = nil, nil, nil, nil, nil, nil, nil, nil, nil
 	}
-	sc.err = nil
+	if cap(sc.outer) > scratchMax || cap(sc.inner) > scratchMax {
+		sc.outer, sc.inner = nil, nil
+	}
+	sc.out, sc.err = nil, nil
 }
 
 // fewSymbols is the length up to which looking through all pairs beats keeping a heap of them.

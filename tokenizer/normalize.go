@@ -27,6 +27,9 @@ func (ns normalizers) normalize(s string, sc *scratch) string {
 type form norm.Form
 
 func (f form) normalize(s string, _ *scratch) string {
+	if isASCII(s) {
+		return s
+	}
 	nf := norm.Form(f)
 	if nf.IsNormalString(s) && !strings.ContainsFunc(s, inert) {
 		return s
@@ -45,6 +48,15 @@ func (f form) normalize(s string, _ *scratch) string {
 		s = s[end+n:]
 	}
 	return b.String()
+}
+
+func isASCII(s string) bool {
+	for i := range len(s) {
+		if s[i] >= utf8.RuneSelf {
+			return false
+		}
+	}
+	return true
 }
 
 // inert reports whether normalisation passes over a code point.

@@ -33,7 +33,7 @@ func parse(data []byte) (*Tokenizer, error) {
 	if len(data) > maxFile {
 		return nil, fmt.Errorf("%w: %d bytes, at most %d are allowed", ErrFormat, len(data), maxFile)
 	}
-	members, err := object(data, nil)
+	members, err := object(data)
 	if err != nil {
 		return nil, err
 	}
@@ -70,8 +70,8 @@ func newJSON(data []byte) *jsontext.Decoder {
 const maxMembers = 1 << 10
 
 // object returns the members of the one JSON object in data, as parts of data. A name that is there twice is an error:
-// two readers might take different ones. Names in only are kept, all if it is nil.
-func object(data []byte, only map[string]bool) (map[string]jsontext.Value, error) {
+// two readers might take different ones.
+func object(data []byte) (map[string]jsontext.Value, error) {
 	dec := newJSON(data)
 	if tok, err := dec.ReadToken(); err != nil {
 		return nil, syntax(err)
@@ -95,11 +95,7 @@ func object(data []byte, only map[string]bool) (map[string]jsontext.Value, error
 		if _, ok := out[name]; ok {
 			return nil, fmt.Errorf("%w: %q is there twice", ErrFormat, shorten(name))
 		}
-		if only == nil || only[name] {
-			out[name] = value
-		} else {
-			out[name] = nil
-		}
+		out[name] = value
 	}
 	if _, err := dec.ReadToken(); err != nil {
 		return nil, syntax(err)
@@ -129,7 +125,7 @@ func syntax(err error) error {
 
 // readModel reads the model, which must be BPE.
 func readModel(raw jsontext.Value) (*bpe, error) {
-	members, err := object(raw, nil)
+	members, err := object(raw)
 	if err != nil {
 		return nil, err
 	}

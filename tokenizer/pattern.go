@@ -127,12 +127,12 @@ func scanTekken(t *classTable, s string, i int) int { return t.scanCase(s, i, fa
 // scanCase is the family of OpenAI's o200k: like cl100k, but a word ends where a capital follows a small letter.
 func (t *classTable) scanCase(s string, i int, contractions bool, digits int) int {
 	c, n := t.at(s, i)
-	end := -1
 	first := i // where the letters start if one character is taken before them
 	if c&(letter|number) == 0 && s[i] != '\r' && s[i] != '\n' {
 		first = i + n
 	}
-	if end = t.smallEnd(s, first); end < 0 && first > i {
+	end := t.smallEnd(s, first)
+	if end < 0 && first > i {
 		end = t.smallEnd(s, i)
 	}
 	if end < 0 {

@@ -2,6 +2,7 @@ package tokenizer
 
 import (
 	"cmp"
+	"runtime"
 	"slices"
 	"sync"
 )
@@ -18,10 +19,12 @@ type Tokenizer struct {
 	raw        *matcher // added tokens that are looked for in the text as it is
 	normalized *matcher // added tokens that are looked for in the normalised text
 
-	size    int
-	bos     int32
-	eos     []int32
-	scratch sync.Pool
+	size int
+	bos  int32
+	eos  []int32
+
+	mu   sync.Mutex
+	free []*scratch
 }
 
 // EncodeOptions say how text that is not plain text is treated.
@@ -40,45 +43,65 @@ func (t *Tokenizer) Encode(dst []int32, text string, opts EncodeOptions) []int32
 // TryEncode is Encode that reports ErrPattern when a pattern of the tokenizer took too long, which can happen only with
 // a pattern that is none of the known ones. The ids are still the text's, cut in another way than the tokenizer asks.
 func (t *Tokenizer) TryEncode(dst []int32, text string, opts EncodeOptions) ([]int32, error) {
-	sc := t.scratch.Get().(*scratch)
-	if sc.words == nil && len(text) > cacheWorth {
-		sc.words = newWordCache()
-	}
+	sc := t.take(len(text))
+	defer t.give(sc)
+	sc.out = dst
 	if opts.AddSpecial {
-		dst = append(dst, t.template.prefix...)
+		sc.out = append(sc.out, t.template.prefix...)
 	}
 	table := classes()
-	sc.spans = t.raw.split(table, sc.spans[:0], text, opts.ParseSpecial)
-	spans := sc.spans
-	sc.spans = nil
-	var inner []span
-	for _, sp := range spans {
+	sc.outer = t.raw.split(table, sc.outer[:0], text, opts.ParseSpecial)
+	for _, sp := range sc.outer {
 		if sp.id >= 0 {
-			dst = append(dst, sp.id)
+			sc.out = append(sc.out, sp.id)
 			continue
 		}
 		s := t.normalize.normalize(text[sp.start:sp.end], sc)
-		inner = t.normalized.split(table, inner[:0], s, opts.ParseSpecial)
-		for _, sp2 := range inner {
-			if sp2.id >= 0 {
-				dst = append(dst, sp2.id)
+		sc.inner = t.normalized.split(table, sc.inner[:0], s, opts.ParseSpecial)
+		for _, in := range sc.inner {
+			if in.id >= 0 {
+				sc.out = append(sc.out, in.id)
 				continue
 			}
-			start := sp.start == 0 && sp2.start == 0
-			t.words.split(s[sp2.start:sp2.end], start, sc, func(word string) { dst = t.model.encode(dst, word, sc) })
+			t.words.split(s[in.start:in.end], sp.start == 0 && in.start == 0, sc, sc.word)
 		}
 	}
 	if opts.AddSpecial {
-		dst = append(dst, t.template.suffix...)
+		sc.out = append(sc.out, t.template.suffix...)
 	}
-	sc.spans = spans
-	err := sc.err
-	sc.trim()
-	t.scratch.Put(sc)
-	return dst, err
+	return sc.out, sc.err
 }
 
-// cacheWorth is the length of text in bytes from which a cache of words, 1 MiB, is set up.
+// take returns a scratch for one encoding of a text of n bytes; give takes it back. As many as there are processors are
+// kept, with their caches.
+func (t *Tokenizer) take(n int) *scratch {
+	t.mu.Lock()
+	var sc *scratch
+	if last := len(t.free) - 1; last >= 0 {
+		sc = t.free[last]
+		t.free = t.free[:last]
+	}
+	t.mu.Unlock()
+	if sc == nil {
+		sc = new(scratch)
+		sc.word = func(word string) { sc.out = t.model.encode(sc.out, word, sc) }
+	}
+	if sc.seen += n; sc.seen > cacheWorth && sc.words == nil {
+		sc.words = newWordCache()
+	}
+	return sc
+}
+
+func (t *Tokenizer) give(sc *scratch) {
+	sc.trim()
+	t.mu.Lock()
+	if len(t.free) < runtime.GOMAXPROCS(0) {
+		t.free = append(t.free, sc)
+	}
+	t.mu.Unlock()
+}
+
+// cacheWorth is after how many bytes of text a scratch is given a cache of words, 1 MiB.
 const cacheWorth = 1 << 10
 
 // Size returns one more than the largest id.
@@ -119,7 +142,6 @@ type parts struct {
 // assemble makes a Tokenizer of its parts. The model's init is called here.
 func assemble(p parts) (*Tokenizer, error) {
 	t := &Tokenizer{model: p.model, bos: -1}
-	t.scratch.New = func() any { return new(scratch) }
 	var err error
 	if t.added, err = newAddedSet(p.added, p.model.vocab); err != nil {
 		return nil, err
