@@ -125,7 +125,7 @@ func (c Config) withDefaults() (Config, error) {
 		return c, fmt.Errorf("%w: %d records in --kv-disk %s", ErrConfig, d.Records, d.Dir)
 	case c.HostPages == 0:
 		return c, fmt.Errorf("%w: --kv-disk %s needs a host pool for its blocks to pass through: give --kv-host %d bytes or more",
-			ErrConfig, d.Dir, c.recordBytes())
+			ErrConfig, d.Dir, c.RecordBytes())
 	}
 	c.Disk = &d
 	return c, nil
@@ -152,9 +152,9 @@ func (c Config) homes() int {
 	return c.HostPages - 1 + c.Disk.Records
 }
 
-// recordBytes is the distance between pages and between records: the block's
+// RecordBytes is the distance between pages and between records: the block's
 // size, rounded up where direct transfers need that and the loss is small.
-func (c Config) recordBytes() int {
+func (c Config) RecordBytes() int {
 	n := c.Layout.BlockBytes()
 	if c.Disk == nil || !c.Disk.Direct {
 		return n
@@ -194,11 +194,11 @@ func (c Config) Footprint() (Footprint, error) {
 		Slots:     int64(c.Slots) * int64(l.BlockBytes()),
 		Summaries: int64(c.Blocks) * int64(summary) * 4,
 		Tails:     int64(c.Layers) * int64(l.Heads) * int64(8*l.Block*l.Dim),
-		Host:      int64(c.HostPages) * int64(c.recordBytes()),
+		Host:      int64(c.HostPages) * int64(c.RecordBytes()),
 		Maps:      int64(c.Blocks)*blockSize + int64(c.Slots)*48 + int64(c.HostPages)*64,
 	}
 	if c.Disk != nil {
-		f.Disk = int64(c.Disk.Records) * int64(c.recordBytes())
+		f.Disk = int64(c.Disk.Records) * int64(c.RecordBytes())
 	}
 	return f, nil
 }

@@ -18,8 +18,13 @@ import (
 	"nosa/kv/vfs"
 )
 
-// faultPoints is the number of transfers at which each fault is tried.
-const faultPoints = 120
+// points is the number of transfers at which each fault is tried.
+func points() int {
+	if testing.Short() {
+		return 30
+	}
+	return 120
+}
 
 // requests runs three requests against a store of few places, most of it on
 // disk, and returns what each ended with. Contents are compared all the way. A
@@ -112,7 +117,7 @@ func TestFaults(t *testing.T) {
 		{vfs.Stall, true, ErrTimeout},
 	} {
 		t.Run(fmt.Sprintf("%v/write=%v", tc.fault, tc.write), func(t *testing.T) {
-			failed := 0
+			failed, faultPoints := 0, points()
 			for point := range faultPoints {
 				synctest.Test(t, func(t *testing.T) {
 					at := point // in order at first, then anywhere
@@ -174,7 +179,7 @@ func TestLastingFaults(t *testing.T) {
 		{vfs.Vanish, "--kv-disk disk"},
 	} {
 		t.Run(tc.fault.String(), func(t *testing.T) {
-			failed := 0
+			failed, faultPoints := 0, points()
 			for point := range faultPoints {
 				synctest.Test(t, func(t *testing.T) {
 					at := rand.New(rand.NewPCG(uint64(point), 3)).IntN(200)
@@ -202,7 +207,7 @@ func TestLastingFaults(t *testing.T) {
 				})
 			}
 			t.Logf("%d of %d requests failed", failed, 3*faultPoints)
-			if failed < faultPoints || failed > 3*faultPoints-20 {
+			if failed < faultPoints || failed > 3*faultPoints-faultPoints/8 {
 				t.Errorf("%d of %d requests failed: want some that need the disk, and some that do not", failed, 3*faultPoints)
 			}
 		})

@@ -114,12 +114,12 @@ func (s *Store) allocate() (err error) {
 			s.cfg.Slots, l.BlockBytes(), s.cfg.Blocks, err)
 	}
 	if s.cfg.below() {
-		if s.host, err = newHost(s.cfg.HostPages, s.cfg.recordBytes(), l.BlockBytes()); err != nil {
-			return fmt.Errorf("host pool of %d pages of %d bytes: %w: lower --kv-host", s.cfg.HostPages, s.cfg.recordBytes(), err)
+		if s.host, err = newHost(s.cfg.HostPages, s.cfg.RecordBytes(), l.BlockBytes()); err != nil {
+			return fmt.Errorf("host pool of %d pages of %d bytes: %w: lower --kv-host", s.cfg.HostPages, s.cfg.RecordBytes(), err)
 		}
 	}
 	if s.cfg.Disk != nil {
-		s.disk, err = openDisk(*s.cfg.Disk, s.cfg.recordBytes(), l.BlockBytes())
+		s.disk, err = openDisk(*s.cfg.Disk, s.cfg.RecordBytes(), l.BlockBytes())
 	}
 	return err
 }
