@@ -189,7 +189,7 @@ func (w *configWriter) rope() {
 		set("factor", "factor")
 	}
 	if divisors := w.factors(ropeFreqs); divisors != nil && len(scaling) == 0 {
-		scaling = llama3Scaling(w.keys, divisors)
+		scaling = llama3Scaling(w.meta, w.keys, divisors)
 	}
 	if len(scaling) > 0 {
 		w.keys["rope_scaling"] = scaling

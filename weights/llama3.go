@@ -33,7 +33,7 @@ func wavelength(theta float64, i, n int) float64 {
 // llama3Scaling turns the ready-made factors of a GGUF (rope_freqs) back into parameters. When they are not of that
 // form the list alone is returned, under rope_type default. In both cases rope_freq_factors holds the list itself,
 // which is exact.
-func llama3Scaling(config map[string]any, divisors []float32) map[string]any {
+func llama3Scaling(meta *Metadata, config map[string]any, divisors []float32) map[string]any {
 	plain := map[string]any{"rope_type": "default", "rope_freq_factors": divisors}
 	number, ok := config["rope_theta"].(interface{ Float64() (float64, error) })
 	if !ok {
@@ -43,7 +43,7 @@ func llama3Scaling(config map[string]any, divisors []float32) map[string]any {
 	if err != nil || !(theta > 1) {
 		return plain
 	}
-	for _, p := range llama3Guesses(theta, divisors) {
+	for _, p := range append(llama3Said(meta), llama3Guesses(theta, divisors)...) {
 		if p.explains(theta, divisors) {
 			return map[string]any{
 				"rope_type": "llama3", "factor": p.factor, "low_freq_factor": p.low, "high_freq_factor": p.high,
@@ -52,6 +52,25 @@ func llama3Scaling(config map[string]any, divisors []float32) map[string]any {
 		}
 	}
 	return plain
+}
+
+// Llama3Keys are the keys under which a GGUF of ours keeps the parameters beside the factors, as short lists may not
+// tell them: factor, low_freq_factor, high_freq_factor, original_max_position_embeddings.
+var Llama3Keys = [4]string{
+	"nosa.rope.factor", "nosa.rope.low_freq_factor", "nosa.rope.high_freq_factor", "nosa.rope.original_context_length",
+}
+
+// llama3Said returns the parameters that the file itself names. Like guesses they have to explain the factors.
+func llama3Said(meta *Metadata) []llama3 {
+	var said [4]float64
+	for i, key := range Llama3Keys {
+		v, ok := meta.Float(key)
+		if !ok {
+			return nil
+		}
+		said[i] = v
+	}
+	return []llama3{{said[0], said[1], said[2], said[3]}}
 }
 
 // llama3Guesses returns parameters that may have made the factors: those of all published models, and those that the

@@ -63,7 +63,7 @@ func (c *config) rope(arch string) ([]weights.Pair, []weights.Tensor, error) {
 	if kind == "" {
 		kind = r.OldType
 	}
-	if len(r.Divisors) > 0 && (kind == "default" || kind == "llama3") {
+	if len(r.Divisors) > 0 && kind == "default" {
 		return out, []weights.Tensor{vector("rope_freqs.weight", r.Divisors)}, nil
 	}
 	scaling := func(name string, value any) {
@@ -85,7 +85,14 @@ func (c *config) rope(arch string) ([]weights.Pair, []weights.Tensor, error) {
 	}
 	switch kind {
 	case "llama3":
-		factors := weights.Llama3Factors(dim, theta, or(r.Factor, 8), or(r.Low, 1), or(r.High, 4), or(r.Original, 8192))
+		p := [4]float64{or(r.Factor, 8), or(r.Low, 1), or(r.High, 4), or(r.Original, 8192)}
+		factors := weights.Llama3Factors(dim, theta, p[0], p[1], p[2], p[3])
+		if len(r.Divisors) == len(factors) { // of another GGUF, ready made
+			factors = r.Divisors
+		}
+		for i, key := range weights.Llama3Keys {
+			out = append(out, weights.Pair{Key: key, Value: float32(p[i])})
+		}
 		return out, []weights.Tensor{vector("rope_freqs.weight", factors)}, nil
 	case "longrope", "su":
 		if len(r.Long) != dim/2 || len(r.Short) != dim/2 {
