@@ -209,6 +209,7 @@ func (s *Store) checkCounts() error {
 	}
 	equal("blocks due", s.due, number(due))
 	equal("blocks dying", s.dying, number(dying))
+	equal("copies down", s.downs, number(down))
 	equal("writes to disk", s.spills, number(spill))
 	equal("reads ahead", s.ahead, number(ahead))
 	var sum LayerStats

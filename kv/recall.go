@@ -99,7 +99,7 @@ func (s *Store) Recall(ctx context.Context, q *Sequence, layer int, want [][]int
 			}
 		}
 	}
-	if _, err := r.plan(&r.cur); err != nil {
+	if _, err := r.plan(ctx, &r.cur); err != nil {
 		r.err = fmt.Errorf("kv: recall: %w", err)
 	}
 	return r
@@ -132,7 +132,7 @@ func (r *Recall) Next(ctx context.Context) bool {
 	}
 	if len(r.cur.ids) == 0 {
 		err := s.await(ctx, r.seq, r.layer, func() (bool, error) {
-			ok, err := r.plan(&r.cur)
+			ok, err := r.plan(ctx, &r.cur)
 			if !ok && err == nil && s.spillFails > r.fails {
 				err = s.spillErr
 			}
@@ -143,7 +143,7 @@ func (r *Recall) Next(ctx context.Context) bool {
 			return false
 		}
 	}
-	if _, err := r.plan(&r.ahead); err != nil {
+	if _, err := r.plan(ctx, &r.ahead); err != nil {
 		r.err = fmt.Errorf("kv: recall: %w", err)
 		return false
 	}
@@ -192,8 +192,9 @@ func (r *Recall) Close() {
 }
 
 // plan fills a round with the next blocks that slots can be had for, sends for
-// those that are missing, and reports whether the round has any. It never waits.
-func (r *Recall) plan(rd *round) (bool, error) {
+// those that are missing, and reports whether the round has any. It waits for no
+// slot: only for copies that keep blocks from being evicted, if they are quick.
+func (r *Recall) plan(ctx context.Context, rd *round) (bool, error) {
 	s, table := r.store, r.seq.tables
 	if r.left == 0 || table == nil {
 		return false, nil
@@ -222,6 +223,9 @@ func (r *Recall) plan(rd *round) (bool, error) {
 				r.next[h]++
 			}
 		}
+	}
+	if s.pool.Free() < len(rd.ids) {
+		s.finishDown(ctx)
 	}
 	rd.slots = slices.Grow(rd.slots[:0], len(rd.ids))[:len(rd.ids)]
 	done, miss, evicted := s.pool.Resolve(rd.ids, rd.slots, s.step, rd.miss[:0], s.evicted[:0])

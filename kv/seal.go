@@ -46,6 +46,9 @@ func (q *Sequence) Seal(ctx context.Context, t compute.Tile, layer int) error {
 // slotFor finds a slot for a block that has none, and pins it.
 func (s *Store) slotFor(ctx context.Context, q *Sequence, id int32) (int32, error) {
 	fails := s.spillFails
+	if s.pool.Free() == 0 {
+		s.finishDown(ctx)
+	}
 	err := s.await(ctx, q, int(s.blocks[id].layer), func() (bool, error) {
 		s.one[0][0] = id
 		done, _, evicted := s.pool.Resolve(s.one[0][:], s.one[1][:], s.step, nil, s.evicted[:0])

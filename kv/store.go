@@ -33,6 +33,7 @@ type Store struct {
 	waitDown queue           // ids that wait for a page to be written through to
 	waitLoad queue           // ids that wait for a page to be read into
 	faults   map[int32]error // by id: why its slot is bad
+	downs    int             // copies from slots to pages under way
 	spills   int             // writes to disk under way
 	ahead    int             // reads from disk under way that nobody waits for
 

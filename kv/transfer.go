@@ -37,8 +37,9 @@ type mover struct {
 	mu       sync.Mutex
 	work     sync.Cond
 	urgent   fifo // what a recall waits for
-	later    fifo // write-through, spills, prefetch
-	running  int  // workers on later transfers
+	down     fifo // write-through
+	later    fifo // spills, prefetch
+	running  int  // workers on what is not urgent
 	most     int  // how many of them there may be, so that urgent ones find a worker
 	reports  []transfer
 	closed   bool
@@ -85,9 +86,12 @@ func newMover(s *Store, workers int) *mover {
 func (m *mover) start(t transfer, urgent bool) {
 	m.underWay++
 	m.mu.Lock()
-	if urgent {
+	switch {
+	case urgent:
 		m.urgent.push(t)
-	} else {
+	case t.move == moveDown:
+		m.down.push(t)
+	default:
 		m.later.push(t)
 	}
 	m.mu.Unlock()
@@ -103,15 +107,16 @@ func (m *mover) take() []transfer {
 	return m.received
 }
 
-// takeUp gives the owner the next transfer back, if it is a copy into a slot.
-func (m *mover) takeUp() (t transfer, ok bool) {
+// giveBack lets the owner have the next of some transfers, if it is a copy
+// between a slot and a page.
+func (m *mover) giveBack(from *fifo) (t transfer, ok bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.urgent.len() == 0 || m.urgent.q[m.urgent.head].move != moveUp {
+	if from.len() == 0 || from.q[from.head].move > moveUp {
 		return t, false
 	}
 	m.underWay--
-	return m.urgent.pop(), true
+	return from.pop(), true
 }
 
 // close waits until all transfers have been made and the workers have ended, and
@@ -144,11 +149,15 @@ func (m *mover) worker() {
 		switch {
 		case m.urgent.len() > 0:
 			m.run(m.urgent.pop())
-		case m.later.len() > 0 && m.running < m.most:
+		case m.down.len()+m.later.len() > 0 && m.running < m.most:
+			next := &m.down
+			if next.len() == 0 {
+				next = &m.later
+			}
 			m.running++
-			m.run(m.later.pop())
+			m.run(next.pop())
 			m.running--
-		case m.closed && m.later.len() == 0:
+		case m.closed && m.down.len()+m.later.len() == 0:
 			return
 		default:
 			m.work.Wait()
@@ -169,7 +178,7 @@ func (m *mover) run(t transfer) {
 	switch {
 	case m.closed:
 		m.work.Broadcast() // those who sleep may be the last
-	case m.later.len() > 0:
+	case m.down.len()+m.later.len() > 0:
 		m.work.Signal()
 	}
 }
@@ -232,7 +241,7 @@ func (s *Store) await(ctx context.Context, q *Sequence, layer int, ready func() 
 			if begin.IsZero() {
 				begin = time.Now()
 			}
-			if s.help() {
+			if s.help(&s.mover.urgent) {
 				continue
 			}
 			if err = s.stand(ctx); err == nil {
@@ -247,19 +256,32 @@ func (s *Store) await(ctx context.Context, q *Sequence, layer int, ready func() 
 	}
 }
 
-// help makes one transfer from a page to a slot itself, if one is waiting and
-// both lie in the host's memory, and reports whether it did. To copy is quicker
-// then than to wake a worker and wait for it; and it can not hang.
-func (s *Store) help() bool {
+// help makes one copy between a slot and a page itself, if the next transfer is
+// one and both lie in the host's memory, and reports whether it did. To copy is
+// quicker then than to wake a worker and wait for it; and it can not hang.
+func (s *Store) help(next *fifo) bool {
 	if s.cache.Slots.Data == nil {
 		return false
 	}
-	t, ok := s.mover.takeUp()
+	t, ok := s.mover.giveBack(next)
 	if ok {
 		s.carry(&t)
 		s.report(t)
 	}
 	return ok
+}
+
+// finishDown is called before blocks are evicted. Those on their way down can not
+// be, and which ones are should depend on what was wanted alone, not on how fast
+// copies are; where slots lie in the host's memory they are done in no time, so
+// it waits for them. A device with memory of its own may be slow, or hang.
+func (s *Store) finishDown(ctx context.Context) {
+	for s.downs > 0 && s.cache.Slots.Data != nil {
+		if !s.help(&s.mover.down) && s.stand(ctx) != nil {
+			return
+		}
+		s.settle(false)
+	}
 }
 
 // stand waits for the next report.
@@ -295,6 +317,7 @@ func (s *Store) report(t transfer) {
 	switch t.move {
 	case moveDown:
 		b.is &^= down
+		s.downs--
 		b.crc = t.crc
 		s.count(b.owner, int(b.layer), func(l *LayerStats) { l.BytesDown += size })
 		s.host.unpin(t.page, b.inRecord())
@@ -393,6 +416,7 @@ func (s *Store) startLoad(id, page int32) {
 func (s *Store) startDown(id, page int32) {
 	b := &s.blocks[id]
 	b.is |= down
+	s.downs++
 	b.busy++
 	b.page = page
 	s.host.give(page, id)
