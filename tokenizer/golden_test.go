@@ -5,11 +5,13 @@ import (
 	"encoding/binary"
 	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"unicode/utf8"
 )
 
 // kinds are the trained tokenizers in testdata (scripts/oracles/tokenizers_golden.py).
@@ -25,11 +27,9 @@ type goldenFile struct {
 		Added   json.RawMessage            `json:"added_tokens"`
 		IDs     [][2][]int32               `json:"ids"`
 		Hashes  string                     `json:"hashes"`
-		Decoded []struct {
-			ids           []int32
-			skipped, full string
-		} `json:"-"`
-		DecodedRaw [][3]json.RawMessage `json:"decoded"`
+		Every   string                     `json:"every"`   // hash of the ids of everyPoint
+		Words   string                     `json:"words"`   // hash of the lengths of its words
+		Decoded [][3]json.RawMessage       `json:"decoded"` // ids, text without special tokens, text with them
 	} `json:"cases"`
 }
 
@@ -108,6 +108,7 @@ func digestIDs(ids []int32) string {
 // tokens and without both, and the reference's text for ids.
 func TestGolden(t *testing.T) {
 	g := readGolden(t)
+	every := everyPoint()
 	for _, c := range g.Cases {
 		t.Run(c.Name, func(t *testing.T) {
 			if string(c.Added) != "" && string(c.Added) != "null" {
@@ -141,7 +142,20 @@ func TestGolden(t *testing.T) {
 						got, hashes[i])
 				}
 			}
-			for _, d := range c.DecodedRaw {
+			if c.Every != "" {
+				if got := sum(idBytes(tok.Encode(nil, every, EncodeOptions{}))); got != c.Every {
+					t.Errorf("the text of every code point: ids of hash %s, want %s", got, c.Every)
+				}
+			}
+			if c.Words != "" {
+				var lengths []int32
+				var sc scratch
+				tok.words.split(every, true, &sc, func(word string) { lengths = append(lengths, int32(len(word))) })
+				if got := sum(idBytes(lengths)); got != c.Words {
+					t.Errorf("the text of every code point: words of hash %s, want %s", got, c.Words)
+				}
+			}
+			for _, d := range c.Decoded {
 				var ids []int32
 				var skipped, full string
 				for k, to := range []any{&ids, &skipped, &full} {
@@ -161,6 +175,23 @@ func TestGolden(t *testing.T) {
 			}
 		})
 	}
+}
+
+// everyPoint is the text of every code point that the script makes as every_short.
+func everyPoint() string {
+	var b strings.Builder
+	add := func(from, to, step rune) {
+		for c := from; c < to; c += step {
+			if utf8.ValidRune(c) {
+				fmt.Fprintf(&b, "a%ca1%c1 %c\u0334\u0301'", c, c, c)
+			}
+		}
+	}
+	add(0, 0x20000, 1)
+	add(0x20000, 0xE0000, 37)
+	add(0xE0000, 0xE0200, 1)
+	add(0xE0200, 0x110000, 37)
+	return b.String()
 }
 
 func tokens(t *Tokenizer, ids []int32) []string {

@@ -188,6 +188,13 @@ def every(_r, _size):
     return "".join(out)
 
 
+def every_short():
+    """Every code point of the first two planes and of the tags, every 37th of the others, in less company."""
+    points = list(range(0x20000)) + list(range(0x20000, 0xE0000, 37)) + list(range(0xE0000, 0xE0200))
+    points += range(0xE0200, 0x110000, 37)
+    return "".join(f"a{chr(c)}a1{chr(c)}1 {chr(c)}\u0334\u0301'" for c in points if not 0xD800 <= c <= 0xDFFF)
+
+
 # ---------------------------------------------------------------- training
 
 SPECIALS = {
@@ -397,6 +404,15 @@ def golden(out):
             t.encode_special_tokens = True
             plain = t.encode(text, add_special_tokens=False).ids
             rows.append([special, plain])
+        # The ids show what normalisation does to each code point, the lengths of the words what the patterns do.
+        every = words = None
+        if base == name or name in ("nfd", "nfkc", "lower"):
+            every = sha256(t.encode(every_short(), add_special_tokens=False).ids)
+        if name in ("gpt2", "llama3", "qwen2", "smollm2", "o200k", "tekken", "qwen35", "minicpm5", "whitespace", "whitespace-split",
+                    "punct-Isolated", "digits-run"):
+            text = every_short()
+            pieces = t.pre_tokenizer.pre_tokenize_str(text)
+            words = sha256([len(text[a:b].encode()) for _, (a, b) in pieces])
         decoded = []
         for _ in range(8):
             ids = [r.randrange(size) for _ in range(r.randrange(10))]
@@ -407,7 +423,7 @@ def golden(out):
         cases.append({"name": name, "base": base, "json": {k: j[k] for k in patch if k in j and k != "model"},
                       "model": patch.get("model"), "added_tokens": j["added_tokens"] if "add" in patch else None,
                       "ids": None if patch else pack(rows), "hashes": " ".join(digest(a) + digest(b) for a, b in rows),
-                      "decoded": decoded})
+                      "every": every, "words": words, "decoded": decoded})
     with open(os.path.join(out, "golden.json"), "w") as f:
         json.dump({"made_with": "tokenizers " + tokenizers.__version__, "texts": texts, "cases": cases}, f, ensure_ascii=True,
                   separators=(",", ":"))
@@ -419,8 +435,12 @@ def pack(rows):
     return [[a, None if a == b else b] for a, b in rows]
 
 
+def sha256(numbers):
+    return hashlib.sha256(array.array("i", numbers).tobytes()).hexdigest()
+
+
 def digest(ids):
-    return hashlib.sha256(array.array("i", ids).tobytes()).hexdigest()[:8]
+    return sha256(ids)[:8]
 
 
 # ---------------------------------------------------------------- large corpus
