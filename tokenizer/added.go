@@ -7,7 +7,7 @@ import (
 )
 
 // maxAdded bounds the length of an added token in bytes, and with it the work per byte of text.
-const maxAdded = 1024
+const maxAdded = 512
 
 // addedToken is a token that is cut out of the text before the model sees it.
 type addedToken struct {
@@ -133,7 +133,7 @@ func (m *matcher) split(t *classTable, spans []span, s string, special bool) []s
 	if m == nil {
 		return append(spans, span{0, len(s), -1})
 	}
-	done := 0
+	done, run := 0, 0
 	for at := 0; ; {
 		start, end, token := m.next(s, at)
 		if token < 0 {
@@ -158,7 +158,10 @@ func (m *matcher) split(t *classTable, spans []span, s string, special bool) []s
 			start = max(start, done)
 		}
 		if a.rstrip {
-			end = t.run(s, end, space)
+			if end > run { // the spaces up to run have been seen
+				run = t.run(s, end, space)
+			}
+			end = run
 		}
 		if done < start {
 			spans = append(spans, span{done, start, -1})

@@ -7,6 +7,6 @@ var (
 	ErrFormat = errors.New("malformed tokenizer")
 	// ErrUnsupported is returned when a tokenizer is well formed but needs something that this package does not have.
 	ErrUnsupported = errors.New("unsupported tokenizer")
-	// ErrPattern is returned by TryEncode when a pattern of the tokenizer took too long over a text.
-	ErrPattern = errors.New("pattern took too long")
+	// ErrPattern is returned by TryEncode when a pattern of the tokenizer needed too much time or memory for a text.
+	ErrPattern = errors.New("pattern needs too much time or memory")
 )

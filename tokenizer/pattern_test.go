@@ -171,3 +171,22 @@ func TestPatternRefused(t *testing.T) {
 		}
 	}
 }
+
+// The patterns of published tokenizers that are left to the engine take long runs in their stride.
+func TestEngineLongRuns(t *testing.T) {
+	re, err := newRegex(patternDeepSeek3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, piece := range []string{"a", "é", " ", ".", "\n", "1", "a1 .", "中"} {
+		var sc scratch
+		text := strings.Repeat(piece, 1<<18/len(piece))
+		ms := re.matches(nil, text, &sc)
+		if sc.err != nil {
+			t.Errorf("%q: %v", piece, sc.err)
+		}
+		if len(ms) == 0 || ms[len(ms)-1].end != len(text) {
+			t.Errorf("%q: the matches end early", piece)
+		}
+	}
+}

@@ -40,8 +40,8 @@ func (t *Tokenizer) Encode(dst []int32, text string, opts EncodeOptions) []int32
 	return dst
 }
 
-// TryEncode is Encode that reports ErrPattern when a pattern of the tokenizer took too long, which can happen only with
-// a pattern that is none of the known ones. The ids are still the text's, cut in another way than the tokenizer asks.
+// TryEncode is Encode that reports ErrPattern when a pattern of the tokenizer was stopped, which can happen only with a
+// pattern that is none of the known ones. The ids are still the text's, cut in another way than the tokenizer asks.
 func (t *Tokenizer) TryEncode(dst []int32, text string, opts EncodeOptions) ([]int32, error) {
 	sc := t.take(len(text))
 	defer t.give(sc)
