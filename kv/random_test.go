@@ -36,6 +36,7 @@ func TestRandomLife(t *testing.T) {
 			cfg.Keep = KeepSelected
 		}
 		s := openTest(&rapidTB{T: t}, cfg)
+		s.near = rapid.Bool().Draw(t, "near")
 		var live []*testSequence
 		pick := func(t *rapid.T) *testSequence {
 			if len(live) == 0 {

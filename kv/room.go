@@ -8,8 +8,8 @@ type queue struct {
 }
 
 func (w *queue) push(id int32) {
-	if w.head == len(w.ids) {
-		w.ids, w.head = w.ids[:0], 0
+	if 2*w.head >= len(w.ids) { // so that one that is never empty does not grow
+		w.ids, w.head = append(w.ids[:0], w.ids[w.head:]...), 0
 	}
 	w.ids = append(w.ids, id)
 }

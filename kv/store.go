@@ -18,6 +18,7 @@ type Store struct {
 	cfg   Config
 	log   *slog.Logger
 	cache compute.Cache
+	near  bool // slots lie in the host's memory: a copy to or from one takes no time worth a wait
 
 	blocks  []block // by id
 	freeIDs []int32 // ids of no block, taken from the end
@@ -101,6 +102,7 @@ func (s *Store) allocate() (err error) {
 		}
 	}
 	alloc(&c.Slots, dtype.U8, s.cfg.Slots, l.BlockBytes())
+	s.near = c.Slots.Data != nil
 	if l.Stride > 0 {
 		alloc(&c.Segments, dtype.F32, s.cfg.Blocks, l.Segments(), l.Dim)
 	}

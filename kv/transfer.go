@@ -56,8 +56,8 @@ type fifo struct {
 func (f *fifo) len() int { return len(f.q) - f.head }
 
 func (f *fifo) push(t transfer) {
-	if f.head > 0 && f.head == len(f.q) {
-		f.q, f.head = f.q[:0], 0
+	if 2*f.head >= len(f.q) { // so that one that is never empty does not grow
+		f.q, f.head = append(f.q[:0], f.q[f.head:]...), 0
 	}
 	f.q = append(f.q, t)
 }
@@ -260,7 +260,7 @@ func (s *Store) await(ctx context.Context, q *Sequence, layer int, ready func() 
 // one and both lie in the host's memory, and reports whether it did. To copy is
 // quicker then than to wake a worker and wait for it; and it can not hang.
 func (s *Store) help(next *fifo) bool {
-	if s.cache.Slots.Data == nil {
+	if !s.near {
 		return false
 	}
 	t, ok := s.mover.giveBack(next)
@@ -276,7 +276,7 @@ func (s *Store) help(next *fifo) bool {
 // copies are; where slots lie in the host's memory they are done in no time, so
 // it waits for them. A device with memory of its own may be slow, or hang.
 func (s *Store) finishDown(ctx context.Context) {
-	for s.downs > 0 && s.cache.Slots.Data != nil {
+	for s.downs > 0 && s.near {
 		if !s.help(&s.mover.down) && s.stand(ctx) != nil {
 			return
 		}

@@ -13,7 +13,7 @@ import (
 // means that the file is there for buffered transfers only.
 func setDirect(f *os.File) (bool, error) {
 	if err := setFlag(f, unix.O_DIRECT, true); err != nil {
-		return false, nil //nolint:nilerr // buffered transfers do as well
+		return false, nil // buffered transfers do as well
 	}
 	_, err := f.WriteAt(alignedPage(), 0)
 	if err == nil {
