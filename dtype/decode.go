@@ -152,11 +152,14 @@ func decodeQ6_K(dst []float32, src []byte) {
 	low, high, scales, d := src[:128], src[128:192], src[192:208], half(src[208:])
 	for n := range 2 { // 128 elements each
 		for r := range 4 { // 32 elements each
-			for i := range 32 {
-				q := low[n*64+r&1*32+i] >> (r >> 1 * 4) & 15
-				q |= high[n*32+i] >> (2 * r) & 3 << 4
-				sc := int8(scales[n*8+r*2+i/16])
-				dst[n*128+r*32+i] = d * float32(sc) * float32(int(q)-32)
+			l, h, out := low[n*64+r&1*32:][:32], high[n*32:][:32], dst[n*128+r*32:][:32]
+			left, right := r>>1*4, 2*r
+			first, second := d*float32(int8(scales[n*8+r*2])), d*float32(int8(scales[n*8+r*2+1]))
+			for i := range 16 {
+				out[i] = first * float32(int(l[i]>>left&15|h[i]>>right&3<<4)-32)
+			}
+			for i := 16; i < 32; i++ {
+				out[i] = second * float32(int(l[i]>>left&15|h[i]>>right&3<<4)-32)
 			}
 		}
 	}

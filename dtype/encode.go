@@ -84,7 +84,9 @@ func Fits(t Type, src []float32) bool {
 func encodeQ8_0(dst []byte, src []float32) {
 	var peak float32
 	for _, v := range src {
-		peak = max(peak, abs(v))
+		if a := abs(v); a > peak {
+			peak = a
+		}
 	}
 	d := peak / 127
 	var inverse float32
@@ -93,7 +95,8 @@ func encodeQ8_0(dst []byte, src []float32) {
 	}
 	binary.LittleEndian.PutUint16(dst, F32ToF16(d))
 	for i, v := range src {
-		dst[2+i] = byte(int8(math.Round(float64(v * inverse))))
+		q := float64(v * inverse) // in float64 the half is added without rounding
+		dst[2+i] = byte(int(q + math.Copysign(0.5, q)))
 	}
 }
 

@@ -176,3 +176,26 @@ func BenchmarkDecode(b *testing.B) {
 		})
 	}
 }
+
+func BenchmarkEncode(b *testing.B) {
+	for _, typ := range all {
+		if !typ.Encodes() {
+			continue
+		}
+		b.Run(typ.String(), func(b *testing.B) {
+			src := make([]float32, 1<<14)
+			for i := range src {
+				src[i] = float32(i*2654435761%1000) - 500
+			}
+			n, err := typ.Size(len(src))
+			if err != nil {
+				b.Fatal(err)
+			}
+			dst := make([]byte, n)
+			b.SetBytes(int64(4 * len(src)))
+			for b.Loop() {
+				dtype.Encode(typ, dst, src)
+			}
+		})
+	}
+}

@@ -27,6 +27,11 @@ type config struct {
 	Eps          *float64 `json:"rms_norm_eps"`
 	Tied         bool     `json:"tie_word_embeddings"`
 
+	Activation       string         `json:"hidden_act"`
+	SlidingWindow    jsontext.Value `json:"sliding_window"`
+	UseSlidingWindow *bool          `json:"use_sliding_window"`
+	LayerTypes       []string       `json:"layer_types"`
+
 	Theta         *float64 `json:"rope_theta"`
 	Scaling       *rope    `json:"rope_scaling"`
 	Parameters    *rope    `json:"rope_parameters"`
@@ -63,10 +68,30 @@ func parseConfig(data []byte) (*config, error) {
 			return nil, fmt.Errorf("%s is %d, want 1 to %d: %w", f.name, f.v, f.limit, weights.ErrFormat)
 		}
 	}
+	if err := c.refuse(); err != nil {
+		return nil, err
+	}
 	if c.headDim()%2 != 0 {
 		return nil, fmt.Errorf("heads of %d channels, want an even number: %w", c.headDim(), weights.ErrFormat)
 	}
 	return c, nil
+}
+
+// refuse rejects what would be lost without a word: other activations, and layers that see a window only.
+func (c *config) refuse() error {
+	if c.Activation != "" && c.Activation != "silu" && c.Activation != "swish" {
+		return fmt.Errorf("hidden_act %q, only silu is converted: %w", c.Activation, ErrUnsupported)
+	}
+	for _, t := range c.LayerTypes {
+		if t != "full_attention" {
+			return fmt.Errorf("layer_types has %q, only full_attention is converted: %w", t, ErrUnsupported)
+		}
+	}
+	windowed := c.SlidingWindow.Kind() == '0' && (c.UseSlidingWindow == nil || *c.UseSlidingWindow)
+	if windowed && len(c.LayerTypes) == 0 {
+		return fmt.Errorf("sliding_window %s is in use, only full attention is converted: %w", c.SlidingWindow, ErrUnsupported)
+	}
+	return nil
 }
 
 func (c *config) kvHeads() int {
