@@ -103,7 +103,7 @@ func (r *rebuild) tokenizer() ([]byte, error) {
 	if r.kind == "gpt2" {
 		merges, err = r.byteLevel(doc, model)
 	} else {
-		merges = r.sentencePiece(doc, model)
+		merges, err = r.sentencePiece(doc, model)
 	}
 	if err != nil {
 		return nil, err
@@ -155,9 +155,13 @@ func (r *rebuild) byteLevel(doc, model object) ([][2]string, error) {
 	return merges, nil
 }
 
+// maxPiece is the longest token that is taken apart, as each cut costs its length; SentencePiece's own limit is 16
+// characters.
+const maxPiece = 512
+
 // sentencePiece fills in what belongs to SentencePiece's BPE. GGUF keeps scores instead of merges: every way to cut a
 // token into two others is a merge, in the order of the scores of what they make.
-func (r *rebuild) sentencePiece(doc, model object) [][2]string {
+func (r *rebuild) sentencePiece(doc, model object) ([][2]string, error) {
 	mark := object{"type": "Replace", "pattern": object{"String": " "}, "content": "▁"}
 	unmark := object{"type": "Replace", "pattern": object{"String": "▁"}, "content": " "}
 	decoders := []object{unmark, {"type": "ByteFallback"}, {"type": "Fuse"}}
@@ -183,6 +187,10 @@ func (r *rebuild) sentencePiece(doc, model object) [][2]string {
 		if r.types[id] != normal || r.ids[token] != id {
 			continue
 		}
+		if len(token) > maxPiece {
+			return nil, fmt.Errorf("token %d has %d bytes, at most %d can be taken apart: %w", id, len(token), maxPiece,
+				ErrUnsupported)
+		}
 		for cut := range token {
 			left, okLeft := r.ids[token[:cut]]
 			right, okRight := r.ids[token[cut:]]
@@ -203,7 +211,7 @@ func (r *rebuild) sentencePiece(doc, model object) [][2]string {
 	for i, m := range merges {
 		out[i] = m.pair
 	}
-	return out
+	return out, nil
 }
 
 // added lists the tokens that are cut out of a text before anything else.

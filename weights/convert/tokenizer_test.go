@@ -190,6 +190,8 @@ func TestVocabularyRefused(t *testing.T) {
 		"invalid UTF-8": {base(weights.Pair{Key: "tokenizer.ggml.tokens", Value: []string{"\xff"}}, merges), weights.ErrFormat, "UTF-8"},
 		"pre": {[]weights.Pair{{Key: "tokenizer.ggml.model", Value: "gpt2"}, {Key: "tokenizer.ggml.pre", Value: "tekken"}, tokens, merges},
 			ErrUnsupported, "tekken"},
+		"long piece": {[]weights.Pair{{Key: "tokenizer.ggml.model", Value: "llama"},
+			{Key: "tokenizer.ggml.tokens", Value: []string{"<unk>", "<s>", "</s>", strings.Repeat("a", 513)}}}, ErrUnsupported, "513 bytes"},
 		"model": {[]weights.Pair{{Key: "tokenizer.ggml.model", Value: "t5"}}, ErrUnsupported, "t5"},
 	} {
 		t.Run(name, func(t *testing.T) {
