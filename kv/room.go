@@ -60,7 +60,7 @@ func (s *Store) makeRoom(demand bool) {
 	}
 	// After a failed write the disk is asked again in the next step, or when
 	// somebody needs it.
-	if s.disk != nil && (demand || s.spillHold != s.step) {
+	if s.disk != nil && (s.spillHold != s.step || demand && s.waitLoad.len()+s.waitDown.len() > 0) {
 		s.spillAhead()
 	}
 }
