@@ -9,7 +9,7 @@ import (
 
 // Limits bound what one rendering may use. A zero field stands for its default.
 type Limits struct {
-	Steps  int // operations, and a share for every 32 bytes handled; default 10,000,000 (about a second)
+	Steps  int // operations, and one for every 256 bytes handled; default 10,000,000 (about a second), and one for each byte of input
 	Depth  int // expressions, statements and calls inside each other; default 2,000
 	Output int // bytes of text, also of text caught in a variable; default 8 MiB, and twice the input
 	Memory int // bytes of all values alive at once, as an estimate; default 24 MiB, and twice the input
@@ -42,7 +42,7 @@ const (
 )
 
 // wordBytes is how many bytes of text count as one step.
-const wordBytes = 32
+const wordBytes = 256
 
 // pollSteps is how often the context is looked at.
 const pollSteps = 4096
@@ -53,7 +53,7 @@ func newBudget(ctx context.Context, l Limits, inputSize int) budget {
 			*p = def
 		}
 	}
-	pick(&l.Steps, defaultSteps)
+	pick(&l.Steps, defaultSteps+inputSize)
 	pick(&l.Depth, defaultDepth)
 	pick(&l.Output, defaultOutput+2*inputSize)
 	pick(&l.Memory, defaultMemory+2*inputSize)
@@ -80,7 +80,7 @@ func (b *budget) step(n int) {
 }
 
 // bytes counts the handling of n bytes of text that are not kept.
-func (b *budget) bytes(n int) { b.step(n / wordBytes) }
+func (b *budget) bytes(n int) { b.step(1 + n/wordBytes) }
 
 // charge counts n bytes that are about to be allocated.
 func (b *budget) charge(n int) {
@@ -97,6 +97,7 @@ func (b *budget) chargeItems(n, size int) {
 		b.fail(ErrLimit, "more than %d bytes of memory", b.limits.Memory)
 	}
 	b.charge(n * size)
+	b.step(n / 8)
 }
 
 // enter counts one more level of depth; leave ends it.
@@ -231,7 +232,7 @@ func (m *meter) dict(d *dict) {
 
 // text counts the bytes of a string once, however many values share them.
 func (m *meter) text(s string) {
-	if len(s) < wordBytes || m.first(unsafe.StringData(s)) {
+	if len(s) < 64 || m.first(unsafe.StringData(s)) {
 		m.size += len(s)
 	}
 }

@@ -138,3 +138,12 @@ func TestTemplates(t *testing.T) {
 		})
 	}
 }
+
+func readText(t testing.TB, path string) string {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}

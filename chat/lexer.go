@@ -374,7 +374,7 @@ func (l *lexer) number(s string, afterDot bool) token {
 	} else {
 		t.kind, n = kNumber, intLen(s)
 		if n > maxDigits {
-			l.fail("a number has more than %d digits", maxDigits)
+			panic(failure{&Error{Line: l.line, Msg: fmt.Sprintf("a number has more than %d digits", maxDigits), Kind: ErrLimit}})
 		}
 		b, ok := new(big.Int).SetString(strings.ReplaceAll(s[:n], "_", ""), 0)
 		if !ok {

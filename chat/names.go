@@ -21,7 +21,7 @@ const (
 // maxCopies limits how many names the branches of all conditions together may
 // copy, which grows with the square of a template's size. Published templates
 // need some 100,000.
-const maxCopies = 5_000_000
+const maxCopies = 2_000_000
 
 // names are the names that one scope knows.
 type names struct {

@@ -24,7 +24,11 @@ func (in *interp) iterator(v value) (next func() (value, bool), ok bool) {
 	case *undefined:
 		return overSlice(nil), true
 	case *generator:
-		return in.counted(v.next), true
+		return func() (value, bool) {
+			in.enter() // a generator may read from another
+			defer in.leave()
+			return v.next()
+		}, true
 	case string, markup:
 		s, _ := asText(v)
 		return in.counted(func() (value, bool) {
