@@ -11,10 +11,13 @@ const maxAdded = 512
 
 // addedToken is a token that is cut out of the text before the model sees it.
 type addedToken struct {
-	id                             int32
-	content                        string
-	singleWord, lstrip, rstrip     bool
-	normalized /* text */, special bool
+	id         int32
+	content    string
+	singleWord bool // not inside a word
+	lstrip     bool // takes the white space on its left
+	rstrip     bool // and on its right
+	normalized bool // is looked for in the normalised text, in its own normalised form
+	special    bool // is not text
 }
 
 // span is a piece of text: an added token, or text for the model (id -1).

@@ -164,3 +164,21 @@ func TestCache(t *testing.T) {
 		}
 	}
 }
+
+// Added tokens that take the white space beside them look at each space a few times, not once for each token.
+func TestStripsLinear(t *testing.T) {
+	tok, err := Parse(patched(t, tokenizerFile(t, "gpt2"), rawJSON(`{"added_tokens":[
+		{"id":0,"content":"<|endoftext|>","special":true},
+		{"id":4000,"content":" ","normalized":false,"rstrip":true},
+		{"id":4001,"content":"\t","normalized":false,"lstrip":true,"rstrip":true},
+		{"id":4002,"content":"\n","normalized":false,"lstrip":true,"single_word":true}]}`), nil), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, piece := range []string{" ", "\t", "\n", " \t", "a \n"} {
+		text := strings.Repeat(piece, 1<<20/len(piece))
+		if ids := tok.Encode(nil, text, EncodeOptions{}); len(ids) == 0 {
+			t.Errorf("%q: no ids", piece)
+		}
+	}
+}
