@@ -32,9 +32,9 @@ VARIANTS = {
     "llama3": {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
                "original_max_position_embeddings": 128},
     "yarn": {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 256},
-    "yarn, other attention factor and betas": {
-        "rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 256, "attention_factor": 1.3,
-        "beta_fast": 16.0, "beta_slow": 2.0},
+    # Not other betas: the keys are written, but llama.cpp (2026) reads them for one other architecture only.
+    "yarn, other attention factor": {
+        "rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 256, "attention_factor": 1.3},
     "longrope, long": {
         "rope_type": "longrope", "original_max_position_embeddings": 256, "factor": 4.0,
         "long_factor": [1 + i / 16 for i in range(DIM // 2)], "short_factor": [1.0] * (DIM // 2)},
@@ -96,11 +96,14 @@ def main():
     p.add_argument("--bin", required=True)
     p.add_argument("--convert", default="nosa convert")
     p.add_argument("--chunks", type=int, default=2)
+    p.add_argument("--only", default="", help="variants whose names begin so")
     a = p.parse_args()
     ids = AutoTokenizer.from_pretrained(a.folder)(Path(a.text).read_text().rstrip("\n")[:100_000])["input_ids"]
     failed = False
     with tempfile.TemporaryDirectory(dir=Path(a.folder).parent) as work:
         for name, scaling in VARIANTS.items():
+            if not name.startswith(a.only):
+                continue
             def change(config, scaling=scaling):
                 config.pop("rope_parameters", None)
                 config["rope_theta"] = 100000
@@ -114,6 +117,8 @@ def main():
             shutil.rmtree(folder.parent)
             shutil.rmtree(Path(gguf).parent)
 
+        if not "minicpm".startswith(a.only):
+            sys.exit(failed)
         # The same function twice. Scales chosen so that the text still reads well: an embedding halved before it is
         # doubled; branches the same; the output layer four times as large, divided by four.
         layers, hidden = 30, 576

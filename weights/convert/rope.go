@@ -114,7 +114,8 @@ func (c *config) rope(arch string) ([]weights.Pair, []weights.Tensor, error) {
 }
 
 // yarn adds YaRN's keys. llama.cpp always applies the paper's attention factor 0.1·ln(factor)+1; another one is given as
-// what has to be multiplied on top.
+// what has to be multiplied on top. Its own converter writes the betas too, though it reads them for few architectures;
+// nosa does.
 func (c *config) yarn(r *rope, original float64, scaling func(string, any)) error {
 	if r.Truncate != nil && !*r.Truncate {
 		return fmt.Errorf("yarn with truncate false has no place in GGUF: %w", ErrUnsupported)
