@@ -70,6 +70,16 @@ func TestGGUF(t *testing.T) {
 	}
 }
 
+// Version 2 has the same layout.
+func TestGGUFVersion2(t *testing.T) {
+	g := tiny("qwen2")
+	g.version = 2
+	c, err := readGGUF(g.bytes())
+	if err != nil || len(c.tensors) != 3 || c.Interleaved() {
+		t.Errorf("version 2: %v", err)
+	}
+}
+
 // Every kind of value, read as what it is and printed.
 func TestMetadataKinds(t *testing.T) {
 	g := newBuilder()

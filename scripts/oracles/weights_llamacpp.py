@@ -23,7 +23,7 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen2Config, Qwen3Config
 
 DIM = 64  # SmolLM2's heads
 VARIANTS = {
@@ -89,6 +89,29 @@ def variant(a, work, change, weights=None):
     return folder, str(gguf)
 
 
+def random_model(a, work, family):
+    """A small model of a family with weights large enough that its losses tell one function from another."""
+    torch.manual_seed(1)
+    vocab = json.loads((Path(a.folder) / "config.json").read_text())["vocab_size"]
+    config = family(vocab_size=vocab, hidden_size=128, intermediate_size=256, num_hidden_layers=3, num_attention_heads=4,
+                    num_key_value_heads=2, head_dim=64, max_position_embeddings=1024, initializer_range=0.3,
+                    rope_parameters={"rope_type": "default", "rope_theta": 1e6}, tie_word_embeddings=True)
+    if family is Qwen2Config:
+        del config.head_dim  # 128 / 4
+    model = AutoModelForCausalLM.from_config(config)
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            if name.endswith("bias") or "norm" in name:
+                p += 0.3 * torch.randn_like(p)
+        model.get_input_embeddings().weight *= 0.2
+    folder, gguf = Path(tempfile.mkdtemp(dir=work)) / "model", Path(tempfile.mkdtemp(dir=work)) / "m.gguf"
+    model.save_pretrained(folder)
+    for f in Path(a.folder).glob("tokenizer*"):
+        shutil.copy(f, folder)
+    subprocess.run([*shlex.split(a.convert), str(folder), str(gguf)], check=True, stdout=subprocess.DEVNULL)
+    return folder, str(gguf)
+
+
 def main():
     p = argparse.ArgumentParser()
     p.add_argument("folder")
@@ -116,6 +139,16 @@ def main():
             print(f"{name:40} transformers {ours:10.4f}   llama.cpp {theirs:10.4f}   {'DIFFERS' if bad else ''}", flush=True)
             shutil.rmtree(folder.parent)
             shutil.rmtree(Path(gguf).parent)
+
+        for family in [Qwen2Config, Qwen3Config]:
+            name = family.model_type + ", random"
+            if not name.startswith(a.only):
+                continue
+            folder, gguf = random_model(a, work, family)
+            ours, theirs = transformers_ppl(folder, ids, a.chunks), llama_cpp(a, gguf)
+            bad = abs(ours / theirs - 1) > 2e-3
+            failed |= bad
+            print(f"{name:40} transformers {ours:10.4f}   llama.cpp {theirs:10.4f}   {'DIFFERS' if bad else ''}", flush=True)
 
         if not "minicpm".startswith(a.only):
             sys.exit(failed)
