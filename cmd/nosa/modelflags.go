@@ -1,0 +1,129 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"nosa/compute"
+	"nosa/engine"
+	"nosa/hub"
+	"nosa/kv"
+)
+
+// ModelFlags are shared by all commands that run a model (design, section 4).
+type ModelFlags struct {
+	Model string `arg:"" optional:"" default:"builtin" help:"Hugging Face folder, .gguf file, or the name of a pulled model."`
+
+	Attention string `default:"auto" enum:"auto,full,infllmv2,dma,nosa" help:"Which blocks a query reads: ${enum}. auto: what the model was trained for."`
+	Topk      int    `name:"topk" placeholder:"N" help:"Blocks that a query selects in all; by default the model's, or 64."`
+	TopkQ     int    `name:"topk-q" default:"-1" help:"Blocks that the query itself chooses beside the forced ones (nosa)."`
+	Window    int    `default:"-1" placeholder:"TOKENS" help:"Local window that is always selected."`
+
+	Context     int    `placeholder:"N" help:"Tokens of the longest text; by default as many as the request needs, at most the model's own."`
+	RopeScaling string `placeholder:"TYPE:FACTOR" help:"Stretch the positions: linear, dynamic or yarn, such as yarn:4."`
+	Chunk       int    `default:"512" placeholder:"N" help:"Prompt tokens per step; the result does not depend on it."`
+
+	Device  string `default:"cpu" help:"cpu, or cuda[:n]."`
+	Threads int    `placeholder:"N" help:"Threads; by default one per processor that this process may use."`
+
+	KVDtype  string   `name:"kv-dtype" default:"bf16" enum:"f32,bf16,f16,q8,q4" help:"Format of full KV blocks: ${enum}."`
+	KVDevice ByteSize `name:"kv-device" placeholder:"SIZE" help:"Device memory for KV blocks, such as 512MiB; by default all of them."`
+	KVHost   ByteSize `name:"kv-host" placeholder:"SIZE" help:"Host pool under it; by default what is needed."`
+	KVDisk   string   `name:"kv-disk" placeholder:"DIR[:SIZE]" help:"Folder for what the host pool cannot hold."`
+	KVKeep   string   `name:"kv-keep" default:"lru" enum:"lru,selected" help:"Blocks that stay on the device: the last used, or only the last selection."`
+}
+
+// options turns the flags into the engine's settings.
+func (f *ModelFlags) options() (engine.Options, error) {
+	o := engine.NewOptions()
+	o.Attention, o.TopK, o.TopKQ, o.Window = f.Attention, f.Topk, f.TopkQ, f.Window
+	o.Context, o.Chunk = f.Context, f.Chunk
+	o.KVDevice, o.KVHost = int64(f.KVDevice), int64(f.KVHost)
+	var err error
+	if o.KVType, err = compute.ParseKVType(f.KVDtype); err != nil {
+		return o, usage("--kv-dtype: %v", err)
+	}
+	if o.Keep, err = kv.ParseKeep(f.KVKeep); err != nil {
+		return o, usage("%v", err)
+	}
+	if o.DiskDir, o.DiskSize, err = parseDisk(f.KVDisk); err != nil {
+		return o, err
+	}
+	if f.RopeScaling != "" {
+		kind, by, ok := strings.Cut(f.RopeScaling, ":")
+		factor, err := strconv.ParseFloat(by, 64)
+		if !ok || err != nil {
+			return o, usage("--rope-scaling %q: want TYPE:FACTOR, such as yarn:4", f.RopeScaling)
+		}
+		o.RopeType, o.RopeBy = kind, factor
+	}
+	if f.Context < 0 || f.Topk < 0 || f.Chunk < 1 {
+		return o, usage("--context, --topk and --chunk take numbers above 0")
+	}
+	return o, nil
+}
+
+// parseDisk splits DIR[:SIZE]. A colon whose right side is no size belongs to the
+// folder's name.
+func parseDisk(s string) (dir string, size int64, err error) {
+	if s == "" {
+		return "", 0, nil
+	}
+	at := strings.LastIndexByte(s, ':')
+	if at < 0 {
+		return s, 0, nil
+	}
+	var n ByteSize
+	if err := n.UnmarshalText([]byte(s[at+1:])); err != nil {
+		if s[at+1:] == "" || s[at+1] >= '0' && s[at+1] <= '9' {
+			return "", 0, usage("--kv-disk %s: %v", s, err)
+		}
+		return s, 0, nil
+	}
+	if s[:at] == "" {
+		return "", 0, usage("--kv-disk %s: the folder is missing", s)
+	}
+	return s[:at], int64(n), nil
+}
+
+// source opens the model that MODEL means.
+func (f *ModelFlags) source() (*engine.Source, error) {
+	path, err := modelPath(f.Model)
+	if err != nil {
+		return nil, err
+	}
+	return engine.OpenSource(path)
+}
+
+// modelPath finds MODEL: a file or folder, or a name that was pulled.
+func modelPath(name string) (string, error) {
+	if name == "builtin" {
+		return "", errors.New("there is no built-in model yet: run scripts/fetch-models and name models/SmolLM2-135M-Instruct.gguf, or `nosa pull` one")
+	}
+	_, err := os.Stat(name)
+	if err == nil {
+		return name, nil
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return "", err
+	}
+	if filepath.IsAbs(name) || strings.HasPrefix(name, ".") || strings.HasSuffix(name, ".gguf") && !strings.Contains(name, ":") {
+		return "", fmt.Errorf("%s: there is no such file or folder", name)
+	}
+	return hub.Lookup(name)
+}
+
+// fit sets the context to what a request needs, unless --context says it.
+func (f *ModelFlags) fit(o *engine.Options, src *engine.Source, need int) {
+	if o.Context == 0 {
+		o.Context = max(need, 1)
+		if o.RopeType == "" && need > src.Config.MaxPositions {
+			o.Context = src.Config.MaxPositions // the engine's own message says how to go on
+		}
+	}
+}

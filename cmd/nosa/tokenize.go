@@ -1,0 +1,119 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"nosa/engine"
+	"nosa/tokenizer"
+)
+
+// TokenizeCmd prints the ids of a text, or the text of ids.
+type TokenizeCmd struct {
+	Model   string   `arg:"" optional:"" default:"builtin" help:"Hugging Face folder, .gguf file, or the name of a pulled model."`
+	Text    []string `arg:"" optional:"" help:"Text; with none, standard input."`
+	File    string   `short:"f" placeholder:"FILE" help:"Take the text from a file; - for standard input."`
+	Decode  bool     `short:"d" help:"Turn ids, separated by blanks or commas, into text."`
+	Special bool     `help:"Let the names of special tokens in the text stand for them."`
+	NoBegin bool     `name:"no-begin" help:"Leave out the tokens that the model begins a text with."`
+}
+
+// Run implements the command.
+func (c *TokenizeCmd) Run(_ context.Context, g *Globals) (err error) {
+	path, err := modelPath(c.Model)
+	if err != nil {
+		return err
+	}
+	src, err := engine.OpenSource(path)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, src.Close()) }()
+	if src.Tokenizer == nil {
+		return fmt.Errorf("%w: %w", engine.ErrNoTokenizer, src.TokenizerErr)
+	}
+	text := strings.Join(c.Text, " ")
+	if c.File != "" || len(c.Text) == 0 {
+		if c.File != "" && len(c.Text) > 0 {
+			return usage("give the text as arguments or as --file, not both")
+		}
+		if text, err = readText(g, c.File); err != nil {
+			return err
+		}
+	}
+	if c.Decode {
+		return c.decode(g, src, text)
+	}
+	ids := src.Tokenizer.Encode(nil, text, tokenizer.EncodeOptions{AddSpecial: !c.NoBegin, ParseSpecial: c.Special})
+	if g.JSON {
+		pieces := make([]string, len(ids))
+		for i, id := range ids {
+			pieces[i], _ = src.Tokenizer.Token(id)
+		}
+		if ids == nil {
+			ids = []int32{}
+		}
+		return writeJSON(g.Stdout, map[string]any{"tokens": ids, "pieces": pieces, "count": len(ids)})
+	}
+	for _, id := range ids {
+		piece, _ := src.Tokenizer.Token(id)
+		g.Stdout.Printf("%d\t%q\n", id, piece)
+	}
+	return nil
+}
+
+func (c *TokenizeCmd) decode(g *Globals, src *engine.Source, text string) error {
+	ids, err := parseIDs(text, src.Tokenizer.Size())
+	if err != nil {
+		return err
+	}
+	out := src.Tokenizer.Decode(ids, false)
+	if g.JSON {
+		return writeJSON(g.Stdout, map[string]any{"text": out, "count": len(ids)})
+	}
+	g.Stdout.Printf("%s\n", out)
+	return nil
+}
+
+// parseIDs reads ids separated by blanks or commas, or a JSON array of them.
+func parseIDs(text string, size int) ([]int32, error) {
+	fields := strings.FieldsFunc(text, func(r rune) bool { return strings.ContainsRune(" \t\r\n,[]", r) })
+	ids := make([]int32, len(fields))
+	for i, s := range fields {
+		if err := json.Unmarshal([]byte(s), &ids[i]); err != nil || ids[i] < 0 || int(ids[i]) >= size {
+			return nil, fmt.Errorf("id %d of the input is %q: want a number from 0 to %d", i+1, s, size-1)
+		}
+	}
+	return ids, nil
+}
+
+// maxText is the largest text that is read whole: far above any context.
+const maxText = 1 << 30
+
+// readText reads a file, or standard input for "" and "-", whole.
+func readText(g *Globals, name string) (string, error) {
+	in := g.Stdin
+	if name != "" && name != "-" {
+		f, err := os.Open(name)
+		if err != nil {
+			return "", err
+		}
+		defer func() { _ = f.Close() }() // it was only read
+		in = f
+	} else {
+		name = "standard input"
+	}
+	data, err := io.ReadAll(io.LimitReader(in, maxText+1))
+	if err != nil {
+		return "", err
+	}
+	if len(data) > maxText {
+		return "", fmt.Errorf("%s: text of more than 1 GiB", name)
+	}
+	return string(data), nil
+}
