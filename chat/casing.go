@@ -6,6 +6,8 @@ import (
 	"unicode/utf8"
 )
 
+//go:generate sh -c "python3 ../scripts/oracles/chat_casing.py > gen_casing.go"
+
 // isSpace tells what Python counts as white space.
 func isSpace(r rune) bool { return unicode.IsSpace(r) || r >= 0x1c && r <= 0x1f }
 
