@@ -62,20 +62,36 @@ func BenchmarkEncode(b *testing.B) {
 			b.Run(kind+"/"+name+"/whole", func(b *testing.B) {
 				b.SetBytes(int64(len(text)))
 				var ids []int32
+				cpu := processorTime(b)
 				for b.Loop() {
 					ids = tok.Encode(ids[:0], text, EncodeOptions{})
 				}
 				b.ReportMetric(float64(len(ids)), "ids")
+				cpu(len(text))
 			})
 			b.Run(kind+"/"+name+"/lines", func(b *testing.B) {
 				b.SetBytes(int64(len(text)))
 				var ids []int32
+				cpu := processorTime(b)
 				for b.Loop() {
 					for _, line := range lines {
 						ids = tok.Encode(ids[:0], line, EncodeOptions{})
 					}
 				}
+				cpu(len(text))
 			})
+		}
+	}
+}
+
+// processorTime starts to measure, and the function it returns reports MB for each second that the processors worked,
+// collector and all: the figure that another load of the machine does not change.
+func processorTime(b *testing.B) func(size int) {
+	b.Helper()
+	begin := processorSeconds()
+	return func(size int) {
+		if took := processorSeconds() - begin; took > 0 {
+			b.ReportMetric(float64(size)*float64(b.N)/1e6/took, "MB/cpu-s")
 		}
 	}
 }
