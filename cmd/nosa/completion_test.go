@@ -38,7 +38,7 @@ func TestCompletionBash(t *testing.T) {
 		"nosa run --attention =":         {"auto", "full", "infllmv2", "dma", "nosa"},
 		"nosa run m --kv-dtype q":        {"q8", "q4"},
 		"nosa run --kv-keep ":            {"lru", "selected"},
-		"nosa run --topk-":               nil, // hidden
+		"nosa run --topk-":               {"--topk-q"},
 		"nosa inspect /no/such/file/at/": nil,
 	} {
 		words := strings.Fields(line)
