@@ -146,7 +146,13 @@ func readModel(raw jsontext.Value) (*bpe, error) {
 	for name, to := range map[string]*bool{
 		"fuse_unk": &m.fuseUnk, "byte_fallback": &m.fallback, "ignore_merges": &m.ignoreMerges,
 	} {
-		*to = string(members[name]) == "true"
+		switch v := members[name]; {
+		case len(v) == 0 || v.Kind() == 'n' || v.Kind() == 'f':
+		case v.Kind() == 't':
+			*to = true
+		default:
+			return nil, fmt.Errorf("%w: %s is %s, true or false expected", ErrFormat, name, shorten(string(v)))
+		}
 	}
 	if m.vocab, err = readVocab(members["vocab"]); err != nil {
 		return nil, fmt.Errorf("vocab: %w", err)

@@ -96,6 +96,7 @@ func TestParseRefuses(t *testing.T) {
 		"merge of a number":   {swap(`"a b"`, `7`), ErrFormat, "merge 0"},
 		"dropout":             {swap(`"merges"`, `"dropout":0.1,"merges"`), ErrUnsupported, "dropout"},
 		"suffix":              {swap(`"merges"`, `"end_of_word_suffix":"</w>","merges"`), ErrUnsupported, "end_of_word_suffix"},
+		"flag is text":        {swap(`"merges"`, `"byte_fallback":"yes","merges"`), ErrFormat, "byte_fallback"},
 		"unk not there":       {swap(`"merges"`, `"unk_token":"<unk>","merges"`), ErrFormat, "unk_token"},
 		"added without id":    {swap(`"id":4,`, ``), ErrFormat, "without content or id"},
 		"added without text":  {swap(`"content":"<s>",`, ``), ErrFormat, "without content or id"},
