@@ -92,7 +92,9 @@ func (sc *scene) compare(t *testing.T, what string, every func(int, int) bool) {
 		one.Row, one.Pos, one.N = tile.Row+r, tile.Pos+r, 1
 		all := sel(onDev)
 		mine := compute.Selection{Blocks: all.Blocks.Rows(r, r+1), Count: all.Count.Rows(r, r+1)}
-		_, got := sc.run(t, sc.dev, onDev, one, c, mine, sc.cut(parts))
+		gotState, got := sc.run(t, sc.dev, onDev, one, c, mine, sc.cut(parts))
+		n := len(state) / tile.N
+		same(t, fmt.Sprintf("%s, state of row %d alone", what, r), gotState, state[r*n:(r+1)*n])
 		same(t, fmt.Sprintf("%s, row %d alone", what, r), got, out[r*stride:(r+1)*stride])
 	}
 }

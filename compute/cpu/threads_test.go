@@ -1,6 +1,7 @@
 package cpu
 
 import (
+	"math"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -105,4 +106,23 @@ func TestTeam(t *testing.T) {
 func toString(v any) string {
 	s, _ := v.(string)
 	return s
+}
+
+// FuzzQuota: whatever the files hold, the answer is a limit above nothing, or none.
+func FuzzQuota(f *testing.F) {
+	f.Add("0::/a/b\n", "150000 100000", "-1", "100000")
+	f.Add("4:cpu,cpuacct:/a/b\n3::\n::::\n", "max 100000", "300000", "0")
+	f.Add("0::/../..//./\n", "9223372036854775807 1", "x", "")
+	f.Fuzz(func(t *testing.T, groups, limit, quota, period string) {
+		files := fstest.MapFS{
+			"proc/self/cgroup":                        {Data: []byte(groups)},
+			"sys/fs/cgroup/cpu.max":                   {Data: []byte(limit)},
+			"sys/fs/cgroup/a/cpu.max":                 {Data: []byte(limit)},
+			"sys/fs/cgroup/cpu/a/b/cpu.cfs_quota_us":  {Data: []byte(quota)},
+			"sys/fs/cgroup/cpu/a/b/cpu.cfs_period_us": {Data: []byte(period)},
+		}
+		if q := cpuQuota(files); !(q >= 0) || math.IsInf(q, 0) {
+			t.Fatalf("a quota of %v", q)
+		}
+	})
 }

@@ -32,6 +32,7 @@ type worker struct {
 
 	started uint32        // calls that this worker has seen
 	calls   atomic.Uint32 // calls that want it
+	ended   atomic.Uint32 // calls that it has finished
 	parked  atomic.Bool   // it waits on wake
 	wake    chan struct{}
 }
@@ -45,10 +46,9 @@ type team struct {
 
 	task    task
 	pieces  int64
-	next    atomic.Int64 // piece that nobody has taken yet
-	working atomic.Int32 // helpers that have not finished
-	waiting atomic.Bool  // the caller waits on done
-	done    chan struct{}
+	next    atomic.Int64  // piece that nobody has taken yet
+	waiting atomic.Bool   // the caller waits on done
+	done    chan struct{} // says: look again; one that comes late says it for nothing
 	failed  atomic.Pointer[failure]
 }
 
@@ -96,12 +96,11 @@ func (t *team) do(job task, pieces int) {
 	}
 	t.task, t.pieces = job, int64(pieces)
 	t.next.Store(0)
-	t.working.Store(int32(helpers))
 	for _, w := range t.workers[1 : 1+helpers] {
 		t.call(w)
 	}
 	t.take(t.workers[0])
-	t.wait()
+	t.wait(t.workers[1 : 1+helpers])
 	t.task = nil
 	if f := t.failed.Swap(nil); f != nil {
 		panic(fmt.Sprintf("%v\n\nraised by a worker:\n%s", f.value, f.stack))
@@ -124,29 +123,40 @@ func (t *team) serve(w *worker) {
 			return
 		}
 		t.take(w)
-		if t.working.Add(-1) == 0 && t.waiting.Swap(false) {
-			t.done <- struct{}{}
+		// From here on the caller may be in its next call: what follows may only
+		// make it look once more.
+		w.ended.Store(w.started)
+		if t.waiting.Swap(false) {
+			select {
+			case t.done <- struct{}{}:
+			default:
+			}
 		}
 	}
 }
 
-// await returns when there is a call that the worker has not seen.
+// await returns when there is a call that the worker has not seen, and counts it
+// as seen.
 func (w *worker) await() {
-	defer func() { w.started++ }()
-	for i := range spins {
-		if w.calls.Load() != w.started {
-			return
+	for {
+		for i := range spins {
+			if w.calls.Load() != w.started {
+				w.started++
+				return
+			}
+			if i%256 == 255 {
+				runtime.Gosched()
+			}
 		}
-		if i%256 == 255 {
-			runtime.Gosched()
+		w.parked.Store(true)
+		// A call before this look left parked as it was, or took it and sends.
+		if w.calls.Load() != w.started && w.parked.Swap(false) {
+			continue
 		}
+		// A caller that was held up between its two steps may wake the worker for a
+		// call that it has already answered: look again.
+		<-w.wake
 	}
-	w.parked.Store(true)
-	// A call before this look left parked as it was, or took it and sends.
-	if w.calls.Load() != w.started && w.parked.Swap(false) {
-		return
-	}
-	<-w.wake
 }
 
 // take runs pieces until none are left.
@@ -167,21 +177,35 @@ func (t *team) take(w *worker) {
 	}
 }
 
-// wait returns when every helper has finished.
-func (t *team) wait() {
+// wait returns when every helper has finished its last call.
+func (t *team) wait(helpers []*worker) {
 	for i := range spins {
-		if t.working.Load() == 0 {
+		if finished(helpers) {
 			return
 		}
 		if i%256 == 255 {
 			runtime.Gosched()
 		}
 	}
-	t.waiting.Store(true)
-	if t.working.Load() == 0 && t.waiting.Swap(false) {
-		return
+	for {
+		t.waiting.Store(true)
+		// A helper that ends before this look is seen by it; one that ends later
+		// finds waiting set.
+		if finished(helpers) {
+			t.waiting.Store(false)
+			return
+		}
+		<-t.done
 	}
-	<-t.done
+}
+
+func finished(helpers []*worker) bool {
+	for _, w := range helpers {
+		if w.ended.Load() != w.calls.Load() {
+			return false
+		}
+	}
+	return true
 }
 
 // room returns buf with at least n elements, grown when it is too short.

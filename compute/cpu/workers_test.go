@@ -1,0 +1,63 @@
+package cpu
+
+import (
+	"runtime"
+	"sync/atomic"
+	"testing"
+)
+
+// tally is a task whose pieces count themselves and give way, so that helpers are
+// caught at every point of the hand-over.
+type tally struct {
+	counts [16]atomic.Int32
+	yield  bool
+}
+
+func (c *tally) run(_ *worker, piece int) {
+	c.counts[piece].Add(1)
+	if c.yield {
+		runtime.Gosched()
+	}
+}
+
+// TestTeamFinishes calls a team many times, with more threads than processors,
+// and expects every piece to have run once, and all of them before the call
+// returns: a helper that is late with the end of one call must not end the next.
+func TestTeamFinishes(t *testing.T) {
+	for _, threads := range []int{2, 3, 7} {
+		team := newTeam(threads)
+		for _, noise := range []bool{false, true} {
+			stop := make(chan struct{})
+			if noise { // goroutines that take the processors away
+				for range runtime.GOMAXPROCS(0) {
+					go func() {
+						for {
+							select {
+							case <-stop:
+								return
+							default:
+								runtime.Gosched()
+							}
+						}
+					}()
+				}
+			}
+			for call := range 8000 {
+				job := &tally{yield: call%3 == 0}
+				pieces := 1 + call%len(job.counts)
+				team.do(job, pieces)
+				for i := range job.counts {
+					want := int32(0)
+					if i < pieces {
+						want = 1
+					}
+					if got := job.counts[i].Load(); got != want {
+						t.Fatalf("%d threads, call %d: piece %d of %d ran %d times", threads, call, i, pieces, got)
+					}
+				}
+			}
+			close(stop)
+		}
+		team.close()
+	}
+}
