@@ -119,6 +119,8 @@ func (in *interp) hash(v value) (any, bool) {
 		return undefHash{}, true
 	case *list, *dict, *namespace:
 		return nil, false
+	case *dictView:
+		return v, v.what == "values"
 	}
 	return v, true // by identity
 }

@@ -163,7 +163,6 @@ func filterIndent(in *interp, v value, a args) value {
 
 func filterTruncate(in *interp, v value, a args) value {
 	p := a.bind(in, "truncate", "length?", "killwords?", "end?", "leeway?")
-	s := in.text("truncate", v)
 	length, end, leeway := 255, "...", 5
 	if given(p[0]) {
 		length = in.width(p[0])
@@ -182,9 +181,10 @@ func filterTruncate(in *interp, v value, a args) value {
 	if room < 0 {
 		in.fail(ErrValue, "truncate: the length %d is less than that of the end", length)
 	}
-	if in.runes(s) <= length+leeway {
+	if n, ok := in.length(v); ok && n <= length+leeway {
 		return v
 	}
+	s := in.text("truncate", v)
 	t := s[:byteOffset(s, room)]
 	if !(given(p[1]) && in.truth(p[1])) {
 		if i := strings.LastIndexByte(t, ' '); i >= 0 {
