@@ -236,3 +236,33 @@ func TestCancel(t *testing.T) {
 		t.Errorf("on an ended context gave %v, want its cause", err)
 	}
 }
+
+// TestParseMemory reads templates as large as Parse accepts.
+func TestParseMemory(t *testing.T) {
+	fill := func(open, unit, end string) string {
+		n := min((maxSource-len(open)-len(end))/len(unit), maxNodes-3)
+		return open + strings.Repeat(unit, n) + end
+	}
+	for name, source := range map[string]string{
+		"text":       fill("", "a", ""),
+		"line ends":  fill("", "\r\n", ""),
+		"not UTF-8":  fill("", "\xff", ""),
+		"comments":   fill("", "{##}", ""),
+		"escapes":    fill("{{ '", `\n`, "' }}"),
+		"strings":    fill("{{ '", "a", "' }}"),
+		"names":      fill("{{ [", "a,", "] }}"),
+		"numbers":    fill("{{ [", "1,", "] }}"),
+		"outputs":    fill("", "{{ a }}", ""),
+		"conditions": fill("{% if a %}", "{% elif a %}", "{% endif %}"),
+		"set":        fill("", "{%set a=1%}", ""),
+		"raw":        fill("{% raw %}", "{%", "{% endraw %}"),
+	} {
+		var err error
+		if used := allocated(func() { _, err = Parse(source) }); used > allowed(len(source)) {
+			t.Errorf("%s: %d MiB were allocated for %d KiB", name, used>>20, len(source)>>10)
+		}
+		if err != nil && !errors.Is(err, ErrLimit) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
