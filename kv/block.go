@@ -17,7 +17,7 @@ type block struct {
 	is     state
 }
 
-const blockSize = int64(unsafe.Sizeof(block{})) + 8 // with its entries in SlotOf and the free list
+const blockSize = int64(unsafe.Sizeof(block{})) + 12 // with its entries in SlotOf, the free list and a table
 
 // state is a set of what is the case for a block.
 type state uint16

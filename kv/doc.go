@@ -52,6 +52,14 @@
 // and report; the owner takes reports at every verb, and stands still for one
 // only where it needs it. Everything that waits takes a context.
 //
+// Where slots lie in the host's memory a copy takes less time than to hand it to
+// somebody. There the owner, when it would stand still, makes the copies itself
+// that wait for a worker; and before it evicts it finishes those on their way
+// down, so that which block goes depends on what was wanted and not on how fast
+// copies are: hits and misses are the same in every run. A device with memory of
+// its own is never waited for that way. It must order CopySlot after the Seal of
+// the same slot, and what reads a slot after its FillSlot.
+//
 // A place is pinned until the transfer that uses it has reported, come what may.
 // A transfer that hangs fails the request that waits for it, after
 // Config.Timeout; its places stay out of use until it reports, so memory under a

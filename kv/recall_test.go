@@ -269,6 +269,41 @@ func TestPrefetch(t *testing.T) {
 	closeTest(t, s)
 }
 
+// TestPrefetchTakesNothingInUse: pages of this step's blocks stay.
+func TestPrefetchTakesNothingInUse(t *testing.T) {
+	s := openTest(t, Config{Blocks: 400, Slots: 2, HostPages: 8, Disk: &Disk{FS: &vfs.Memory{}, Dir: "d"}})
+	q := mustNew(t, s, SequenceOptions{Tokens: 200})
+	mustExtend(t, q, ids(0, 200))
+	idle := func() {
+		for s.Stats().UnderWay > 0 {
+			time.Sleep(time.Millisecond)
+		}
+	}
+	idle()
+	s.BeginStep()
+	idle() // nothing waits to be written
+	s.BeginStep()
+	if err := q.recall(t.Context(), 0, [][]int32{{0, 1, 2, 3}, {0, 1, 2, 3}}, nil); err != nil {
+		t.Fatal(err)
+	}
+	idle()
+	before := s.Stats().Total.BytesFromDisk
+	more := [][]int32{{0, 1, 2, 3}, {0, 1, 2, 3}}
+	s.Prefetch(q.Sequence, 1, more)
+	idle()
+	if got := s.Stats().Total.BytesFromDisk; got != before {
+		t.Errorf("%d bytes were read over pages of this step", got-before)
+	}
+	s.BeginStep()
+	s.Prefetch(q.Sequence, 1, more)
+	idle()
+	if got := s.Stats().Total.BytesFromDisk; got == before {
+		t.Error("nothing was read over pages of the step before")
+	}
+	q.Free()
+	closeTest(t, s)
+}
+
 // TestWrittenOnce: a full block goes down once and is evicted without writing.
 func TestWrittenOnce(t *testing.T) {
 	for name, tc := range map[string]struct {

@@ -95,6 +95,41 @@ func TestReservePromisesHomes(t *testing.T) {
 	closeTest(t, s)
 }
 
+// TestDiskFilledToTheBrim: with as many blocks as there are homes, all can still
+// be moved, through the one page that can be emptied.
+func TestDiskFilledToTheBrim(t *testing.T) {
+	for _, pages := range []int{1, 2, 3, 9} {
+		// Four blocks to a column; homes for three columns, not for four.
+		s := openTest(t, Config{Blocks: 40, Slots: 3, HostPages: pages, Disk: &Disk{FS: &vfs.Memory{}, Dir: "d", Records: 16 - pages}})
+		q := mustNew(t, s, SequenceOptions{Tokens: 100})
+		mustExtend(t, q, ids(0, 15))
+		if err := q.Reserve(1); !errors.Is(err, ErrFull) {
+			t.Errorf("%d pages: a block without a home: %v, want %v", pages, err, ErrFull)
+		}
+		for range 3 {
+			s.BeginStep()
+			for layer := range 2 {
+				if err := q.recall(t.Context(), layer, q.all(), nil); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		q.Free()
+		closeTest(t, s)
+
+		s = openTest(t, Config{Blocks: 40, Slots: 3, HostPages: pages, Disk: &Disk{FS: &vfs.Memory{}, Dir: "d", Records: 17 - pages}})
+		q = mustNew(t, s, SequenceOptions{Tokens: 100})
+		mustExtend(t, q, ids(0, 19))
+		for layer := range 2 {
+			if err := q.recall(t.Context(), layer, q.all(), nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+		q.Free()
+		closeTest(t, s)
+	}
+}
+
 // TestReserveWaitsForTheDying: room that is only held up by a transfer counts.
 func TestReserveWaitsForTheDying(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
