@@ -42,7 +42,7 @@ func TestTeamFinishes(t *testing.T) {
 					}()
 				}
 			}
-			for call := range 8000 {
+			for call := range 3000 {
 				job := &tally{yield: call%3 == 0}
 				pieces := 1 + call%len(job.counts)
 				team.do(job, pieces)
