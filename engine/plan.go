@@ -7,7 +7,6 @@ import (
 
 	"nosa/attention"
 	"nosa/kv"
-	"nosa/kv/vfs"
 	"nosa/model"
 )
 
@@ -113,19 +112,13 @@ func (p *Plan) device(s *settings, blocks int64) error {
 	return nil
 }
 
-// page is the size of a host page and of a disk record, padded for direct I/O
-// only where that costs little (see kv.Disk).
-func (p *Plan) page(disk bool) int64 {
-	n := roundUp(p.BlockLen, vfs.Align)
-	if !disk || n*100 > p.BlockLen*107 {
-		return p.BlockLen
-	}
-	return n
-}
-
 // below sizes the tiers under the slots: all full blocks must have a home.
 func (p *Plan) below(s *settings, blocks int64) error {
-	page := p.page(s.DiskDir != "")
+	layout := kv.Config{Layout: s.layout}
+	if s.DiskDir != "" {
+		layout.Disk = &kv.Disk{Direct: true}
+	}
+	page := int64(layout.RecordBytes())
 	pages := blocks
 	switch {
 	case s.KVHost > 0:
