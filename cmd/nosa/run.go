@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"runtime/debug"
 	"time"
 
 	"nosa/chat"
@@ -154,6 +155,7 @@ func (f *ModelFlags) open(g *Globals, src *engine.Source, o engine.Options) (*en
 	if err != nil {
 		return nil, nil, errors.Join(err, dev.Close())
 	}
+	limitHeap(g, e.Plan())
 	if !g.Quiet && !g.JSON {
 		g.Stderr.Printf("%s\n", planLine(e.Plan(), dev.Info()))
 		if note := e.Note(); note != "" {
@@ -161,6 +163,18 @@ func (f *ModelFlags) open(g *Globals, src *engine.Source, o engine.Options) (*en
 		}
 	}
 	return e, dev, nil
+}
+
+// leastHeap is what the Go heap may always grow to: less makes the collector run
+// all the time.
+const leastHeap = 256 << 20
+
+// limitHeap tells the Go runtime what the plan leaves to it. Weights, slots and
+// the host pool lie outside of its heap, so it cannot know by itself.
+func limitHeap(g *Globals, p *engine.Plan) {
+	if p.Available > 0 && g.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(max(leastHeap, p.Available-p.Weights-p.SlotBytes-p.Host))
+	}
 }
 
 func closeSource(src *engine.Source) error {
