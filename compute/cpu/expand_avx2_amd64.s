@@ -1,6 +1,7 @@
 //go:build !noasm
 
 #include "textflag.h"
+#include "ahead_amd64.h"
 
 // Weights and cached keys to float32, the values of dtype.Decode bit for bit (a
 // product and a sum are rounded one after the other there, so no fused
@@ -23,6 +24,7 @@ TEXT ·expandF16AVX2(SB), NOSPLIT, $0-24
 	MOVQ n+16(FP), CX
 
 f16x16:
+	PREFETCHT0 AHEAD(SI)
 	SUBQ $16, CX
 	JLT  f16x8
 	VCVTPH2PS (SI), Y0
@@ -52,6 +54,7 @@ TEXT ·expandBF16AVX2(SB), NOSPLIT, $0-24
 	MOVQ n+16(FP), CX
 
 bf16x16:
+	PREFETCHT0 AHEAD(SI)
 	SUBQ $16, CX
 	JLT  bf16x8
 	VPMOVZXWD (SI), Y0
@@ -84,6 +87,7 @@ TEXT ·expandQ8AVX2(SB), NOSPLIT, $0-24
 	MOVQ blocks+16(FP), CX
 
 q8:
+	PREFETCHT0 AHEAD(SI)
 	SUBQ $1, CX
 	JLT  q8done
 	VPBROADCASTW (SI), X8
@@ -123,6 +127,7 @@ TEXT ·expandQ40AVX2(SB), NOSPLIT, $0-24
 	VMOVDQU minusEight<>(SB), X11
 
 q40:
+	PREFETCHT0 AHEAD(SI)
 	SUBQ $1, CX
 	JLT  q40done
 	VPBROADCASTW (SI), X8
@@ -169,6 +174,7 @@ TEXT ·expandQ41AVX2(SB), NOSPLIT, $0-24
 	VMOVDQU nibble<>(SB), X10
 
 q41:
+	PREFETCHT0 AHEAD(SI)
 	SUBQ $1, CX
 	JLT  q41done
 	VPBROADCASTW (SI), X8

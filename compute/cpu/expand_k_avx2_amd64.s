@@ -1,6 +1,7 @@
 //go:build !noasm
 
 #include "textflag.h"
+#include "ahead_amd64.h"
 
 // The formats with five bits and those of 256 elements to float32, the values of
 // dtype.Decode bit for bit; their layouts are written there. Twin: dtype.Decode.
@@ -112,6 +113,7 @@ TEXT ·expandQ50AVX2(SB), NOSPLIT, $0-24
 	VPBROADCASTD words<>+16(SB), Y10
 
 q50:
+	PREFETCHT0 AHEAD(SI)
 	SUBQ $1, CX
 	JLT  q50done
 	VPBROADCASTW (SI), X9
@@ -162,6 +164,7 @@ TEXT ·expandQ51AVX2(SB), NOSPLIT, $0-24
 	VPBROADCASTD words<>+12(SB), Y11
 
 q51:
+	PREFETCHT0 AHEAD(SI)
 	SUBQ $1, CX
 	JLT  q51done
 	VPBROADCASTW (SI), X9
@@ -219,6 +222,7 @@ q4k:
 	XORQ AX, AX
 
 q4kpair:                           // two groups share 32 bytes
+	PREFETCHT0 AHEAD(SI)
 	VBROADCASTSS 0(SP)(AX*8), Y8
 	VBROADCASTSS 4(SP)(AX*8), Y9
 	VBROADCASTSS 32(SP)(AX*8), Y10
@@ -269,6 +273,7 @@ q5k:
 	VPXOR X12, X12, X12            // first group of the pair: its bit is to become 16
 
 q5kpair:
+	PREFETCHT0 AHEAD(SI)
 	VBROADCASTSS 0(SP)(AX*8), Y8
 	VBROADCASTSS 4(SP)(AX*8), Y9
 	VBROADCASTSS 32(SP)(AX*8), Y10
@@ -339,6 +344,8 @@ q6k:
 	XORQ AX, AX
 
 q6khalf:
+	PREFETCHT0 AHEAD(SI)
+	PREFETCHT0 (AHEAD+64)(SI)
 	EIGHT(0, 0)
 	EIGHT(8, 0)
 	EIGHT(16, 4)
