@@ -15,6 +15,10 @@ type Request struct {
 	MaxTokens int
 	Sampling  compute.Sampling
 	IgnoreEnd bool // go on after an end-of-text token
+	// Continues says that the text goes on from the prompt without a seam, so that
+	// a vocabulary which marks words by their leading blank keeps the first one.
+	// An answer in a chat begins anew.
+	Continues bool
 	// Progress, when set, is told of the prompt's tokens as they are done.
 	Progress func(done, total int)
 	// Emit, when set, is given each piece of text as soon as it is whole; an error
@@ -87,6 +91,9 @@ func (e *Engine) Generate(ctx context.Context, r Request) (*Result, error) {
 
 	start = time.Now()
 	text := e.newPieces(r.Emit)
+	if r.Continues && text.stream != nil {
+		text.stream.Prime(r.IDs)
+	}
 	for range r.MaxTokens {
 		if !r.IgnoreEnd && e.Ends(next) {
 			out.Finish = "stop"

@@ -84,7 +84,7 @@ func (s *Source) Encode(text string, special bool) ([]int32, error) {
 		return nil, fmt.Errorf("%w: %w", ErrNoTokenizer, s.TokenizerErr)
 	}
 	// A chat template writes the beginning itself.
-	return s.Tokenizer.Encode(nil, text, tokenizer.EncodeOptions{AddSpecial: !special, ParseSpecial: special}), nil
+	return s.Tokenizer.TryEncode(nil, text, tokenizer.EncodeOptions{AddSpecial: !special, ParseSpecial: special})
 }
 
 func folderTokenizer(ck *weights.Checkpoint) (*tokenizer.Tokenizer, string, error) {
@@ -119,6 +119,11 @@ func ggufTokenizer(m *weights.Metadata) (*tokenizer.Tokenizer, error) {
 	}
 	g := tokenizer.GGUF{BOS: id("bos"), EOS: id("eos"), UNK: id("unknown"), PAD: id("padding"),
 		AddBOS: flag("add_bos_token"), AddEOS: flag("add_eos_token"), AddSpacePrefix: flag("add_space_prefix")}
+	for _, key := range []string{"eot", "eom"} {
+		if stop := id(key); stop >= 0 {
+			g.Stop = append(g.Stop, stop)
+		}
+	}
 	g.Model, _ = m.String("tokenizer.ggml.model")
 	g.Pre, _ = m.String("tokenizer.ggml.pre")
 	g.Tokens, _ = m.Strings("tokenizer.ggml.tokens")

@@ -60,7 +60,7 @@ func (c *RunCmd) Run(ctx context.Context, g *Globals) (err error) {
 	defer func() { bar.Finish() }()
 	live := &liveStats{e: e}
 	r := engine.Request{
-		IDs: ids, MaxTokens: c.MaxTokens, IgnoreEnd: c.IgnoreEnd,
+		IDs: ids, MaxTokens: c.MaxTokens, IgnoreEnd: c.IgnoreEnd, Continues: !c.Chat,
 		Sampling: compute.Sampling{Temperature: c.Temp, TopK: c.TopK, TopP: c.TopP, Seed: c.Seed},
 	}
 	r.Progress = func(done, total int) {

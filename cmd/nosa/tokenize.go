@@ -49,7 +49,10 @@ func (c *TokenizeCmd) Run(_ context.Context, g *Globals) (err error) {
 	if c.Decode {
 		return c.decode(g, src, text)
 	}
-	ids := src.Tokenizer.Encode(nil, text, tokenizer.EncodeOptions{AddSpecial: !c.NoBegin, ParseSpecial: c.Special})
+	ids, err := src.Tokenizer.TryEncode(nil, text, tokenizer.EncodeOptions{AddSpecial: !c.NoBegin, ParseSpecial: c.Special})
+	if err != nil {
+		return err
+	}
 	if g.JSON {
 		pieces := make([]string, len(ids))
 		for i, id := range ids {
