@@ -22,7 +22,9 @@ package cpu
 //
 // In Q4 and Q6 a row is bound by the expansion (BenchmarkExpand: 8 to 13 values a
 // nanosecond), not by memory; without asking for weights ahead (ahead_amd64.h) it
-// was by memory's latency, at 2.2 GB/s in Q4_1. Attention of 64 rows over 4096 tokens reaches 72
+// was by memory's latency, at 2.2 GB/s in Q4_1. Two threads on two free processors
+// reach 210 GFLOP/s on 512 rows (1.93 times one) and halve even a row of 576×576
+// (22 to 13 µs). Attention of 64 rows over 4096 tokens reaches 72
 // GFLOP/s (61 %): per 64 keys of one row and head some 512 cycles are products
 // and 300 the exponentials, the reductions of short sums and the calls.
 
