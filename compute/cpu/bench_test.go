@@ -5,7 +5,7 @@ package cpu
 // twelve runs by processor time, since the machine was shared.
 //
 //	fused multiply-add, operands in L1 (BenchmarkPeak)   118 GFLOP/s
-//	reading 128 MiB (BenchmarkRead)                       14 to 18 GB/s; from L2/L3 30, from L1/L2 100
+//	reading 128 MiB and more, shared L3 and memory       14 to 18 GB/s; from L2 30, from L1 100
 //
 // A product of many rows is bound by the first, 2·rows·n·k operations; one of a
 // single row by the bytes of its weights, each of which is read once.
@@ -17,16 +17,18 @@ package cpu
 //	 64   49152×576   82     90     92     94                   69 to 80 %
 //	  1   576×576    103     36     14.4    6.8                 GB/s of weights
 //	  1   576×1536    30     24     12.9    5.9    5.4    6.3
-//	  1   49152×576   17.8   22.3   15.6    6.9                 from memory
+//	  1   49152×576   17.8   22.3   15.6    6.9                 beyond L2
 //	  1   30000×1536  15.7   19.0   12.5    6.2    5.5    6.6
 //
 // In Q4 and Q6 a row is bound by the expansion (BenchmarkExpand: 8 to 13 values a
 // nanosecond), not by memory; without asking for weights ahead (ahead_amd64.h) it
 // was by memory's latency, at 2.2 GB/s in Q4_1. Two threads on two free processors
-// reach 210 GFLOP/s on 512 rows (1.93 times one) and halve even a row of 576×576
-// (22 to 13 µs). Attention of 64 rows over 4096 tokens reaches 72
-// GFLOP/s (61 %): per 64 keys of one row and head some 512 cycles are products
-// and 300 the exponentials, the reductions of short sums and the calls.
+// reach 210 GFLOP/s on 512 rows (1.93 times one), and bring a row of 576×576 from
+// 22 to 13 µs.
+//
+// Attention of 64 rows over 4096 tokens reaches 72 GFLOP/s (61 %): per 64 keys of
+// one row and head some 512 cycles are products and 300 the exponentials, the
+// reductions of short sums and the calls.
 
 import (
 	"fmt"
