@@ -2,6 +2,8 @@ package compute
 
 import (
 	"cmp"
+	"errors"
+	"fmt"
 	"math"
 	"slices"
 )
@@ -15,14 +17,31 @@ type Sampling struct {
 	Seed        uint64
 }
 
+// ErrSampling is returned for settings that no distribution can be drawn by.
+var ErrSampling = errors.New("sampling settings are out of range")
+
+// Validate refuses what is negative, infinite or not a number.
+func (s Sampling) Validate() error {
+	switch {
+	case !(s.Temperature >= 0) || math.IsInf(float64(s.Temperature), 0):
+		return fmt.Errorf("%w: temperature %v, want 0 or a number above", ErrSampling, s.Temperature)
+	case !(s.TopP >= 0 && s.TopP <= 1):
+		return fmt.Errorf("%w: top-p %v, want 0 to 1", ErrSampling, s.TopP)
+	case s.TopK < 0:
+		return fmt.Errorf("%w: top-k %d, want 0 or more", ErrSampling, s.TopK)
+	}
+	return nil
+}
+
 // Sample draws one id from logits. The draw depends on the seed and on the
 // position of the token alone, so that it is the same in any batch. Ties go to
-// the lower id.
+// the lower id. A logit that is not a number is never drawn, unless all are: then
+// it is id 0.
 func Sample(logits []float32, s Sampling, pos int) int32 {
-	if s.Temperature <= 0 {
+	if !(s.Temperature > 0) {
 		best := 0
 		for i, v := range logits {
-			if v > logits[best] {
+			if v > logits[best] || v == v && logits[best] != logits[best] {
 				best = i
 			}
 		}
@@ -43,8 +62,14 @@ func Sample(logits []float32, s Sampling, pos int) int32 {
 	}
 	weight := make([]float64, len(order))
 	var sum float64
+	top := logits[order[0]]
 	for i, id := range order {
-		weight[i] = math.Exp(float64(logits[id]-logits[order[0]]) / float64(s.Temperature))
+		switch v := logits[id]; {
+		case v == top || i == 0: // infinite ones too, whose difference is no number
+			weight[i] = 1
+		case v == v:
+			weight[i] = math.Exp(float64(v-top) / float64(s.Temperature))
+		}
 		sum += weight[i]
 	}
 	if s.TopP > 0 && s.TopP < 1 {

@@ -1,6 +1,7 @@
 package compute
 
 import (
+	"errors"
 	"math"
 	"testing"
 )
@@ -105,8 +106,29 @@ func TestSampleEdges(t *testing.T) {
 			}
 		}
 	}
-	// One that is not a number loses to one that is.
-	if id := Sample([]float32{nan, 1}, Sampling{Temperature: 1, TopK: 1}, 0); id != 1 {
-		t.Errorf("drew %d from NaN and 1", id)
+	// One that is not a number loses to those that are; an infinite one wins.
+	for _, s := range []Sampling{{}, {Temperature: 1}, {Temperature: 1e-45}, {Temperature: 3e38, TopK: 1}, {Temperature: 1, TopP: 1e-6}, {Temperature: nan}} {
+		for pos := range 20 {
+			if id := Sample([]float32{nan, 1, nan, -inf}, s, pos); id != 1 {
+				t.Errorf("%+v: drew %d, want the one number", s, id)
+			}
+			if id := Sample([]float32{0, nan, inf, 9}, s, pos); id != 2 {
+				t.Errorf("%+v: drew %d, want the infinite one", s, id)
+			}
+		}
+	}
+}
+
+func TestSamplingValidate(t *testing.T) {
+	inf, nan := float32(math.Inf(1)), float32(math.NaN())
+	for _, s := range []Sampling{{}, {Temperature: 1e-45}, {Temperature: 3e38, TopK: 1 << 40, TopP: 1}} {
+		if err := s.Validate(); err != nil {
+			t.Errorf("%+v: %v", s, err)
+		}
+	}
+	for _, s := range []Sampling{{Temperature: -1}, {Temperature: nan}, {Temperature: inf}, {TopP: -0.1}, {TopP: 1.1}, {TopP: nan}, {TopK: -1}} {
+		if err := s.Validate(); !errors.Is(err, ErrSampling) {
+			t.Errorf("%+v: error %v, want %v", s, err, ErrSampling)
+		}
 	}
 }

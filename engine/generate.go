@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -55,6 +56,12 @@ func (e *Engine) Generate(ctx context.Context, r Request) (*Result, error) {
 	if r.MaxTokens < 0 {
 		return nil, fmt.Errorf("%w: --max-tokens %d", ErrOptions, r.MaxTokens)
 	}
+	if err := r.Sampling.Validate(); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrOptions, err)
+	}
+	if err := e.checkIDs(r.IDs); err != nil {
+		return nil, err
+	}
 	if err := e.checkLength(len(r.IDs), r.MaxTokens); err != nil {
 		return nil, err
 	}
@@ -79,7 +86,9 @@ func (e *Engine) Generate(ctx context.Context, r Request) (*Result, error) {
 		return e.logits(first-from, to-from, func(row int, logits []float32) error {
 			e.onLogits(from+row, logits)
 			if from+row == last && r.MaxTokens > 0 {
-				next = compute.Sample(logits, r.Sampling, last)
+				var err error
+				next, err = draw(logits, r.Sampling, last)
+				return err
 			}
 			return nil
 		})
@@ -112,10 +121,10 @@ func (e *Engine) Generate(ctx context.Context, r Request) (*Result, error) {
 		if err := e.step(ctx, seq, out.Tokens[len(out.Tokens)-1:]); err != nil {
 			return nil, err
 		}
-		err := e.logits(0, 1, func(_ int, logits []float32) error {
+		err := e.logits(0, 1, func(_ int, logits []float32) (err error) {
 			e.onLogits(seq.Len()-1, logits)
-			next = compute.Sample(logits, r.Sampling, seq.Len()-1)
-			return nil
+			next, err = draw(logits, r.Sampling, seq.Len()-1)
+			return err
 		})
 		if err != nil {
 			return nil, err
@@ -129,6 +138,18 @@ func (e *Engine) Generate(ctx context.Context, r Request) (*Result, error) {
 	out.Usage.Decode = time.Since(start)
 	out.Stats = seq.Stats()
 	return out, nil
+}
+
+// ErrLogits is returned when a model computes nothing that a token could be
+// drawn from: its weights are damaged, or of another model.
+var ErrLogits = errors.New("the model's output is not a number")
+
+func draw(logits []float32, s compute.Sampling, pos int) (int32, error) {
+	id := compute.Sample(logits, s, pos)
+	if v := logits[id]; v != v {
+		return 0, fmt.Errorf("%w: after token %d: the weights are damaged, or do not belong to this config.json", ErrLogits, pos)
+	}
+	return id, nil
 }
 
 func (e *Engine) onLogits(pos int, logits []float32) {

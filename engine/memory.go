@@ -14,7 +14,7 @@ import (
 func Available() int64 {
 	free := machineMemory()
 	if limit, ok := cgroupMemory(rootFS{}); ok && (free == 0 || limit < free) {
-		free = limit
+		free = max(limit, 1) // 0 would mean that nothing is known
 	}
 	return free
 }

@@ -50,6 +50,9 @@ var ErrOptions = errors.New("settings do not fit")
 // DefaultChunk is the number of prompt tokens in a prefill step.
 const DefaultChunk = 512
 
+// maxContext is the longest context, in tokens: far above any model's.
+const maxContext = 1 << 28
+
 // settings are Options resolved against a model.
 type settings struct {
 	Options
@@ -121,8 +124,8 @@ func (o Options) resolve(c *model.Config, trained bool) (*settings, error) {
 	if s.Context == 0 {
 		s.Context = c.MaxPositions
 	}
-	if s.Context < 1 || s.Context > 1<<28 {
-		return nil, fmt.Errorf("%w: --context %d: want 1 to 268435456 tokens", ErrOptions, s.Context)
+	if s.Context < 1 || s.Context > maxContext {
+		return nil, fmt.Errorf("%w: --context %d: want 1 to %d tokens", ErrOptions, s.Context, maxContext)
 	}
 	s.Chunk = min(s.Chunk, s.Context)
 	return s, nil

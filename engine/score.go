@@ -26,10 +26,8 @@ func (e *Engine) Score(ctx context.Context, ids []int32, progress func(done, tot
 	if err := e.checkLength(len(ids), 0); err != nil {
 		return nil, err
 	}
-	for i, id := range ids {
-		if id < 0 || int(id) >= e.model.Vocab {
-			return nil, fmt.Errorf("%w: token %d is id %d: the vocabulary has %d", ErrOptions, i, id, e.model.Vocab)
-		}
+	if err := e.checkIDs(ids); err != nil {
+		return nil, err
 	}
 	seq, err := e.store.NewSequence(kv.SequenceOptions{Tokens: len(ids), NoShare: true})
 	if err != nil {

@@ -3,6 +3,7 @@ package engine
 import (
 	"encoding/json"
 
+	"nosa/model"
 	"nosa/weights"
 )
 
@@ -44,13 +45,5 @@ func generationEOS(ck *weights.Checkpoint) []int32 {
 	if json.Unmarshal(data, &c) != nil {
 		return nil
 	}
-	var one int32
-	if json.Unmarshal(c.EOS, &one) == nil {
-		return []int32{one}
-	}
-	var many []int32
-	if json.Unmarshal(c.EOS, &many) != nil {
-		return nil
-	}
-	return many
+	return model.TokenIDs(c.EOS)
 }

@@ -14,8 +14,23 @@ var ErrContext = errors.New("longer than the context")
 
 // checkLength refuses a prompt that leaves no room for n more tokens.
 func (e *Engine) checkLength(prompt, n int) error {
-	if prompt+n > e.set.Context {
+	switch {
+	case prompt <= e.set.Context && n <= e.set.Context-prompt:
+		return nil
+	case prompt <= maxContext && n <= maxContext-prompt:
 		return fmt.Errorf("%w: %d tokens of prompt and up to %d to generate, the context has %d: try --context %d", ErrContext, prompt, n, e.set.Context, prompt+n)
+	case prompt < e.set.Context:
+		return fmt.Errorf("%w: %d tokens of prompt and up to %d to generate, the context has %d: try --max-tokens %d", ErrContext, prompt, n, e.set.Context, e.set.Context-prompt)
+	}
+	return fmt.Errorf("%w: %d tokens of prompt, the context has %d and can have %d at most: shorten the prompt", ErrContext, prompt, e.set.Context, maxContext)
+}
+
+// checkIDs refuses ids that the model has no embedding for.
+func (e *Engine) checkIDs(ids []int32) error {
+	for i, id := range ids {
+		if id < 0 || int(id) >= e.model.Vocab {
+			return fmt.Errorf("%w: token %d is id %d: the vocabulary has %d", ErrOptions, i, id, e.model.Vocab)
+		}
 	}
 	return nil
 }

@@ -178,8 +178,8 @@ func ParseConfig(data []byte) (*Config, error) {
 			return nil, err
 		}
 	}
-	c.EOS, c.BOS = tokenIDs(r.EOS), -1
-	if ids := tokenIDs(r.BOS); len(ids) > 0 {
+	c.EOS, c.BOS = TokenIDs(r.EOS), -1
+	if ids := TokenIDs(r.BOS); len(ids) > 0 {
 		c.BOS = ids[0]
 	}
 	return c, nil
@@ -242,19 +242,20 @@ func (s SparseConfig) Validate() error {
 // selected.
 func (s SparseConfig) LocalBlocks() int { return s.WindowSize / s.BlockSize }
 
-// tokenIDs reads an id or a list of ids; anything else is as if absent.
-func tokenIDs(data json.RawMessage) []int32 {
-	var one float64
-	var many []float64
-	if json.Unmarshal(data, &one) == nil && string(data) != "null" {
-		many = []float64{one}
+// TokenIDs reads an id or a list of ids, as eos_token_id has them; anything else
+// is as if absent.
+func TokenIDs(data json.RawMessage) []int32 {
+	var one *float64 // pointers, so that null is not taken for id 0
+	var many []*float64
+	if json.Unmarshal(data, &one) == nil {
+		many = []*float64{one}
 	} else if json.Unmarshal(data, &many) != nil {
 		return nil
 	}
 	var ids []int32
 	for _, v := range many {
-		if v >= 0 && v < maxVocab && v == math.Trunc(v) {
-			ids = append(ids, int32(v))
+		if v != nil && *v >= 0 && *v < maxVocab && *v == math.Trunc(*v) {
+			ids = append(ids, int32(*v))
 		}
 	}
 	return ids

@@ -26,6 +26,7 @@ func TestParseConfig(t *testing.T) {
 	for more, check := range map[string]func(*Config) bool{
 		`,"eos_token_id":[7,8],"bos_token_id":1`: func(c *Config) bool { return len(c.EOS) == 2 && c.EOS[1] == 8 && c.BOS == 1 },
 		`,"eos_token_id":null`:                   func(c *Config) bool { return c.EOS == nil },
+		`,"eos_token_id":[null,3,-1,1.5,1e30]`:   func(c *Config) bool { return len(c.EOS) == 1 && c.EOS[0] == 3 },
 		`,"eos_token_id":"</s>"`:                 func(c *Config) bool { return c.EOS == nil },
 		`,"head_dim":32`:                         func(c *Config) bool { return c.HeadDim == 32 },
 		`,"head_dim":null`:                       func(c *Config) bool { return c.HeadDim == 16 },
