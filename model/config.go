@@ -106,6 +106,8 @@ const (
 	maxDim   = 1 << 20
 	maxCount = 1 << 14
 	maxVocab = 1 << 24
+
+	maxPositions = 1 << 28
 )
 
 // ParseConfig reads config.json and checks that the model is one that the
@@ -129,7 +131,7 @@ func ParseConfig(data []byte) (*Config, error) {
 		v, to int
 	}{
 		{"hidden_size", r.Hidden, maxDim}, {"num_hidden_layers", r.Layers, maxCount}, {"num_attention_heads", r.Heads, maxCount},
-		{"intermediate_size", r.Intermediate, maxDim}, {"vocab_size", r.Vocab, maxVocab}, {"max_position_embeddings", r.MaxPositions, 1 << 28},
+		{"intermediate_size", r.Intermediate, maxDim}, {"vocab_size", r.Vocab, maxVocab}, {"max_position_embeddings", r.MaxPositions, maxPositions},
 	} {
 		if f.v <= 0 || f.v > f.to {
 			return nil, fmt.Errorf("%w: %s is %d, want 1 to %d", ErrConfig, f.name, f.v, f.to)

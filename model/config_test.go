@@ -40,7 +40,13 @@ func TestParseConfig(t *testing.T) {
 		`,"rope_parameters":{"rope_theta":5e5}`:           func(c *Config) bool { return c.Rope.Theta == 5e5 },
 		`,"sliding_window":null`:                          func(*Config) bool { return true },
 		`,"sliding_window":64,"use_sliding_window":false`: func(*Config) bool { return true },
-		`,"scale_emb":12`:                                 func(c *Config) bool { return c.EmbedScale == 1 }, // a llama has none
+		`,"architectures":["MiniCPMForCausalLM"]`: func(c *Config) bool {
+			return c.EmbedScale == 1 && c.LogitScale == 1./64 && c.ResidualScale == float32(math.Sqrt(0.5))
+		},
+		`,"architectures":["MiniCPMForCausalLM"],"scale_emb":12,"scale_depth":1.4,"dim_model_base":16`: func(c *Config) bool {
+			return c.EmbedScale == 12 && c.LogitScale == 0.25 && c.ResidualScale == float32(1.4/math.Sqrt(2))
+		},
+		`,"scale_emb":12`: func(c *Config) bool { return c.EmbedScale == 1 }, // a llama has none
 	} {
 		c, err := ParseConfig(fmt.Appendf(nil, tinyLlama, more))
 		if err != nil {
@@ -71,8 +77,11 @@ func TestParseConfigRefuses(t *testing.T) {
 		`,"rope_scaling":{"rope_type":"mystery","factor":2}`:    "mystery",
 		`,"rope_scaling":{"rope_type":"linear"}`:                "factor 0",
 		`,"rope_scaling":{"rope_type":"linear","factor":-1}`:    "factor -1",
-		`,"rope_scaling":{"rope_type":"longrope","short_factor":[1],"long_factor":[1],"factor":2}`:   "want 8 of each",
-		`,"rope_scaling":{"rope_type":"llama3","factor":2,"low_freq_factor":4,"high_freq_factor":4}`: "low_freq_factor",
+		`,"rope_scaling":{"rope_type":"longrope","short_factor":[1],"long_factor":[1],"factor":2}`:                             "want 8 of each",
+		`,"rope_scaling":{"rope_type":"llama3","factor":2,"low_freq_factor":4,"high_freq_factor":4}`:                           "low_freq_factor",
+		`,"rope_scaling":{"rope_type":"longrope","short_factor":[0,1,1,1,1,1,1,1],"long_factor":[1,1,1,1,1,1,1,1],"factor":2}`: "out of range",
+		`,"rope_scaling":{"rope_type":"longrope","short_factor":[1,1,1,1,1,1,1,1],"long_factor":[1,1,1,1,1,1,1,0],"factor":2}`: "out of range",
+		`,"rope_scaling":{"rope_type":"linear","factor":1e-300}`:                                                               "out of range",
 		`,"rope_theta":0`:                     "rope_theta",
 		`,"partial_rotary_factor":0`:          "partial_rotary_factor",
 		`,"partial_rotary_factor":1.5`:        "partial_rotary_factor",
@@ -105,6 +114,15 @@ func TestScaleRope(t *testing.T) {
 	if r := c.Rope.Build(2048); r.Inv[0] != 0.25 || r.Factor != 1 {
 		t.Errorf("linear by 4: %+v", r)
 	}
+	// A scaling that is there is replaced, not multiplied; a refused one changes nothing.
+	c, err = ParseConfig(fmt.Appendf(nil, tinyLlama, `,"rope_scaling":{"type":"yarn","factor":4,"original_max_position_embeddings":128}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.ScaleRope("yarn", 8); err != nil || c.MaxPositions != 1024 || c.Rope.Original != 128 || c.Rope.Factor != 8 {
+		t.Errorf("yarn by 8 over yarn by 4 of 128: %v, context %d, %+v", err, c.MaxPositions, c.Rope)
+	}
+	before := *c
 	for _, bad := range []struct {
 		kind string
 		by   float64
@@ -112,6 +130,9 @@ func TestScaleRope(t *testing.T) {
 		if err := c.ScaleRope(bad.kind, bad.by); !errors.Is(err, ErrConfig) {
 			t.Errorf("%s:%v: %v", bad.kind, bad.by, err)
 		}
+	}
+	if c.MaxPositions != before.MaxPositions || c.Rope.Type != before.Rope.Type || c.Rope.Factor != before.Rope.Factor {
+		t.Errorf("a refused scaling left %+v", c.Rope)
 	}
 }
 

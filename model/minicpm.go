@@ -11,6 +11,9 @@ var minicpm = family{
 	modelTypes:    []string{"minicpm", "minicpm4"},
 	apply: func(c *Config, r *raw) {
 		c.QKVBias, c.OutBias = r.AttentionBias, r.AttentionBias
+		// Absent ones are 1, which is not the same as no scaling.
+		c.ResidualScale = float32(1 / math.Sqrt(float64(c.Layers)))
+		c.LogitScale = float32(1 / float64(c.Hidden))
 		scalings(c, r)
 	},
 }

@@ -73,13 +73,13 @@ func ropeConfig(r *raw, c *Config) (RopeConfig, error) {
 	}
 	x := RopeConfig{
 		Type: kind, Theta: or(in.Theta, or(r.RopeTheta, 10000)), Factor: or(in.Factor, 0),
-		Original: int(or(in.Original, 0)), LowFreq: or(in.LowFreq, 1), HighFreq: or(in.HighFreq, 4),
+		Original: int(min(max(or(in.Original, 0), 0), maxPositions)), LowFreq: or(in.LowFreq, 1), HighFreq: or(in.HighFreq, 4),
 		BetaFast: or(in.BetaFast, 32), BetaSlow: or(in.BetaSlow, 1), Truncate: in.Truncate == nil || *in.Truncate,
 		Attention: or(in.Attention, 0), Short: in.ShortFactor, Long: in.LongFactor, Divisors: in.Divisors,
 		Interleaved: r.Interleaved, maxPos: c.MaxPositions,
 	}
 	if x.Original == 0 && r.OriginalMax != nil {
-		x.Original = *r.OriginalMax
+		x.Original = min(*r.OriginalMax, maxPositions)
 	}
 	if x.Original <= 0 {
 		x.Original = c.MaxPositions
@@ -120,6 +120,15 @@ func (x *RopeConfig) check() error {
 	}
 	if x.Type == "llama3" && len(x.Divisors) == 0 && !(x.LowFreq > 0 && x.HighFreq > x.LowFreq) {
 		return fmt.Errorf("%w: llama3 rope with low_freq_factor %v and high_freq_factor %v", ErrConfig, x.LowFreq, x.HighFreq)
+	}
+	// What the numbers come to, in the shortest context and in the longest.
+	for _, context := range []int{1, maxPositions} {
+		r := x.Build(context)
+		for i, v := range append(r.Inv, r.Factor) {
+			if math.IsNaN(float64(v)) || math.IsInf(float64(v), 0) || v < 0 {
+				return fmt.Errorf("%w: rope type %s turns pair %d of %d by %v per token: its factors, theta %v or context %d are out of range", ErrConfig, x.Type, i, half, v, x.Theta, x.Original)
+			}
+		}
 	}
 	return nil
 }
@@ -221,7 +230,9 @@ func yarnScale(factor, weight float64) float64 {
 }
 
 // ScaleRope replaces the scaling of the rotation, as --rope-scaling asks:
-// default, linear, dynamic or yarn by a factor over the model's own context.
+// default, linear, dynamic or yarn by a factor over the model's own context. A
+// scaling that the model has goes, and the factor counts from the context that it
+// began with, where the file names one.
 func (c *Config) ScaleRope(kind string, factor float64) error {
 	switch kind {
 	case "default", "linear", "dynamic", "yarn":
@@ -231,11 +242,17 @@ func (c *Config) ScaleRope(kind string, factor float64) error {
 	if !(factor >= 1) || factor > 1<<20 {
 		return fmt.Errorf("%w: --rope-scaling %s:%v: want a factor of at least 1", ErrConfig, kind, factor)
 	}
-	r := c.Rope
-	c.Rope = RopeConfig{
-		Type: kind, Theta: r.Theta, Dims: r.Dims, Factor: factor, Original: c.MaxPositions,
-		BetaFast: 32, BetaSlow: 1, Truncate: true, Interleaved: r.Interleaved, maxPos: c.MaxPositions,
+	r, from := c.Rope, c.MaxPositions
+	if r.Type != "default" {
+		from = r.Original
 	}
-	c.MaxPositions = int(float64(c.MaxPositions) * factor)
-	return c.Rope.check()
+	r = RopeConfig{
+		Type: kind, Theta: r.Theta, Dims: r.Dims, Factor: factor, Original: from,
+		BetaFast: 32, BetaSlow: 1, Truncate: true, Interleaved: r.Interleaved, maxPos: from,
+	}
+	if err := r.check(); err != nil {
+		return err
+	}
+	c.Rope, c.MaxPositions = r, int(min(float64(from)*factor, maxPositions))
+	return nil
 }
