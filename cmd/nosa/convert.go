@@ -41,6 +41,9 @@ func (c *ConvertCmd) Run(ctx context.Context, g *Globals) error {
 	if opts.Type.Quantised() && filepath.Ext(c.Dst) != ".gguf" {
 		return usage("--dtype %s is for GGUF files alone: let the name of %s end in .gguf, or take f32, f16 or bf16", c.Dtype, printable(c.Dst, 200))
 	}
+	if c.Src == "" || c.Dst == "" {
+		return usage("name what to read and what to write: an empty name is neither")
+	}
 	src, err := modelPath(c.Src)
 	if err != nil {
 		return err
@@ -62,9 +65,7 @@ func (c *ConvertCmd) Run(ctx context.Context, g *Globals) error {
 	if g.JSON {
 		return writeJSON(g.Stdout, done)
 	}
-	if !g.Quiet {
-		g.Stderr.Printf("%s, %s, in %s\n", done.Format, sizeText(done.Bytes), timeText(took))
-	}
+	g.note("%s, %s, in %s", done.Format, sizeText(done.Bytes), timeText(took))
 	g.Stdout.Printf("%s\n", done.Path)
 	return nil
 }

@@ -38,6 +38,9 @@ type ModelFlags struct {
 	KVKeep   string   `name:"kv-keep" default:"lru" enum:"lru,selected" help:"Blocks that stay on the device: the last used, or only the last selection."`
 }
 
+// mostStretch is the largest factor of --rope-scaling: that of a model for 1,000 tokens stretched to the largest context.
+const mostStretch = 1 << 18
+
 // options turns the flags into the engine's settings.
 func (f *ModelFlags) options() (engine.Options, error) {
 	o := engine.NewOptions()
@@ -54,16 +57,30 @@ func (f *ModelFlags) options() (engine.Options, error) {
 	if o.DiskDir, o.DiskSize, err = parseDisk(f.KVDisk); err != nil {
 		return o, err
 	}
+	if o.DiskDir != "" { // also where the plan will find that it needs none
+		switch info, err := os.Stat(o.DiskDir); {
+		case err != nil:
+			return o, fmt.Errorf("--kv-disk %s: %w", o.DiskDir, reason(err))
+		case !info.IsDir():
+			return o, fmt.Errorf("--kv-disk %s: is no folder: name one that has room", o.DiskDir)
+		}
+	}
 	if f.RopeScaling != "" {
 		kind, by, ok := strings.Cut(f.RopeScaling, ":")
 		factor, err := strconv.ParseFloat(by, 64)
 		if !ok || err != nil {
 			return o, usage("--rope-scaling %q: want TYPE:FACTOR, such as yarn:4", f.RopeScaling)
 		}
+		if !(factor >= 1 && factor <= mostStretch) { // NaN is neither
+			return o, usage("--rope-scaling %s: want a factor from 1 to %d", f.RopeScaling, mostStretch)
+		}
 		o.RopeType, o.RopeBy = kind, factor
 	}
 	if f.Context < 0 || f.Topk < 0 || f.Chunk < 1 {
 		return o, usage("--context, --topk and --chunk take numbers above 0")
+	}
+	if f.TopkQ < -1 || f.Window < -1 {
+		return o, usage("--topk-q and --window take 0 or more, or -1 for the model's")
 	}
 	return o, nil
 }
@@ -118,12 +135,29 @@ func modelPath(name string) (string, error) {
 	return hub.Lookup(name)
 }
 
-// fit sets the context to what a request needs, unless --context says it.
-func (f *ModelFlags) fit(o *engine.Options, src *engine.Source, need int) {
-	if o.Context == 0 {
+// fit sets the context to what a request needs, unless --context says it, and refuses a request that is longer before
+// anything is loaded for it.
+func (f *ModelFlags) fit(o *engine.Options, src *engine.Source, prompt, more int) error {
+	need, most := prompt+more, o.Context
+	if most == 0 {
 		o.Context = max(need, 1)
-		if o.RopeType == "" && need > src.Config.MaxPositions {
-			o.Context = src.Config.MaxPositions // the engine's own message says how to go on
+		if o.RopeType != "" {
+			return nil // the positions are stretched, by how much is the engine's to say
 		}
+		most = src.Config.MaxPositions
 	}
+	if need <= most {
+		return nil
+	}
+	tokens := fmt.Sprintf("%d tokens", prompt)
+	if more > 0 {
+		tokens += fmt.Sprintf(" of prompt and up to %d to generate", more)
+	}
+	try := fmt.Sprintf("--context %d", need)
+	if prompt < most {
+		try = fmt.Sprintf("--max-tokens %d or %s", most-prompt, try)
+	} else if most == src.Config.MaxPositions {
+		try = "a shorter text, or " + try + ", which is beyond what the model was made for"
+	}
+	return fmt.Errorf("%w: %s, the context has %d: try %s", engine.ErrContext, tokens, most, try)
 }

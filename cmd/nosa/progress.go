@@ -195,7 +195,11 @@ func (p *progress) text() string {
 	parts := []string{p.count(p.done)}
 	rate := p.rate()
 	if p.total > 0 {
-		parts[0] = fmt.Sprintf("%3d%%  %s of %s", int(100*float64(p.done)/float64(p.total)), p.bare(p.done), p.count(p.total))
+		total := p.count(p.total)
+		if rate > 0 { // names the unit as well, and 80 columns are few
+			total = p.bare(p.total)
+		}
+		parts[0] = fmt.Sprintf("%3d%%  %s of %s", int(100*float64(p.done)/float64(p.total)), p.bare(p.done), total)
 	}
 	if rate > 0 {
 		parts = append(parts, p.count(int64(rate))+"/s")

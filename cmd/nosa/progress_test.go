@@ -23,9 +23,9 @@ func TestProgressLines(t *testing.T) {
 		p.Finish()
 		p.Set(4000)
 		want := "" +
-			"prefill: 25%  1000 of 4000 tokens, 100 tokens/s, 30s left\n" +
-			"prefill: 50%  2000 of 4000 tokens, 100 tokens/s, 20s left\n" +
-			"prefill: 75%  3000 of 4000 tokens, 100 tokens/s, 10s left\n"
+			"prefill: 25%  1000 of 4000, 100 tokens/s, 30s left\n" +
+			"prefill: 50%  2000 of 4000, 100 tokens/s, 20s left\n" +
+			"prefill: 75%  3000 of 4000, 100 tokens/s, 10s left\n"
 		if got := stderr.String(); got != want {
 			t.Errorf("got\n%s\nwant\n%s", got, want)
 		}

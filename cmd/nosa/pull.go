@@ -67,9 +67,7 @@ func (c *PullCmd) Run(ctx context.Context, g *Globals) error {
 	if err != nil {
 		return usageIf(err)
 	}
-	if !g.Quiet {
-		g.Stderr.Printf("%d files, %s, of which %s came now, in %s\n", last.Files, sizeText(last.Total), sizeText(max(last.Got-max(first, 0), 0)), timeText(time.Since(start)))
-	}
+	g.note("%d files, %s, of which %s came now, in %s", last.Files, sizeText(last.Total), sizeText(max(last.Got-max(first, 0), 0)), timeText(time.Since(start)))
 	if g.JSON {
 		return writeJSON(g.Stdout, pulled{c.Name, path})
 	}

@@ -36,8 +36,8 @@ func (c *RunCmd) Run(ctx context.Context, g *Globals) (err error) {
 	if err != nil {
 		return err
 	}
-	if c.MaxTokens < 0 || c.Temp < 0 || c.TopP < 0 || c.TopP > 1 || c.TopK < 0 {
-		return usage("--max-tokens, --temperature and --top-k want 0 or more, --top-p 0 to 1")
+	if err := c.check(); err != nil {
+		return err
 	}
 	src, err := c.source()
 	if err != nil {
@@ -48,7 +48,9 @@ func (c *RunCmd) Run(ctx context.Context, g *Globals) (err error) {
 	if err != nil {
 		return err
 	}
-	c.fit(&o, src, len(ids)+c.MaxTokens)
+	if err := c.fit(&o, src, len(ids), c.MaxTokens); err != nil {
+		return err
+	}
 	e, dev, err := c.open(g, src, o)
 	if err != nil {
 		return err
@@ -100,25 +102,46 @@ func (c *RunCmd) Run(ctx context.Context, g *Globals) (err error) {
 		})
 	}
 	g.Stdout.Printf("\n")
-	if !g.Quiet {
-		g.Stderr.Printf("%d prompt tokens in %s (%s), %d generated in %s (%s)\n",
-			out.Usage.Prompt, round(out.Usage.Prefill), rate(out.Usage.Prompt-out.Usage.Shared, out.Usage.Prefill),
-			out.Usage.Completion, round(out.Usage.Decode), rate(max(out.Usage.Completion-1, 0), out.Usage.Decode))
-	}
-	if c.Stats {
+	g.note("%d prompt tokens in %s (%s), %d generated in %s (%s)",
+		out.Usage.Prompt, round(out.Usage.Prefill), rate(out.Usage.Prompt-out.Usage.Shared, out.Usage.Prefill),
+		out.Usage.Completion, round(out.Usage.Decode), rate(max(out.Usage.Completion-1, 0), out.Usage.Decode))
+	if c.Stats && !g.Quiet {
 		writeStats(g.Stderr, out.Stats, e.Plan())
 	}
 	return nil
 }
 
+// mostTokens and mostHeat are far above what anybody means, and keep sums of them exact.
+const (
+	mostTokens = 1 << 28
+	mostHeat   = 1000
+)
+
+// check refuses what no model can do. The comparisons are such that NaN is refused too.
+func (c *RunCmd) check() error {
+	within := func(v, least, most float32) bool { return v >= least && v <= most }
+	switch {
+	case c.Prompt == "" && c.PromptFile == "":
+		return usage("no prompt: give -p TEXT or --prompt-file FILE")
+	case c.System != "" && !c.Chat:
+		return usage("--system belongs to --chat")
+	case c.MaxTokens < 0 || c.MaxTokens > mostTokens:
+		return usage("--max-tokens %d: want 0 to %d", c.MaxTokens, mostTokens)
+	case !within(c.Temp, 0, mostHeat):
+		return usage("--temperature %g: want 0 to %d", c.Temp, mostHeat)
+	case !within(c.TopP, 0, 1):
+		return usage("--top-p %g: want 0 to 1", c.TopP)
+	case c.TopK < 0:
+		return usage("--top-k %d: want 0, for all, or more", c.TopK)
+	}
+	return errors.Join(checkUTF8("-p", c.Prompt), checkUTF8("--system", c.System))
+}
+
 // encode makes the prompt's ids from file, text and chat template.
 func (c *RunCmd) encode(ctx context.Context, g *Globals, src *engine.Source) ([]int32, error) {
-	if c.Prompt == "" && c.PromptFile == "" {
-		return nil, usage("no prompt: give -p TEXT or --prompt-file FILE")
-	}
 	text := c.Prompt
 	if c.PromptFile != "" {
-		file, err := readText(g, c.PromptFile)
+		file, err := readText(ctx, g, "--prompt-file", c.PromptFile)
 		if err != nil {
 			return nil, err
 		}
@@ -127,10 +150,10 @@ func (c *RunCmd) encode(ctx context.Context, g *Globals, src *engine.Source) ([]
 			text += "\n" + c.Prompt
 		}
 	}
+	if text == "" {
+		return nil, fmt.Errorf("--prompt-file %s: is empty: there is nothing to continue", c.PromptFile)
+	}
 	if !c.Chat {
-		if c.System != "" {
-			return nil, usage("--system belongs to --chat")
-		}
 		return src.Encode(text, false)
 	}
 	messages := []chat.Message{}
@@ -156,10 +179,10 @@ func (f *ModelFlags) open(g *Globals, src *engine.Source, o engine.Options) (*en
 		return nil, nil, errors.Join(err, dev.Close())
 	}
 	limitHeap(g, e.Plan())
-	if !g.Quiet && !g.JSON {
-		g.Stderr.Printf("%s\n", planLine(e.Plan(), dev.Info()))
+	if !g.JSON {
+		g.note("%s", planLine(e.Plan(), dev.Info()))
 		if note := e.Note(); note != "" {
-			g.Stderr.Printf("%s\n", "note: "+note)
+			g.note("note: %s", note)
 		}
 	}
 	return e, dev, nil

@@ -2,11 +2,9 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"math"
-	"os"
 
 	"nosa/engine"
 )
@@ -30,19 +28,24 @@ func (c *ScoreCmd) Run(ctx context.Context, g *Globals) (err error) {
 	if (c.Text == "") == (c.IDs == "") {
 		return usage("give either --text FILE or --ids FILE")
 	}
+	if c.Limit < 0 || c.Limit == 1 {
+		return usage("--limit %d: want 2 tokens or more", c.Limit)
+	}
 	src, err := c.source()
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, closeSource(src)) }()
-	ids, err := c.ids(g, src)
+	ids, err := c.ids(ctx, g, src)
 	if err != nil {
 		return err
 	}
 	if c.Limit > 0 && c.Limit < len(ids) {
 		ids = ids[:c.Limit]
 	}
-	c.fit(&o, src, len(ids))
+	if err := c.fit(&o, src, len(ids), 0); err != nil {
+		return err
+	}
 	e, dev, err := c.open(g, src, o)
 	if err != nil {
 		return err
@@ -69,34 +72,28 @@ func (c *ScoreCmd) Run(ctx context.Context, g *Globals) (err error) {
 		})
 	}
 	g.Stdout.Printf("tokens      %d\nnll         %.6f per token\nperplexity  %.4f\n", len(ids), out.NLL/float64(len(ids)-1), out.Perplexity)
-	if c.Stats {
+	if c.Stats && !g.Quiet {
 		writeStats(g.Stderr, out.Stats, e.Plan())
 	}
 	return nil
 }
 
-func (c *ScoreCmd) ids(g *Globals, src *engine.Source) ([]int32, error) {
+// ids are the tokens of the text, at least the two that there must be to score one.
+func (c *ScoreCmd) ids(ctx context.Context, g *Globals, src *engine.Source) (ids []int32, err error) {
+	name := c.IDs
 	if c.Text != "" {
-		text, err := readText(g, c.Text)
-		if err != nil {
-			return nil, err
+		name = c.Text
+		var text string
+		if text, err = readText(ctx, g, "--text", c.Text); err == nil {
+			ids, err = src.Encode(text, false)
 		}
-		return src.Encode(text, false)
+	} else {
+		ids, err = readIDs(ctx, g, c.IDs, src.Config.Vocab)
 	}
-	if c.IDs != "-" {
-		if info, err := os.Stat(c.IDs); err == nil && info.IsDir() {
-			return nil, fmt.Errorf("--ids %s is a folder", c.IDs)
-		}
+	if err == nil && len(ids) < 2 {
+		err = fmt.Errorf("%s: %d tokens, and the first of a text has no probability: give at least 2", name, len(ids))
 	}
-	data, err := readText(g, c.IDs)
-	if err != nil {
-		return nil, err
-	}
-	var ids []int32
-	if err := json.Unmarshal([]byte(data), &ids); err != nil {
-		return nil, fmt.Errorf("--ids %s: want a JSON array of token ids: %w", c.IDs, err)
-	}
-	return ids, nil
+	return ids, err
 }
 
 // finite is v, or nil where JSON has no word for it.

@@ -84,10 +84,11 @@ func (l *liveStats) note() string {
 	if s.Live == 0 {
 		return l.text
 	}
-	l.text = fmt.Sprintf("%.0f%% in slots, hits %.1f%%", 100*float64(s.InSlot)/float64(s.Live), 100*s.Total.HitRate())
+	l.text = fmt.Sprintf("slots %.0f%%", 100*float64(s.InSlot)/float64(s.Live))
 	if s.OnDisk > 0 {
-		l.text += fmt.Sprintf(", %.0f%% on disk", 100*float64(s.OnDisk)/float64(s.Live))
+		l.text += fmt.Sprintf(", disk %.0f%%", 100*float64(s.OnDisk)/float64(s.Live))
 	}
+	l.text += fmt.Sprintf(", hits %.0f%%", 100*s.Total.HitRate())
 	return l.text
 }
 

@@ -2,11 +2,8 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
-	"os"
 	"strings"
 
 	"nosa/engine"
@@ -24,7 +21,10 @@ type TokenizeCmd struct {
 }
 
 // Run implements the command.
-func (c *TokenizeCmd) Run(_ context.Context, g *Globals) (err error) {
+func (c *TokenizeCmd) Run(ctx context.Context, g *Globals) (err error) {
+	if c.File != "" && len(c.Text) > 0 {
+		return usage("give the text as arguments or as --file, not both")
+	}
 	path, err := modelPath(c.Model)
 	if err != nil {
 		return err
@@ -39,12 +39,12 @@ func (c *TokenizeCmd) Run(_ context.Context, g *Globals) (err error) {
 	}
 	text := strings.Join(c.Text, " ")
 	if c.File != "" || len(c.Text) == 0 {
-		if c.File != "" && len(c.Text) > 0 {
-			return usage("give the text as arguments or as --file, not both")
-		}
-		if text, err = readText(g, c.File); err != nil {
-			return err
-		}
+		text, err = readText(ctx, g, "--file", c.File)
+	} else {
+		err = checkUTF8("the text", text)
+	}
+	if err != nil {
+		return err
 	}
 	if c.Decode {
 		return c.decode(g, src, text)
@@ -81,42 +81,4 @@ func (c *TokenizeCmd) decode(g *Globals, src *engine.Source, text string) error 
 	}
 	g.Stdout.Printf("%s\n", out)
 	return nil
-}
-
-// parseIDs reads ids separated by blanks or commas, or a JSON array of them.
-func parseIDs(text string, size int) ([]int32, error) {
-	fields := strings.FieldsFunc(text, func(r rune) bool { return strings.ContainsRune(" \t\r\n,[]", r) })
-	ids := make([]int32, len(fields))
-	for i, s := range fields {
-		if err := json.Unmarshal([]byte(s), &ids[i]); err != nil || ids[i] < 0 || int(ids[i]) >= size {
-			return nil, fmt.Errorf("id %d of the input is %q: want a number from 0 to %d", i+1, s, size-1)
-		}
-	}
-	return ids, nil
-}
-
-// maxText is the largest text that is read whole: far above any context.
-const maxText = 1 << 30
-
-// readText reads a file, or standard input for "" and "-", whole.
-func readText(g *Globals, name string) (string, error) {
-	in := g.Stdin
-	if name != "" && name != "-" {
-		f, err := os.Open(name)
-		if err != nil {
-			return "", err
-		}
-		defer func() { _ = f.Close() }() // it was only read
-		in = f
-	} else {
-		name = "standard input"
-	}
-	data, err := io.ReadAll(io.LimitReader(in, maxText+1))
-	if err != nil {
-		return "", err
-	}
-	if len(data) > maxText {
-		return "", fmt.Errorf("%s: text of more than 1 GiB", name)
-	}
-	return string(data), nil
 }
