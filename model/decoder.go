@@ -94,13 +94,11 @@ func (w *Workspace) Close() {
 // its Span.
 func (m *Model) Forward(ctx context.Context, att *attention.Attention, w *Workspace, b *Batch) error {
 	n := len(b.IDs)
-	if n > w.Rows {
-		return fmt.Errorf("model: %d rows in a step of at most %d", n, w.Rows)
+	if n == 0 {
+		return nil
 	}
-	for _, id := range b.IDs {
-		if id < 0 || int(id) >= m.Vocab {
-			return fmt.Errorf("model: token id %d: the vocabulary has %d", id, m.Vocab)
-		}
+	if err := m.check(w, b); err != nil {
+		return err
 	}
 	d := m.dev
 	x, h := w.x.Rows(0, n), w.h.Rows(0, n)
@@ -132,14 +130,21 @@ func (m *Model) Forward(ctx context.Context, att *attention.Attention, w *Worksp
 			s = w.s.Rows(0, n)
 			d.Importance(s, v, y.delta.weight, y.delta.bias, y.a.weight)
 		}
+		left := 0
 		for j := range b.Spans {
 			sp := &b.Spans[j]
-			if sp.Err != nil {
+			if sp.Err != nil || sp.N == 0 {
 				continue
 			}
 			sp.Err = att.Run(ctx, attention.Span{
 				Seq: sp.Seq, Layer: i, Row: sp.Row, N: sp.N, Pos: int(b.Pos[sp.Row]), Q: q, K: k, V: v, S: s, Out: o,
 			})
+			if sp.Err == nil {
+				left++
+			}
+		}
+		if left == 0 { // nobody waits for the rest
+			break
 		}
 		d.Linear(h, o, y.o.weight, y.o.bias)
 		d.AddScaled(x, h, m.ResidualScale)
@@ -152,6 +157,38 @@ func (m *Model) Forward(ctx context.Context, att *attention.Attention, w *Worksp
 		d.AddScaled(x, h, m.ResidualScale)
 	}
 	return d.Sync()
+}
+
+// check refuses a batch that the ops, which take shapes for granted, would not
+// survive: every span lies in the batch, at the positions that its sequence is to
+// hold next, and no two share a row or a sequence.
+func (m *Model) check(w *Workspace, b *Batch) error {
+	if n := len(b.IDs); n > w.Rows || len(b.Pos) != n {
+		return fmt.Errorf("model: %d rows with %d positions in a step of at most %d", n, len(b.Pos), w.Rows)
+	}
+	for _, id := range b.IDs {
+		if id < 0 || int(id) >= m.Vocab {
+			return fmt.Errorf("model: token id %d: the vocabulary has %d", id, m.Vocab)
+		}
+	}
+	next := 0
+	for i, s := range b.Spans {
+		if s.Row < next || s.N < 0 || s.N > len(b.IDs)-s.Row {
+			return fmt.Errorf("model: span %d is rows %d to %d of %d, the one before it ends at %d", i, s.Row, s.Row+s.N, len(b.IDs), next)
+		}
+		next = s.Row + s.N
+		for r := range s.N {
+			if want := s.Seq.Len() + r; int(b.Pos[s.Row+r]) != want {
+				return fmt.Errorf("model: row %d of span %d is at position %d, its sequence goes on at %d", r, i, b.Pos[s.Row+r], want)
+			}
+		}
+		for _, other := range b.Spans[:i] {
+			if other.Seq == s.Seq {
+				return fmt.Errorf("model: span %d is of the same sequence as an earlier one", i)
+			}
+		}
+	}
+	return nil
 }
 
 // Logits turns the hidden states of rows from to to−1 of the last Forward into

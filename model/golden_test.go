@@ -90,6 +90,9 @@ type rigConfig struct {
 	method         string
 	slots, pages   int
 	context, chunk int
+	sequences      int // that have room beside each other; 0: one
+	kind           compute.KVType
+	disk           *kv.Disk
 	trace          func(layer int, t compute.Tile, sel compute.Selection)
 }
 
@@ -120,9 +123,9 @@ func newRig(t *testing.T, dev compute.Device, dir string, rc rigConfig) *rig {
 	if r.model, err = Load(dev, ck, c, rc.context, method.Keeps().Scores); err != nil {
 		t.Fatal(err)
 	}
-	layout := attention.Layout(method, k, c.KVHeads, c.HeadDim, compute.KVF32)
-	blocks := (rc.context + k.Block - 1) / k.Block * c.Layers * c.KVHeads
-	cfg := kv.Config{Layout: layout, Layers: c.Layers, Blocks: blocks, Slots: rc.slots, HostPages: rc.pages}
+	layout := attention.Layout(method, k, c.KVHeads, c.HeadDim, rc.kind)
+	blocks := (rc.context + k.Block - 1) / k.Block * c.Layers * c.KVHeads * max(rc.sequences, 1)
+	cfg := kv.Config{Layout: layout, Layers: c.Layers, Blocks: blocks, Slots: rc.slots, HostPages: rc.pages, Disk: rc.disk}
 	if rc.slots > 0 && rc.pages == 0 {
 		cfg.HostPages = blocks
 	}
