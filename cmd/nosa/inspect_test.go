@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"io"
+	"maps"
 	"math"
 	"os"
 	"path/filepath"
@@ -16,9 +17,12 @@ import (
 
 // tinyFolder writes a folder with the tensors of a llama of one layer, and a configuration that tries its luck with
 // the terminal.
-func tinyFolder(t testing.TB) string {
+func tinyFolder(t testing.TB) string { return tinyModel(t, 16, nil) }
+
+// tinyModel is the same with a vocabulary of any size, and files beside the weights.
+func tinyModel(t testing.TB, vocab int, files map[string][]byte) string {
 	t.Helper()
-	const hidden, inner, vocab = 32, 64, 16
+	const hidden, inner = 32, 64
 	tensor := func(name string, shape ...int) weights.Source {
 		n := 1
 		for _, d := range shape {
@@ -43,9 +47,11 @@ func tinyFolder(t testing.TB) string {
 	}
 	dir := filepath.Join(t.TempDir(), "tiny")
 	config := `{"architectures":["LlamaForCausalLM"],"model_type":"llama","hidden_size":32,"num_hidden_layers":1,"num_attention_heads":2,
-"num_key_value_heads":2,"intermediate_size":64,"vocab_size":16,"max_position_embeddings":128,"rms_norm_eps":1e-6,"rope_theta":10000,
+"num_key_value_heads":2,"intermediate_size":64,"vocab_size":` + count(vocab) + `,"max_position_embeddings":128,"rms_norm_eps":1e-6,"rope_theta":10000,
 "tie_word_embeddings":false,"_note":"` + "\u009b2J" + `"}` + "\n"
-	if err := weights.WriteFolder(t.Context(), dir, map[string][]byte{"config.json": []byte(config)}, tensors, weights.FolderOptions{}); err != nil {
+	all := map[string][]byte{"config.json": []byte(config)}
+	maps.Copy(all, files)
+	if err := weights.WriteFolder(t.Context(), dir, all, tensors, weights.FolderOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	return dir

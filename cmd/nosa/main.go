@@ -8,6 +8,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"os/signal"
@@ -90,6 +91,9 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 	if err != nil {
 		panic(err) // the struct above is wrong, not what the user wrote
 	}
+	if err := checkArgs(args); err != nil {
+		return g.fail(err, "nosa --help")
+	}
 	call, err := parser.Parse(args)
 	if err != nil {
 		return g.fail(err, helpFor(err))
@@ -104,6 +108,16 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		return g.fail(err, "nosa "+strings.Fields(call.Command())[0]+" --help")
 	}
 	return exitDone
+}
+
+// checkArgs refuses arguments that are not UTF-8: the parser would replace the bytes in silence.
+func checkArgs(args []string) error {
+	for i, arg := range args {
+		if err := checkUTF8(fmt.Sprintf("argument %d", i+1), arg); err != nil {
+			return &usageError{err}
+		}
+	}
+	return nil
 }
 
 // newParser builds kong's parser of the command line.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"runtime/debug"
+	"strings"
 	"time"
 
 	"nosa/chat"
@@ -77,10 +78,12 @@ func (c *RunCmd) Run(ctx context.Context, g *Globals) (err error) {
 		generated++
 		bar.Note(int64(generated), int64(c.MaxTokens), live.note())
 	}
+	open := false // a line on the terminal that a message must not be glued to
 	if !g.JSON {
 		r.Emit = func(piece string) error {
 			if g.Stdout.terminal() != nil {
 				bar.Finish()
+				open = !strings.HasSuffix(piece, "\n")
 			}
 			_, err := io.WriteString(g.Stdout, piece)
 			return err
@@ -89,6 +92,9 @@ func (c *RunCmd) Run(ctx context.Context, g *Globals) (err error) {
 	out, err := e.Generate(ctx, r)
 	bar.Finish()
 	if err != nil {
+		if open {
+			g.Stdout.Printf("\n")
+		}
 		return err
 	}
 	if g.JSON {
@@ -134,7 +140,7 @@ func (c *RunCmd) check() error {
 	case c.TopK < 0:
 		return usage("--top-k %d: want 0, for all, or more", c.TopK)
 	}
-	return errors.Join(checkUTF8("-p", c.Prompt), checkUTF8("--system", c.System))
+	return nil
 }
 
 // encode makes the prompt's ids from file, text and chat template.

@@ -39,12 +39,9 @@ func (c *TokenizeCmd) Run(ctx context.Context, g *Globals) (err error) {
 	}
 	text := strings.Join(c.Text, " ")
 	if c.File != "" || len(c.Text) == 0 {
-		text, err = readText(ctx, g, "--file", c.File)
-	} else {
-		err = checkUTF8("the text", text)
-	}
-	if err != nil {
-		return err
+		if text, err = readText(ctx, g, "--file", c.File); err != nil {
+			return err
+		}
 	}
 	if c.Decode {
 		return c.decode(g, src, text)
