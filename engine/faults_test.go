@@ -34,7 +34,9 @@ type faultRig struct {
 
 const faultPrompt, faultGenerate = 300, 20
 
-func newFaultRig(t *testing.T) *faultRig {
+// newFaultRig gives transfers as long as they take, or so long where one is to
+// hang.
+func newFaultRig(t *testing.T, timeout time.Duration) *faultRig {
 	t.Helper()
 	r := &faultRig{files: &vfs.Memory{}}
 	r.at.Store(-1)
@@ -76,7 +78,7 @@ func newFaultRig(t *testing.T) *faultRig {
 		r.sum = h.Sum(r.sum[:0])
 	}
 	budget{device: 0.1, host: 0.1, disk: true}.apply(t, src, &o)
-	o.DiskDir, o.DiskFS, o.Timeout = "disk", r.disk, 200*time.Millisecond
+	o.DiskDir, o.DiskFS, o.Timeout = "disk", r.disk, timeout
 	if r.e, err = Open(r.dev, src, o, slog.New(slog.DiscardHandler)); err != nil {
 		t.Fatal(err)
 	}
@@ -124,14 +126,25 @@ func TestFaults(t *testing.T) {
 	for _, kind := range []vfs.Fault{vfs.FlipBit, vfs.ShortRead, vfs.ReadError, vfs.WriteError, vfs.NoSpace, vfs.Vanish, vfs.Stall} {
 		t.Run(kind.String(), func(t *testing.T) {
 			rnd := rand.New(rand.NewPCG(uint64(kind), 1))
-			r := newFaultRig(t)
+			points, timeout := points, time.Duration(0)
+			if kind == vfs.Stall {
+				timeout = 2 * time.Second
+				if *faultPoints == 0 {
+					points = 2 // each is waited out
+				}
+			}
+			r := newFaultRig(t, timeout)
 			if err := r.ask(context.Background(), vfs.None, -1); err != nil {
 				t.Fatal(err)
 			}
 			right, transfers := fmt.Sprintf("%x", r.sum), r.count.Load()
 			failed := 0
 			for i := range points {
-				err := r.ask(context.Background(), kind, rnd.Int64N(transfers))
+				at := rnd.Int64N(transfers)
+				if i == 0 && (kind == vfs.WriteError || kind == vfs.NoSpace) {
+					at = 0 // near the end no write may follow; from the start some must
+				}
+				err := r.ask(context.Background(), kind, at)
 				switch {
 				case err == nil:
 					if got := fmt.Sprintf("%x", r.sum); got != right {
@@ -153,7 +166,7 @@ func TestFaults(t *testing.T) {
 					if n := r.files.Open(); n != 0 {
 						t.Fatalf("%d files open", n)
 					}
-					r = newFaultRig(t)
+					r = newFaultRig(t, timeout)
 				}
 				if err := r.ask(context.Background(), vfs.None, -1); err != nil {
 					t.Fatalf("point %d: the request after the failed one: %v", i, err)
@@ -208,7 +221,7 @@ func waitGoroutines(t *testing.T, want int) {
 // left and the next one is right.
 func TestCancel(t *testing.T) {
 	goroutines := runtime.NumGoroutine()
-	r := newFaultRig(t)
+	r := newFaultRig(t, 0)
 	if err := r.ask(context.Background(), vfs.None, -1); err != nil {
 		t.Fatal(err)
 	}

@@ -47,12 +47,26 @@ const (
 	logitRows = 64       // rows of logits that are held at a time
 )
 
+// plan fits the settings, or refuses them with proposals that do fit.
 func plan(c *model.Config, s *settings, weights, available int64) (*Plan, error) {
+	p, err := fit(c, s, weights, available)
+	var no *refusal
+	if errors.As(err, &no) {
+		return nil, no.propose(s, func(t *settings) error {
+			_, err := fit(c, t, weights, available)
+			return err
+		})
+	}
+	return p, err
+}
+
+// fit is plan without proposals: a *refusal says what does not fit.
+func fit(c *model.Config, s *settings, weights, available int64) (*Plan, error) {
 	l := s.layout
 	heads := int64(c.Layers * c.KVHeads)
 	blocks := int64((s.Context+l.Block-1)/l.Block) * heads
 	if blocks >= math.MaxInt32 {
-		return nil, fmt.Errorf("%w: --context %d makes %d blocks, more than can be numbered: try --context %d", ErrPlan, s.Context, blocks, (math.MaxInt32/heads-1)*int64(l.Block))
+		return nil, refuse("--context %d makes %d blocks, more than can be numbered", s.Context, blocks)
 	}
 	p := &Plan{
 		Context: s.Context, Method: s.method.Name(), Blocks: int(blocks), BlockLen: int64(l.BlockBytes()), Weights: weights,
@@ -74,7 +88,7 @@ func plan(c *model.Config, s *settings, weights, available int64) (*Plan, error)
 			return nil, err
 		}
 	} else if s.DiskDir != "" && s.KVDevice == 0 {
-		return nil, fmt.Errorf("%w: --kv-disk without --kv-device: every block has a place on the device, so nothing would reach the disk: set --kv-device", ErrPlan)
+		return nil, refuse("--kv-disk without --kv-device: every block has a place on the device, so nothing would reach the disk").or(p.selection(s))
 	}
 	if f, err = p.store(c, s, nil).Footprint(); err != nil {
 		return nil, err
@@ -104,7 +118,7 @@ func (p *Plan) device(s *settings, blocks int64) error {
 	if s.KVDevice != 0 {
 		n := (s.KVDevice - p.Tails) / p.BlockLen
 		if n < 1 {
-			return fmt.Errorf("%w: --kv-device %s: the open blocks of one sequence take %s and a slot %s: try --kv-device %s", ErrPlan, Size(s.KVDevice), Size(p.Tails), Size(p.BlockLen), Size(roundUp(p.Tails+int64(max(1, s.constants.K))*p.BlockLen*int64(s.layout.Heads), 1<<20)))
+			return refuse("--kv-device %s: the open blocks of one sequence take %s and a slot %s", Size(s.KVDevice), Size(p.Tails), Size(p.BlockLen)).or(p.selection(s))
 		}
 		p.Slots = int(min(n, blocks))
 	}
@@ -128,10 +142,10 @@ func (p *Plan) below(s *settings, blocks int64) error {
 		pages = min(blocks, max(minHost, free/2/page))
 	}
 	if s.DiskDir == "" && pages < blocks {
-		return fmt.Errorf("%w: --kv-host %s holds %d of %d blocks: try --kv-host %s, --kv-disk DIR, or --context %d", ErrPlan, Size(s.KVHost), pages, blocks, Size(roundUp(blocks*page, 1<<20)), max(1, int(float64(s.Context)*float64(pages)/float64(blocks))))
+		return refuse("--kv-host %s holds %d of %d blocks", Size(s.KVHost), pages, blocks).or(hostOf(blocks * page)).or(diskBelow)
 	}
 	if pages < 1 {
-		return fmt.Errorf("%w: --kv-host %s is less than one block of %s, and blocks on their way to the disk pass through it: try --kv-host %s", ErrPlan, Size(s.KVHost), Size(page), Size(minHost*page))
+		return refuse("--kv-host %s is less than one block of %s, and blocks on their way to the disk pass through it", Size(s.KVHost), Size(page)).or(hostOf(minHost * page))
 	}
 	p.Pages = int(pages)
 	if s.DiskDir == "" || pages == blocks {
@@ -142,34 +156,12 @@ func (p *Plan) below(s *settings, blocks int64) error {
 		records = min(blocks, s.DiskSize/page)
 		// One page stays free for what is on its way.
 		if records+pages-1 < blocks {
-			return fmt.Errorf("%w: --kv-disk %s:%s and --kv-host %s hold %d of %d blocks: try --kv-disk %s:%s or --context %d", ErrPlan, s.DiskDir, Size(s.DiskSize), Size(pages*page), records+pages-1, blocks, s.DiskDir, Size(roundUp((blocks-pages+1)*page, 1<<20)), max(1, int(float64(s.Context)*float64(pages+records-1)/float64(blocks))))
+			return refuse("--kv-disk %s:%s and --kv-host %s hold %d of %d blocks", s.DiskDir, Size(s.DiskSize), Size(pages*page), records+pages-1, blocks).or(diskOf(s, (blocks-pages+1)*page))
 		}
 	}
 	p.Records = int(records)
 	return nil
 }
-
-// tooMuch is the refusal of a plan that memory cannot hold, with the number to
-// change.
-func (p *Plan) tooMuch(s *settings) error {
-	grows := p.SlotBytes + p.Host + p.Summaries + p.Tables // what a longer context makes larger
-	free := p.Available - (p.Memory - grows)
-	if free <= 0 {
-		return fmt.Errorf("%w: weights and one step take %s, %s are free: use a smaller model or quantisation", ErrPlan, Size(p.Weights+p.Step+p.Tails), Size(p.Available))
-	}
-	context := int(float64(s.Context) * float64(free) / float64(grows) * 0.98)
-	context = max(1, context-context%s.layout.Block)
-	say := fmt.Sprintf("--context %d", context)
-	switch beside := p.Available - (p.Memory - p.Host); {
-	case p.Host > 0 && beside >= minHost*p.BlockLen:
-		say = fmt.Sprintf("--kv-host %s with --kv-disk DIR, or %s", Size(max(beside*9/10>>20, 1)<<20), say)
-	case p.Host == 0 && free > p.Summaries+p.Tables+4*minHost*p.BlockLen:
-		say = fmt.Sprintf("--kv-device %s with --kv-disk DIR, or %s", Size(p.Tails+(free-p.Summaries-p.Tables)/2>>20<<20), say)
-	}
-	return fmt.Errorf("%w: a context of %d tokens takes %s (weights %s, KV %s), %s are free: try %s", ErrPlan, s.Context, Size(p.Memory), Size(p.Weights), Size(grows+p.Tails), Size(p.Available), say)
-}
-
-func roundUp(n, to int64) int64 { return (n + to - 1) / to * to }
 
 // Size writes a number of bytes as --kv-device reads it.
 func Size(n int64) string {
