@@ -34,12 +34,11 @@ var (
 
 // budget is one way to spread the blocks over the tiers, as shares of all blocks.
 type budget struct {
-	name                string
-	device, host        float64 // of all blocks; device 0: all resident
-	disk                bool
-	keep                kv.Keep
-	chunk, threads      int
-	slotsMin, pagesLeft int
+	name           string
+	device, host   float64 // of all blocks; device 0: all resident
+	disk           bool
+	keep           kv.Keep
+	chunk, threads int
 }
 
 // sameSettings are 26 settings: from everything resident to more than nine tenths

@@ -37,8 +37,7 @@ func OpenSource(path string) (*Source, error) {
 	}
 	s := &Source{Checkpoint: ck, end: map[int32]bool{}}
 	if s.Config, err = model.ParseConfig(ck.Config()); err != nil {
-		ck.Close()
-		return nil, fmt.Errorf("%s: %w", path, err)
+		return nil, errors.Join(fmt.Errorf("%s: %w", path, err), ck.Close())
 	}
 	s.Config.Rope.Interleaved = ck.Interleaved()
 	var template string
