@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/signal"
 	"reflect"
+	"runtime"
 	"runtime/debug"
 	"strings"
 	"syscall"
@@ -65,14 +66,29 @@ func main() {
 // exited is how kong's --help leaves: with its exit code, through the parser.
 type exited int
 
+// faulty is what the Go runtime throws, under SetPanicOnFault, at whoever reads a page of a mapping that the file no
+// longer has. A nil pointer is not one.
+type faulty interface {
+	runtime.Error
+	Addr() uintptr
+}
+
 // run is the program: arguments in, exit code out.
 func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.Writer, getenv func(string) string) (code int) {
 	g := &Globals{Stdin: stdin, Stdout: NewOutput(stdout), Stderr: NewOutput(stderr), Getenv: getenv}
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true)) // a mapped file that is cut short is no reason to crash
 	defer func() {
 		switch r := recover().(type) {
 		case nil:
 		case exited:
 			code = int(r)
+		case faulty:
+			g.Stderr.divert(nil)
+			g.Stderr.Printf("nosa: a model's file was cut short, or its disk failed, while it was read: leave the file alone while nosa runs, or bring it anew\n")
+			if getenv("NOSA_DEBUG") != "" {
+				g.Stderr.Printf("%s", debug.Stack())
+			}
+			code = exitFailed
 		default:
 			g.Stderr.divert(nil)
 			g.Stderr.Printf("nosa: internal error: %s: this is a bug, please report it with the command that you ran (NOSA_DEBUG=1 shows where)\n", oneLine(sprint(r)))

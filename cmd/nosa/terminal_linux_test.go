@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"os"
 	"strings"
@@ -35,6 +36,69 @@ func pseudoTerminal(t testing.TB) (screen, tty *os.File) {
 		t.Fatal(err)
 	}
 	return screen, tty
+}
+
+// TestCutFile: a file that gets shorter while it is mapped is one line, not a crash.
+func TestCutFile(t *testing.T) {
+	f, err := os.CreateTemp(t.TempDir(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = f.Close() }()
+	if err := f.Truncate(1 << 20); err != nil {
+		t.Fatal(err)
+	}
+	mapped, err := unix.Mmap(int(f.Fd()), 0, 1<<20, unix.PROT_READ, unix.MAP_SHARED)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = unix.Munmap(mapped) }()
+	if err := f.Truncate(0); err != nil {
+		t.Fatal(err)
+	}
+	var stdout, stderr bytes.Buffer
+	code := run(t.Context(), []string{"pull", "a/b"}, strings.NewReader(""), &stdout, &stderr, func(k string) string {
+		if k == "NOSA_DEBUG" {
+			return ""
+		}
+		return string(mapped[1<<19 : 1<<19+1]) // the environment stands for a model
+	})
+	result{code, stdout.String(), stderr.String()}.refused(t, exitFailed, "cut short")
+}
+
+// TestAnswerOnTerminal: an answer that was interrupted ends its line before the message.
+func TestAnswerOnTerminal(t *testing.T) {
+	screen, tty := pseudoTerminal(t)
+	var got bytes.Buffer
+	var wg sync.WaitGroup
+	ctx, cancel := context.WithCancelCause(t.Context())
+	wg.Go(func() {
+		for b := make([]byte, 4096); ; {
+			n, err := screen.Read(b)
+			got.Write(b[:n])
+			_, shown, _ := strings.Cut(got.String(), "in all\r\n") // the end of the plan
+			shown = shown[strings.LastIndex(shown, "\x1b[J")+1:]
+			if len(shown) > 20 && !strings.Contains(shown, "prefill") { // the bar has gone: this is the answer
+				cancel(errInterrupted)
+			}
+			if err != nil {
+				return
+			}
+		}
+	})
+	args := []string{"run", textModel(t), "-p", "whale", "--max-tokens", "100000", "--context", "100100", "--ignore-eos"}
+	code := run(ctx, args, strings.NewReader(""), tty, tty, func(k string) string { return map[string]string{"TERM": "xterm", "NO_COLOR": "1"}[k] })
+	if err := tty.Close(); err != nil {
+		t.Fatal(err)
+	}
+	wg.Wait()
+	s := got.String()
+	if code != exitFailed || !strings.HasSuffix(s, "\nnosa: interrupted\r\n") {
+		t.Errorf("code %d, the end of the screen is %q", code, s[max(0, len(s)-200):])
+	}
+	if first, _, _ := strings.Cut(s, "\r\n"); len(first) > 100 || !strings.Contains(s, "\r\n  ") {
+		t.Errorf("the plan is not wrapped to the screen: %q", s[:min(len(s), 300)])
+	}
 }
 
 // TestProgressBar: on a terminal a bar is drawn, lines that are written meanwhile stay whole, and nothing of the bar is
