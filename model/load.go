@@ -3,6 +3,9 @@ package model
 import (
 	"errors"
 	"fmt"
+	"slices"
+	"strconv"
+	"strings"
 
 	"nosa/compute"
 	"nosa/dtype"
@@ -42,7 +45,7 @@ type projection struct{ weight, bias compute.Tensor }
 // model is closed. scored says whether the importance score is needed.
 func Load(dev compute.Device, ck *weights.Checkpoint, c *Config, context int, scored bool) (*Model, error) {
 	m := &Model{Config: *c, dev: dev, rope: c.Rope.Build(context), layers: make([]layer, c.Layers)}
-	l := loader{m: m, ck: ck}
+	l := loader{m: m, ck: ck, read: map[string]bool{}}
 	q, kv := c.Heads*c.HeadDim, c.KVHeads*c.HeadDim
 	m.embed = l.matrix("model.embed_tokens.weight", c.Vocab, c.Hidden)
 	m.head = m.embed
@@ -68,7 +71,7 @@ func Load(dev compute.Device, ck *weights.Checkpoint, c *Config, context int, sc
 		y.delta.bias = l.vector(at("self_attn.delta.bias"), scored && ck.Has(at("self_attn.delta.bias")), c.KVHeads)
 		y.a.weight = l.vector(at("self_attn.A"), scored, c.KVHeads)
 	}
-	if l.err != nil {
+	if l.refuse(c); l.err != nil {
 		m.Close()
 		return nil, l.err
 	}
@@ -91,32 +94,66 @@ func (m *Model) Close() {
 
 // loader keeps the first error, so that Load reads as a list of tensors.
 type loader struct {
-	m   *Model
-	ck  *weights.Checkpoint
-	err error
+	m    *Model
+	ck   *weights.Checkpoint
+	read map[string]bool // names of what was asked for
+	err  error
 }
 
 func (l *loader) tensor(name string, shape []int) (weights.Tensor, bool) {
 	if l.err != nil {
 		return weights.Tensor{}, false
 	}
+	l.read[name] = true
 	t, err := l.ck.Tensor(name)
 	if err != nil {
 		l.err = fmt.Errorf("%w: %w", ErrWeights, err)
 		return t, false
 	}
-	n, have := 1, 1
-	for _, d := range shape {
-		n *= d
-	}
-	for _, d := range t.Shape {
-		have *= d
-	}
-	if have != n || len(t.Shape) == 2 && len(shape) == 2 && t.Shape[0] != shape[0] {
+	if !slices.Equal(longAxes(t.Shape), longAxes(shape)) {
 		l.err = fmt.Errorf("%w: %s is %v, config.json asks for %v", ErrWeights, name, t.Shape, shape)
 		return t, false
 	}
 	return t, true
+}
+
+// longAxes leaves out axes of length 1, which change nothing about the order of
+// elements.
+func longAxes(shape []int) (long []int) {
+	for _, d := range shape {
+		if d != 1 {
+			long = append(long, d)
+		}
+	}
+	return long
+}
+
+// refuse reports tensors of the checkpoint that would change the result and that
+// the configuration has no use for: computing without them is silently wrong.
+func (l *loader) refuse(c *Config) {
+	for _, name := range l.ck.Names() {
+		rest, ok := strings.CutPrefix(name, "model.layers.")
+		if !ok || l.err != nil {
+			continue
+		}
+		number, part, _ := strings.Cut(rest, ".")
+		layer, err := strconv.Atoi(number)
+		say := ""
+		switch known := l.read[name]; {
+		case err != nil || known:
+		case layer >= c.Layers:
+			say = fmt.Sprintf("num_hidden_layers is %d", c.Layers)
+		case part == "self_attn.q_norm.weight" || part == "self_attn.k_norm.weight":
+			say = "the family " + c.Family + " norms no queries and keys"
+		case strings.HasPrefix(part, "self_attn.delta") || part == "self_attn.A":
+			// of methods that are not asked for
+		case strings.HasSuffix(part, ".bias"):
+			say = "that has no such bias (attention_bias, mlp_bias)"
+		}
+		if say != "" {
+			l.err = fmt.Errorf("%w: the file has %s, but in config.json %s", ErrWeights, name, say)
+		}
+	}
 }
 
 // matrix is a weight in its file's format, where it lies.
@@ -125,14 +162,23 @@ func (l *loader) matrix(name string, shape ...int) (x compute.Tensor) {
 	if !ok {
 		return x
 	}
-	if t.Type == dtype.I32 || t.Type == dtype.I64 || t.Type == dtype.U8 || shape[len(shape)-1]%t.Type.Block() != 0 {
-		l.err = fmt.Errorf("%w: %s is stored as %v in rows of %d, which cannot be multiplied", ErrWeights, name, t.Type, shape[len(shape)-1])
+	if l.err = rowsFit(name, t.Type, shape); l.err != nil {
 		return x
 	}
 	if x, l.err = l.m.dev.Load(t.Type, t.Data, shape...); l.err != nil {
 		l.err = fmt.Errorf("model: %s: %w", name, l.err)
 	}
 	return x
+}
+
+// rowsFit refuses formats that are no numbers to multiply, and rows that are not
+// whole blocks of a quantised one.
+func rowsFit(name string, t dtype.Type, shape []int) error {
+	row := shape[len(shape)-1]
+	if t == dtype.I32 || t == dtype.I64 || t == dtype.U8 || row%t.Block() != 0 {
+		return fmt.Errorf("%w: %s is stored as %v in rows of %d, which cannot be multiplied", ErrWeights, name, t, row)
+	}
+	return nil
 }
 
 // vector is a small tensor, expanded to float32; absent unless wanted.
