@@ -21,8 +21,8 @@ type ModelFlags struct {
 
 	Attention string `default:"auto" enum:"auto,full,infllmv2,dma,nosa" help:"Which blocks a query reads: ${enum}. auto: what the model was trained for."`
 	Topk      int    `name:"topk" placeholder:"N" help:"Blocks that a query selects in all; by default the model's, or 64."`
-	TopkQ     int    `name:"topk-q" default:"-1" help:"Blocks that the query itself chooses beside the forced ones (nosa)."`
-	Window    int    `default:"-1" placeholder:"TOKENS" help:"Local window that is always selected."`
+	TopkQ     int    `name:"topk-q" default:"-1" placeholder:"N" help:"Blocks that the query itself chooses beside the forced ones (nosa); by default the model's."`
+	Window    int    `default:"-1" placeholder:"TOKENS" help:"Local window that is always selected; by default the model's."`
 
 	Context     int    `placeholder:"N" help:"Tokens of the longest text; by default as many as the request needs, at most the model's own."`
 	RopeScaling string `placeholder:"TYPE:FACTOR" help:"Stretch the positions: linear, dynamic or yarn, such as yarn:4."`
@@ -34,7 +34,7 @@ type ModelFlags struct {
 	KVDtype  string   `name:"kv-dtype" default:"bf16" enum:"f32,bf16,f16,q8,q4" help:"Format of full KV blocks: ${enum}."`
 	KVDevice ByteSize `name:"kv-device" placeholder:"SIZE" help:"Device memory for KV blocks, such as 512MiB; by default all of them."`
 	KVHost   ByteSize `name:"kv-host" placeholder:"SIZE" help:"Host pool under it; by default what is needed."`
-	KVDisk   string   `name:"kv-disk" placeholder:"DIR[:SIZE]" help:"Folder for what the host pool cannot hold."`
+	KVDisk   string   `name:"kv-disk" placeholder:"DIR[:SIZE]" help:"Folder for what the host pool cannot hold; by default there is no disk tier."`
 	KVKeep   string   `name:"kv-keep" default:"lru" enum:"lru,selected" help:"Blocks that stay on the device: the last used, or only the last selection."`
 }
 

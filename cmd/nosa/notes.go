@@ -14,13 +14,17 @@ func (g *Globals) note(format string, args ...any) {
 	if g.Quiet {
 		return
 	}
-	text := fmt.Sprintf(format, args...)
-	if f := g.Stderr.terminal(); f != nil {
+	g.Stderr.Printf("%s\n", g.Stderr.fold(fmt.Sprintf(format, args...)))
+}
+
+// fold wraps text to the terminal that o is; what is not one gets it as it is.
+func (o *Output) fold(text string) string {
+	if f := o.terminal(); f != nil {
 		if width, _, err := term.GetSize(int(f.Fd())); err == nil {
-			text = wrap(text, width)
+			return wrap(text, width)
 		}
 	}
-	g.Stderr.Printf("%s\n", text)
+	return text
 }
 
 // wrap breaks text at blanks into lines of at most width cells, all but the first set in by two. A word that is longer

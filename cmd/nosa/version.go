@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"reflect"
 	"runtime"
 	"runtime/debug"
@@ -41,7 +42,8 @@ func (c *VersionCmd) Run(_ context.Context, g *Globals) error {
 	if v.Modified {
 		commit += " with changes"
 	}
-	g.Stdout.Printf("nosa %s (%s)\n%s, %s/%s, %d processors: %s\n", v.Version, commit, v.Go, v.OS, v.Arch, v.CPUs, strings.Join(v.Features, " "))
+	machine := fmt.Sprintf("%s, %s/%s, %d processors: %s", v.Go, v.OS, v.Arch, v.CPUs, strings.Join(v.Features, " "))
+	g.Stdout.Printf("nosa %s (%s)\n%s\n", v.Version, commit, g.Stdout.fold(machine))
 	return nil
 }
 
