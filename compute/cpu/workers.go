@@ -3,6 +3,7 @@ package cpu
 import (
 	"fmt"
 	"runtime"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 )
@@ -103,6 +104,9 @@ func (t *team) do(job task, pieces int) {
 	t.wait(t.workers[1 : 1+helpers])
 	t.task = nil
 	if f := t.failed.Swap(nil); f != nil {
+		if _, fault := f.value.(interface{ Addr() uintptr }); fault {
+			panic(f.value) // a mapped file was cut short: the caller may know what to do
+		}
 		panic(fmt.Sprintf("%v\n\nraised by a worker:\n%s", f.value, f.stack))
 	}
 }
@@ -117,6 +121,7 @@ func (t *team) call(w *worker) {
 // serve is the life of a helper.
 func (t *team) serve(w *worker) {
 	defer t.ended.Done()
+	debug.SetPanicOnFault(true) // as the caller's goroutine, for take to pass on
 	for {
 		w.await()
 		if t.closed.Load() {
