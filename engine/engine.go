@@ -58,7 +58,10 @@ func Open(dev compute.Device, src *Source, o Options, log *slog.Logger) (*Engine
 		e.Source = nil
 		return nil, errors.Join(err, e.Close())
 	}
-	if e.model, err = model.Load(dev, src.Checkpoint, c, set.Context, set.method.Keeps().Scores); err != nil {
+	if err = e.guard(func() (err error) {
+		e.model, err = model.Load(dev, src.Checkpoint, c, set.Context, set.method.Keeps().Scores)
+		return err
+	}); err != nil {
 		return fail(err)
 	}
 	if e.store, err = kv.Open(dev, p.store(c, set, e.identity(c)), log); err != nil {

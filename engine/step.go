@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 
+	"nosa/compute"
 	"nosa/kv"
 	"nosa/model"
+	"nosa/weights"
 )
 
 // ErrContext is returned for a text that is longer than the context.
@@ -39,6 +41,9 @@ func (e *Engine) checkIDs(ids []int32) error {
 // their hidden states in the workspace. An error leaves the sequence unfit for
 // more.
 func (e *Engine) step(ctx context.Context, seq *kv.Sequence, ids []int32) error {
+	if err := e.Checkpoint.Check(); err != nil {
+		return err
+	}
 	e.store.BeginStep()
 	if err := seq.Reserve(len(ids)); err != nil {
 		return err
@@ -48,7 +53,7 @@ func (e *Engine) step(ctx context.Context, seq *kv.Sequence, ids []int32) error 
 	for i := range b.Pos {
 		b.Pos[i] = int32(at + i)
 	}
-	if err := e.model.Forward(ctx, e.att, e.work, &b); err != nil {
+	if err := e.guard(func() error { return e.model.Forward(ctx, e.att, e.work, &b) }); err != nil {
 		return err
 	}
 	if err := b.Spans[0].Err; err != nil {
@@ -56,6 +61,18 @@ func (e *Engine) step(ctx context.Context, seq *kv.Sequence, ids []int32) error 
 	}
 	seq.Advance(ids)
 	return nil
+}
+
+// guard runs f, which reads weights where they are mapped. A file that is cut
+// short meanwhile is an error that names it, not the end of the process.
+func (e *Engine) guard(f func() error) error {
+	err := weights.Guard(f)
+	if errors.Is(err, weights.ErrChanged) {
+		if named := e.Checkpoint.Check(); named != nil {
+			return named
+		}
+	}
+	return err
 }
 
 // chunks calls f for every prefill step over ids, which the sequence may hold in
@@ -80,7 +97,10 @@ func (e *Engine) logits(from, to int, f func(row int, logits []float32) error) e
 	host := make([]float32, 0)
 	for at := from; at < to; at += e.work.LogitRows {
 		end := min(at+e.work.LogitRows, to)
-		t := e.model.Logits(e.work, at, end)
+		var t compute.Tensor
+		if err := e.guard(func() error { t = e.model.Logits(e.work, at, end); return nil }); err != nil {
+			return err
+		}
 		v := t.F32()
 		if v == nil { // a device with memory of its own
 			host = append(host[:0], make([]float32, t.Len())...)
