@@ -71,6 +71,8 @@ func (o Options) resolve(c *model.Config, trained bool) (*settings, error) {
 		switch {
 		case trained:
 			name = "nosa"
+		case c.Scored:
+			return nil, fmt.Errorf("%w: config.json says %s, but the file lacks the tensors delta and A: --attention full or infllmv2 runs it without them", model.ErrWeights, c.Family)
 		case c.Sparse != nil:
 			name = "infllmv2"
 		default:
@@ -87,6 +89,9 @@ func (o Options) resolve(c *model.Config, trained bool) (*settings, error) {
 	sparse := model.DefaultSparse()
 	if c.Sparse != nil {
 		sparse = *c.Sparse
+		if s.method.Keeps().Scores && !sparse.DenseGiven {
+			sparse.DenseLen = 0 // also where the family's own default is another
+		}
 	} else if name == "infllmv2" {
 		s.note = "this model was not trained for infllmv2: its blocks are chosen training-free"
 	}

@@ -138,22 +138,26 @@ func TestResolveMethod(t *testing.T) {
 	sparse := *c
 	s := model.DefaultSparse()
 	sparse.Sparse = &s
+	scored := sparse
+	scored.Scored = true
 	for name, tc := range map[string]struct {
 		config  *model.Config
 		trained bool
 		ask     string
 		want    string // empty: refused
 	}{
-		"dense, auto":            {c, false, "auto", "full"},
-		"sparse, auto":           {&sparse, false, "auto", "infllmv2"},
-		"trained, auto":          {&sparse, true, "auto", "nosa"},
-		"training-free":          {c, false, "infllmv2", "infllmv2"},
-		"nosa without tensors":   {c, false, "nosa", ""},
-		"dma without tensors":    {c, false, "dma", ""},
-		"trained as full":        {&sparse, true, "full", "full"},
-		"unknown":                {c, false, "flash", ""},
-		"empty is auto":          {c, false, "", "full"},
-		"capital letters differ": {c, false, "Full", ""},
+		"dense, auto":                {c, false, "auto", "full"},
+		"sparse, auto":               {&sparse, false, "auto", "infllmv2"},
+		"trained, auto":              {&sparse, true, "auto", "nosa"},
+		"training-free":              {c, false, "infllmv2", "infllmv2"},
+		"nosa without tensors":       {c, false, "nosa", ""},
+		"dma without tensors":        {c, false, "dma", ""},
+		"trained as full":            {&sparse, true, "full", "full"},
+		"nosa without tensors, auto": {&scored, false, "auto", ""},
+		"nosa without tensors, full": {&scored, false, "full", "full"},
+		"unknown":                    {c, false, "flash", ""},
+		"empty is auto":              {c, false, "", "full"},
+		"capital letters differ":     {c, false, "Full", ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			o := NewOptions()
@@ -166,6 +170,29 @@ func TestResolveMethod(t *testing.T) {
 				t.Errorf("method %s, want %q", set.method.Name(), tc.want)
 			}
 		})
+	}
+}
+
+// TestResolveDenseLen: 0 for the methods with scores, 8,192 for MiniCPM4's, unless
+// the file says otherwise.
+func TestResolveDenseLen(t *testing.T) {
+	for sparse, want := range map[string][2]int{`{}`: {0, 8192}, `{"dense_len":5}`: {5, 5}, `{"dense_len":0}`: {0, 0}, `{"dense_len":8192}`: {8192, 8192}} {
+		c, err := model.ParseConfig([]byte(`{"architectures":["LlamaForCausalLM"],"hidden_size":64,"num_hidden_layers":1,"num_attention_heads":1,
+			"intermediate_size":64,"vocab_size":9,"max_position_embeddings":64,"sparse_config":` + sparse + `}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i, method := range []string{"nosa", "infllmv2"} {
+			o := NewOptions()
+			o.Attention = method
+			set, err := o.resolve(c, true)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if set.constants.DenseLen != want[i] {
+				t.Errorf("%s of %s: dense_len %d, want %d", method, sparse, set.constants.DenseLen, want[i])
+			}
+		}
 	}
 }
 

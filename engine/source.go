@@ -39,7 +39,7 @@ func OpenSource(path string) (*Source, error) {
 	if s.Config, err = model.ParseConfig(ck.Config()); err != nil {
 		return nil, errors.Join(fmt.Errorf("%s: %w", path, err), ck.Close())
 	}
-	s.Config.Rope.Interleaved = ck.Interleaved()
+	s.Config.Rope.Interleaved = s.Config.Rope.Interleaved || ck.Interleaved()
 	var template string
 	if ck.Metadata() != nil {
 		s.Tokenizer, s.TokenizerErr = ggufTokenizer(ck.Metadata())

@@ -49,6 +49,7 @@ type SparseConfig struct {
 	TopKQ        int  `json:"topk_q"`
 	DenseLen     int  `json:"dense_len"`
 	UseNope      bool `json:"use_nope"`
+	DenseGiven   bool `json:"-"` // whether the file has dense_len
 }
 
 // DefaultSparse are NOSA's constants (spec nosa, section 1).
@@ -218,6 +219,12 @@ func sparseConfig(data []byte, c *Config) (*SparseConfig, error) {
 	}{&s}); err != nil {
 		return nil, fmt.Errorf("%w: sparse_config: %w", ErrConfig, err)
 	}
+	var given struct {
+		Sparse struct {
+			DenseLen *int `json:"dense_len"`
+		} `json:"sparse_config"`
+	}
+	s.DenseGiven = json.Unmarshal(data, &given) == nil && given.Sparse.DenseLen != nil
 	return &s, s.Validate()
 }
 

@@ -49,7 +49,9 @@ func Load(dev compute.Device, ck *weights.Checkpoint, c *Config, context int, sc
 	q, kv := c.Heads*c.HeadDim, c.KVHeads*c.HeadDim
 	m.embed = l.matrix("model.embed_tokens.weight", c.Vocab, c.Hidden)
 	m.head = m.embed
-	if !c.Tied {
+	// A table of its own is used whatever the configuration says, as transformers
+	// does where the two differ.
+	if !c.Tied || ck.Has("lm_head.weight") {
 		m.head = l.matrix("lm_head.weight", c.Vocab, c.Hidden)
 	}
 	m.norm = l.vector("model.norm.weight", true, c.Hidden)

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"nosa/compute"
 	"nosa/compute/cpu"
 	"nosa/dtype"
 	"nosa/weights"
@@ -167,6 +168,32 @@ func TestLoadRefusals(t *testing.T) {
 				t.Errorf("%d bytes are left", n)
 			}
 		})
+	}
+}
+
+// TestOutputLayer: the file's own table is the output layer, tied or not; without
+// one it is the embedding.
+func TestOutputLayer(t *testing.T) {
+	for name, tc := range map[string]struct{ tied, own, want bool }{
+		"untied": {false, true, true}, "tied, own in the file": {true, true, true}, "tied": {true, false, false},
+	} {
+		s := shapes()
+		if !tc.own {
+			delete(s, "lm_head.weight")
+		}
+		ck := checkpointOf(t, s, nil, map[string]any{"tie_word_embeddings": tc.tied})
+		c, err := ParseConfig(ck.Config())
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, err := Load(compute.Reference{}, ck, c, 64, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := &m.head.Data[0] != &m.embed.Data[0]; got != tc.want {
+			t.Errorf("%s: a table of its own: %v", name, got)
+		}
+		m.Close()
 	}
 }
 
