@@ -127,17 +127,17 @@ func (p *Plan) tooMuch(s *settings) *refusal {
 	if p.Host > 0 {
 		n := (p.Available - (p.Memory - p.Host)) / 10 * 9 >> 20 << 20
 		if n > 0 {
-			r.or(change{"--kv-host " + exact(n) + disk, func(t *settings) { below(t); t.KVHost = n }})
+			r = r.or(change{"--kv-host " + exact(n) + disk, func(t *settings) { below(t); t.KVHost = n }})
 		}
 	}
 	if s.KVHost == 0 { // half of what is left for the slots, the host pool takes of the rest
 		n := p.Tails + (p.Available-(p.Memory-p.SlotBytes-p.Host))/2
 		if n = n >> 20 << 20; n > p.Tails+p.BlockLen && (s.KVDevice == 0 || n < s.KVDevice) {
-			r.or(change{"--kv-device " + exact(n) + disk, func(t *settings) { below(t); t.KVDevice = n }})
+			r = r.or(change{"--kv-device " + exact(n) + disk, func(t *settings) { below(t); t.KVDevice = n }})
 		}
 	}
 	if s.Chunk > 64 && p.Step > p.Available/4 {
-		r.or(change{"--chunk 64", func(t *settings) { t.Chunk = 64 }})
+		r = r.or(change{"--chunk 64", func(t *settings) { t.Chunk = 64 }})
 	}
 	return r
 }
