@@ -81,7 +81,9 @@ func Open(dev compute.Device, src *Source, o Options, log *slog.Logger) (*Engine
 // identity tells apart caches that must never share a block: another model,
 // method, constant or format.
 func (e *Engine) identity(c *model.Config) []byte {
-	return fmt.Appendf(nil, "%s|%+v|%s|%+v|%+v|%d", e.Checkpoint.Path(), *c, e.set.method.Name(), e.set.constants, e.set.layout, e.set.Context)
+	shape := *c
+	shape.Sparse = nil // a pointer; the constants say it
+	return fmt.Appendf(nil, "%s|%+v|%s|%+v|%+v|%d", e.Checkpoint.Path(), shape, e.set.method.Name(), e.set.constants, e.set.layout, e.set.Context)
 }
 
 // Plan says what the engine takes.
