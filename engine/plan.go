@@ -87,8 +87,8 @@ func fit(c *model.Config, s *settings, weights, available int64) (*Plan, error) 
 		if err := p.below(s, blocks); err != nil {
 			return nil, err
 		}
-	} else if s.DiskDir != "" && s.KVDevice == 0 {
-		return nil, refuse("--kv-disk without --kv-device: every block has a place on the device, so nothing would reach the disk").or(p.selection(s))
+	} else if s.KVDevice == 0 && (s.DiskDir != "" || s.KVHost > 0) {
+		return nil, refuse("--kv-host or --kv-disk without --kv-device: every block has a place on the device, so nothing would reach them").or(p.selection(s))
 	}
 	if f, err = p.store(c, s, nil).Footprint(); err != nil {
 		return nil, err

@@ -89,6 +89,7 @@ func TestPlanRefusals(t *testing.T) {
 		"disk too small": {24 << 30, func(o *Options) {
 			o.KVDevice, o.KVHost, o.DiskDir, o.DiskSize = 16<<20, 16<<20, "d", 16<<20
 		}, []string{"--kv-disk d:16MiB", "try --kv-disk d:165MiB"}},
+		"host without a device budget": {24 << 30, func(o *Options) { o.KVHost = 1 << 30 }, []string{"--kv-host", "--kv-device"}},
 		"disk without a device budget": {24 << 30, func(o *Options) { o.DiskDir = "d" }, []string{"--kv-device"}},
 		"more than the memory":         {400 << 20, func(o *Options) { o.Context = 1 << 20 }, []string{"1048576 tokens", "are free", "--context"}},
 		"weights alone are too much":   {50 << 20, func(*Options) {}, []string{"smaller model"}},

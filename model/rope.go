@@ -240,7 +240,7 @@ func (c *Config) ScaleRope(kind string, factor float64) error {
 		return fmt.Errorf("%w: --rope-scaling %s: use linear, dynamic or yarn with a factor", ErrConfig, kind)
 	}
 	if !(factor >= 1) || factor > 1<<20 {
-		return fmt.Errorf("%w: --rope-scaling %s:%v: want a factor of at least 1", ErrConfig, kind, factor)
+		return fmt.Errorf("%w: --rope-scaling %s:%v: want a factor from 1 to %d", ErrConfig, kind, factor, 1<<20)
 	}
 	r, from := c.Rope, c.MaxPositions
 	if r.Type != "default" {
