@@ -72,7 +72,7 @@ def gather(patterns, size):
 
 
 def english(size):
-    moby = os.environ.get("MOBY", "/tmp/nosa/models/moby-dick.txt")
+    moby = os.environ.get("MOBY", "models/moby-dick.txt")
     return gather([moby, "/usr/share/common-licenses/*", "/usr/share/vim/vim90/doc/*.txt"], size)
 
 
