@@ -124,7 +124,7 @@ func (x *example) run(t *testing.T, m Method, s setting) (blocks [][][]int32, ou
 	a, err := New(s.dev, store, Config{Method: m, Constants: c, Heads: heads, Layers: 1, Context: n, Trace: func(_ int, tile compute.Tile, sel compute.Selection) {
 		for r := range tile.N {
 			for h := range x.Shape.KVHeads {
-				blocks[tile.Pos+r] = append(blocks[tile.Pos+r], rowOf(sel, r, h, tile.Own(c.Block)))
+				blocks[tile.Pos+r] = append(blocks[tile.Pos+r], sel.List(r, h, tile.Own(c.Block)))
 			}
 		}
 	}})
@@ -178,20 +178,6 @@ func (x *example) run(t *testing.T, m Method, s setting) (blocks [][][]int32, ou
 		t.Fatal(err)
 	}
 	return blocks, o.F32()
-}
-
-func rowOf(sel compute.Selection, r, h, own int) []int32 {
-	at := r*sel.Count.Dims[1] + h
-	n := int(sel.Count.I32()[at])
-	if n >= 0 {
-		places := sel.Blocks.Dims[2]
-		return slices.Clone(sel.Blocks.I32()[at*places : at*places+n])
-	}
-	row := make([]int32, own+1)
-	for b := range row {
-		row[b] = int32(b)
-	}
-	return row
 }
 
 func testDevices(t *testing.T) []compute.Device {

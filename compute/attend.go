@@ -76,6 +76,20 @@ func (s Selection) Has(row, head int, b int32) bool {
 	return ok
 }
 
+// List is a copy of what a row of a tile in block own selected for a KV head:
+// block numbers, ascending, written out where the row sees every block.
+func (s Selection) List(row, head, own int) []int32 {
+	at := row*s.Count.Dims[1] + head
+	if n := s.Count.I32()[at]; n >= 0 {
+		return slices.Clone(s.Blocks.I32()[at*s.Blocks.Dims[2]:][:n])
+	}
+	list := make([]int32, own+1)
+	for b := range list {
+		list[b] = int32(b)
+	}
+	return list
+}
+
 // attendBlock adds the first seen keys of one block to a state.
 func attendBlock(s, q, k, v, bias []float32, seen int) {
 	dim := len(q)

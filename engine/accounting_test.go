@@ -41,7 +41,7 @@ func TestOverlapIsHitRate(t *testing.T) {
 				o.OnSelect = func(layer int, tile compute.Tile, sel compute.Selection) {
 					own := int32(tile.Own(block))
 					for h := range src.Config.KVHeads {
-						row := lastRow(sel, tile.N-1, h, own)
+						row := sel.List(tile.N-1, h, int(own))
 						at := place{layer, h}
 						if tile.Pos >= prompt {
 							selected[layer] += int64(len(row))
@@ -91,19 +91,6 @@ func TestOverlapIsHitRate(t *testing.T) {
 			})
 		}
 	}
-}
-
-// lastRow is a row of a selection, with every visible block where it says so.
-func lastRow(sel compute.Selection, r, h int, own int32) []int32 {
-	at := r*sel.Count.Dims[1] + h
-	if n := int(sel.Count.I32()[at]); n >= 0 {
-		return slices.Clone(sel.Blocks.I32()[at*sel.Blocks.Dims[2]:][:n])
-	}
-	var row []int32
-	for b := range own + 1 {
-		row = append(row, b)
-	}
-	return row
 }
 
 func sum(v []int64) (n int64) {

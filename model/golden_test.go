@@ -280,7 +280,7 @@ func TestSparseModels(t *testing.T) {
 						own := tile.Own(16)
 						for r := range tile.N {
 							for h := range 2 {
-								chosen[[3]int{layer, tile.Pos + r, h}] = selected(sel, r, h, own)
+								chosen[[3]int{layer, tile.Pos + r, h}] = sel.List(r, h, own)
 							}
 						}
 					}
@@ -309,17 +309,4 @@ func TestSparseModels(t *testing.T) {
 			}
 		}
 	}
-}
-
-func selected(sel compute.Selection, r, h, own int) []int32 {
-	at := r*sel.Count.Dims[1] + h
-	n := int(sel.Count.I32()[at])
-	if n >= 0 {
-		return slices.Clone(sel.Blocks.I32()[at*sel.Blocks.Dims[2]:][:n])
-	}
-	row := make([]int32, own+1)
-	for b := range row {
-		row[b] = int32(b)
-	}
-	return row
 }
