@@ -28,4 +28,6 @@
 //
 // The room ends at memory and arithmetic: it knows no sequence, no tier and no
 // model, and its goroutines are the team's alone (workers.go), from New to Close.
+//
+//go:generate go run ./gen
 package cpu

@@ -2,6 +2,8 @@
 
 package cpu
 
+var linearAVX2 = linearKernels{dot3: dot3, dot1: dot1, expand: expand}
+
 //go:noescape
 func dot3AVX2(out *float32, os int, x0, x1, x2, w *float32, ws, n, k int)
 

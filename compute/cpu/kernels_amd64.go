@@ -4,25 +4,31 @@ package cpu
 
 import "golang.org/x/sys/cpu"
 
+var avx2 = kernels{
+	name:             "avx2",
+	linearKernels:    linearAVX2,
+	pointwiseKernels: pointwiseAVX2,
+	attendKernels:    attendAVX2,
+	sealKernels:      sealAVX2,
+}
+
+// avx512 stands on avx2 where wider vectors bring nothing.
+var avx512 = kernels{
+	name:             "avx512",
+	linearKernels:    linearAVX2,
+	pointwiseKernels: pointwiseAVX2,
+	attendKernels:    attendAVX2,
+	sealKernels:      sealAVX2,
+}
+
 // available lists the levels of this machine, the best first.
 func available() []kernels {
 	var all []kernels
 	if cpu.X86.HasAVX2 && cpu.X86.HasFMA && cpu.X86.HasF16C {
-		all = append(all, kernels{
-			name:       "avx2",
-			dot3:       dot3,
-			dot1:       dot1,
-			expand:     expand,
-			softmax:    softmax,
-			weigh:      weigh,
-			swiglu:     swiglu,
-			addScaled:  addScaled,
-			rmsNorm:    rmsNorm,
-			keyCodes:   keyCodes,
-			valueCodes: valueCodes,
-			spans:      spans,
-			codes:      codes,
-		})
+		if cpu.X86.HasAVX512F && cpu.X86.HasAVX512BW && cpu.X86.HasAVX512DQ && cpu.X86.HasAVX512VL && cpu.X86.HasAVX512VNNI {
+			all = append(all, avx512)
+		}
+		all = append(all, avx2)
 	}
 	return append(all, portable)
 }

@@ -6,6 +6,16 @@ import (
 	"nosa/compute"
 )
 
+// pointwiseKernels are the ops of the same names, on a run of elements or on one
+// row.
+type pointwiseKernels struct {
+	swiglu    func(out, gate, up []float32)
+	addScaled func(x, y []float32, scale float32)
+	rmsNorm   func(out, x, weight []float32, eps float32)
+}
+
+var pointwiseGo = pointwiseKernels{swiglu: swigluGo, addScaled: addScaledGo, rmsNorm: rmsNormGo}
+
 // The portable twins of pointwise_avx2_amd64.s.
 
 func swigluGo(out, gate, up []float32) {

@@ -2,6 +2,8 @@
 
 package cpu
 
+var pointwiseAVX2 = pointwiseKernels{swiglu: swiglu, addScaled: addScaled, rmsNorm: rmsNorm}
+
 //go:noescape
 func swigluAVX2(out, gate, up *float32, n int)
 

@@ -7,6 +7,16 @@ import (
 	"nosa/compute"
 )
 
+// sealKernels encode blocks.
+type sealKernels struct {
+	// Least and greatest of each column, NaN where it has one; and a code a byte
+	// for values with a minimum and a scale each.
+	spans func(lo, hi, x []float32)
+	codes func(dst []byte, x, lo, scale []float32, top float32)
+}
+
+var sealGo = sealKernels{spans: spansGo, codes: codesGo}
+
 // seal is the task of Seal for a quantised block: first piece the keys, second
 // the values.
 type seal struct {

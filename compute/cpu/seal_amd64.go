@@ -2,6 +2,8 @@
 
 package cpu
 
+var sealAVX2 = sealKernels{spans: spans, codes: codes}
+
 //go:noescape
 func spansAVX2(lo, hi, x *float32, rows, dim int)
 

@@ -2,6 +2,24 @@ package cpu
 
 import "math"
 
+// attendKernels are what Attend and ScoreBlocks are made of.
+type attendKernels struct {
+	// softmax continues a running softmax with the logits p·scale + bias (bias may
+	// be nil): state is maximum and sum, p becomes e^(logit − maximum), and decay
+	// is the factor by which what was summed before shrinks.
+	softmax func(p, bias []float32, state *[2]float32, scale float32) (decay float32)
+
+	// weigh sets acc = acc·decay + Σ p[j]·v[j·len(acc):], j ascending.
+	weigh func(acc, p, v []float32, decay float32)
+
+	// Codes of 8 or 4 bits to float32, with a minimum and a scale per channel
+	// (keys) or pairs of them per row (values).
+	keyCodes   func(bits int, dst []float32, codes []byte, lo, scale []float32)
+	valueCodes func(bits int, dst []float32, codes []byte, pairs []float32)
+}
+
+var attendGo = attendKernels{softmax: softmaxGo, weigh: weighGo, keyCodes: keyCodesGo, valueCodes: valueCodesGo}
+
 // The portable twins of softmax_avx2_amd64.s.
 
 var negInf = float32(math.Inf(-1))

@@ -2,6 +2,8 @@
 
 package cpu
 
+var attendAVX2 = attendKernels{softmax: softmax, weigh: weigh, keyCodes: keyCodes, valueCodes: valueCodes}
+
 //go:noescape
 func softmaxAVX2(p, bias, state *float32, n int, scale float32) (decay float32)
 
