@@ -1,0 +1,5 @@
+//go:build noasm || !amd64
+
+package cpu
+
+func probesOf(string) probes { return probesGo }
