@@ -15,7 +15,9 @@ func Append(c *Cache, t Tile, k, v, s Tensor) {
 		val := key[c.Block*dim:]
 		for r := range t.N {
 			from := (t.Row+r)*width + h*dim
-			copy(key[(at+r)*dim:(at+r+1)*dim], kf[from:from+dim])
+			for d, x := range kf[from : from+dim] {
+				key[d*c.Block+at+r] = x
+			}
 			copy(val[(at+r)*dim:(at+r+1)*dim], vf[from:from+dim])
 			if c.Scores {
 				c.Score.F32()[id*c.Block+at+r] = s.F32()[(t.Row+r)*c.Heads+h]
@@ -26,24 +28,21 @@ func Append(c *Cache, t Tile, k, v, s Tensor) {
 		}
 		for seg := at / c.Stride; (seg+1)*c.Stride <= at+t.N; seg++ {
 			mean := c.Segments.F32()[(id*c.Layout.Segments()+seg)*dim:][:dim]
-			meanRows(mean, key[seg*c.Stride*dim:(seg+1)*c.Stride*dim])
+			for d := range mean {
+				mean[d] = meanOf(key[d*c.Block+seg*c.Stride:][:c.Stride])
+			}
 			if c.Scores {
 				n := c.Layout.Segments()
-				meanRows(c.SegScore.F32()[id*n+seg:id*n+seg+1], c.Score.F32()[id*c.Block+seg*c.Stride:][:c.Stride])
+				c.SegScore.F32()[id*n+seg] = meanOf(c.Score.F32()[id*c.Block+seg*c.Stride:][:c.Stride])
 			}
 		}
 	}
 }
 
-// meanRows sets mean [dim] to the mean of the rows of x [n, dim].
-func meanRows(mean, x []float32) {
-	dim := len(mean)
-	n := len(x) / dim
-	for d := range mean {
-		var sum float64
-		for r := range n {
-			sum += float64(x[r*dim+d])
-		}
-		mean[d] = float32(sum / float64(n))
+func meanOf(x []float32) float32 {
+	var sum float64
+	for _, v := range x {
+		sum += float64(v)
 	}
+	return float32(sum / float64(len(x)))
 }

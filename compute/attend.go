@@ -44,7 +44,7 @@ func Attend(state, q Tensor, c *Cache, t Tile, sel Selection, parts []Part) {
 				key = t.Tail.F32()[p.Head*2*c.Block*c.Dim:][:c.Block*c.Dim]
 				val = t.Tail.F32()[(p.Head*2+1)*c.Block*c.Dim:][:c.Block*c.Dim]
 			} else {
-				c.DecodeBlock(k, v, c.Slots.Rows(int(p.Slots[i]), int(p.Slots[i])+1).Data)
+				c.DecodeBlock(k, v, c.SlotData(p.Slots[i]))
 			}
 			var bias []float32
 			if c.Scores {
@@ -90,13 +90,17 @@ func (s Selection) List(row, head, own int) []int32 {
 	return list
 }
 
-// attendBlock adds the first seen keys of one block to a state.
+// attendBlock adds the first seen keys of one block, k [dim, Block] and v [Block,
+// dim], to a state.
 func attendBlock(s, q, k, v, bias []float32, seen int) {
-	dim := len(q)
+	dim, block := len(q), len(k)/len(q)
 	logit := make([]float64, seen)
 	top := s[1]
 	for j := range logit {
-		logit[j] = dot(q, k[j*dim:(j+1)*dim]) / math.Sqrt(float64(dim))
+		for d, x := range q {
+			logit[j] += float64(x) * float64(k[d*block+j])
+		}
+		logit[j] /= math.Sqrt(float64(dim))
 		if bias != nil {
 			logit[j] += float64(bias[j])
 		}

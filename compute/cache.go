@@ -13,6 +13,12 @@ type Cache struct {
 	Score    Tensor // F32 [ids, Block]: importance score of each token; absent without Scores
 }
 
+// SlotData is the block in a slot, on a device whose memory the host reaches.
+func (c *Cache) SlotData(slot int32) []byte {
+	size := c.Slots.Stride()
+	return c.Slots.Data[int(slot)*size:][:size:size]
+}
+
 // Tile is the unit in which attention works: rows Row to Row+N−1 of a batch, at
 // consecutive positions Pos … of one sequence, all in one block. A decode step is
 // a tile of one row. Rows of a tile share the loads of the blocks they select.
@@ -24,8 +30,9 @@ type Tile struct {
 	// number; the last one is the tile's own block, the tail.
 	Tables [][]int32
 
-	// Tail is the own block as it was computed: F32 [kvHeads, 2, Block, Dim], keys
-	// after rotation. Rows up to the tile's last position are filled.
+	// Tail is the own block as it was computed: F32 [kvHeads, 2, Block·Dim], keys
+	// after rotation, K and V as in a Layout's blocks. Tokens up to the tile's last
+	// position are filled.
 	Tail Tensor
 }
 

@@ -43,7 +43,9 @@ func ParseKVType(s string) (KVType, error) {
 }
 
 // Layout is the shape of a block and of its summary. A block is Block tokens of
-// one layer and one KV head, K [Block, Dim] then V [Block, Dim], contiguous. Its
+// one layer and one KV head, K [Dim, Block] then V [Block, Dim], contiguous. Keys
+// lie by channel, so that the logits of neighbouring tokens are the lanes of one
+// vector and no sum crosses lanes, and a quantised channel's codes lie together. Its
 // summary holds one mean per segment of Stride tokens; a pooling window is
 // Kernel/Stride neighbouring segments, so that a summary depends on nothing but
 // its own block.
@@ -110,17 +112,18 @@ func (l Layout) BlockBytes() int {
 	case KVQ8:
 		return 2*n + 8*(l.Dim+l.Block)
 	case KVQ4:
-		return 2*((n+1)/2) + 8*(l.Dim+l.Block)
+		return l.Dim*((l.Block+1)/2) + l.Block*((l.Dim+1)/2) + 8*(l.Dim+l.Block)
 	}
 	panic("compute: kv type " + l.Type.String())
 }
 
-// EncodeBlock writes a full block, k and v [Block, Dim] float32, in the cache's
-// format. It is the one place where KV is quantised.
+// EncodeBlock writes a full block, k [Dim, Block] and v [Block, Dim] float32, in
+// the cache's format. It is the one place where KV is quantised.
 //
 // Quantised blocks are stored as: K codes, V codes, then float32 pairs of
-// minimum and scale, Dim for K and Block for V; a code c stands for
-// minimum + scale·c. Four-bit codes pair two neighbours of a row, low half first.
+// minimum and scale, Dim for K and Block for V, one per row; a code c stands for
+// minimum + scale·c. A row of n four-bit codes takes (n+1)/2 bytes: the low halves
+// hold its first codes, the high halves the rest.
 func (l Layout) EncodeBlock(dst []byte, k, v []float32) {
 	n := l.Block * l.Dim
 	switch l.Type {
@@ -130,28 +133,29 @@ func (l Layout) EncodeBlock(dst []byte, k, v []float32) {
 		dtype.Encode(l.plain(), dst[half:], v[:n])
 	default:
 		kc, vc, kp, vp := l.parts(dst)
-		top := float32(255)
-		if l.Type == KVQ4 {
-			top = 15
-		}
-		for d := range l.Dim {
-			lo, scale := span(k[d:n], l.Dim, l.Block, top)
-			putPair(kp[8*d:], lo, scale)
-			for t := range l.Block {
-				l.putCode(kc, t*l.Dim+d, code(k[t*l.Dim+d], lo, scale, top))
-			}
-		}
-		for t := range l.Block {
-			lo, scale := span(v[t*l.Dim:n], 1, l.Dim, top)
-			putPair(vp[8*t:], lo, scale)
-			for d := range l.Dim {
-				l.putCode(vc, t*l.Dim+d, code(v[t*l.Dim+d], lo, scale, top))
-			}
+		l.encodeRows(kc, kp, k[:n], l.Block)
+		l.encodeRows(vc, vp, v[:n], l.Dim)
+	}
+}
+
+// encodeRows writes the codes and pairs of rows of n values.
+func (l Layout) encodeRows(codes, pairs []byte, x []float32, n int) {
+	top := float32(255)
+	if l.Type == KVQ4 {
+		top = 15
+	}
+	size := l.rowBytes(n)
+	for r := range len(x) / n {
+		row := x[r*n : (r+1)*n]
+		lo, scale := span(row, top)
+		putPair(pairs[8*r:], lo, scale)
+		for i, v := range row {
+			l.putCode(codes[r*size:(r+1)*size], i, code(v, lo, scale, top))
 		}
 	}
 }
 
-// DecodeBlock is the definition of what a full block holds: k and v
+// DecodeBlock is the definition of what a full block holds: k [Dim, Block] and v
 // [Block, Dim] float32.
 func (l Layout) DecodeBlock(k, v []float32, src []byte) {
 	n := l.Block * l.Dim
@@ -162,14 +166,17 @@ func (l Layout) DecodeBlock(k, v []float32, src []byte) {
 		dtype.Decode(l.plain(), v[:n], src[half:])
 	default:
 		kc, vc, kp, vp := l.parts(src)
-		for t := range l.Block {
-			vlo, vscale := pair(vp[8*t:])
-			for d := range l.Dim {
-				i := t*l.Dim + d
-				lo, scale := pair(kp[8*d:])
-				k[i] = lo + float32(scale*float32(l.code(kc, i)))
-				v[i] = vlo + float32(vscale*float32(l.code(vc, i)))
-			}
+		l.decodeRows(k[:n], kc, kp, l.Block)
+		l.decodeRows(v[:n], vc, vp, l.Dim)
+	}
+}
+
+func (l Layout) decodeRows(x []float32, codes, pairs []byte, n int) {
+	size := l.rowBytes(n)
+	for r := range len(x) / n {
+		lo, scale := pair(pairs[8*r:])
+		for i := range n {
+			x[r*n+i] = lo + float32(scale*float32(l.code(codes[r*size:(r+1)*size], i)))
 		}
 	}
 }
@@ -178,41 +185,49 @@ func (l Layout) plain() dtype.Type {
 	return [...]dtype.Type{KVF32: dtype.F32, KVBF16: dtype.BF16, KVF16: dtype.F16}[l.Type]
 }
 
+// rowBytes is the size of n codes of a row.
+func (l Layout) rowBytes(n int) int {
+	if l.Type == KVQ4 {
+		return (n + 1) / 2
+	}
+	return n
+}
+
 // parts splits a quantised block into codes of K and V and their pairs.
 func (l Layout) parts(b []byte) (kc, vc, kp, vp []byte) {
-	n := l.Block * l.Dim
-	if l.Type == KVQ4 {
-		n = (n + 1) / 2
-	}
-	p := b[2*n:]
-	return b[:n], b[n : 2*n], p[:8*l.Dim], p[8*l.Dim : 8*(l.Dim+l.Block)]
+	k, v := l.Dim*l.rowBytes(l.Block), l.Block*l.rowBytes(l.Dim)
+	p := b[k+v:]
+	return b[:k], b[k : k+v], p[:8*l.Dim], p[8*l.Dim : 8*(l.Dim+l.Block)]
 }
 
-func (l Layout) putCode(b []byte, i int, c uint8) {
-	if l.Type == KVQ8 {
-		b[i] = c
-		return
-	}
-	if i%2 == 0 {
-		b[i/2] = b[i/2]&0xf0 | c
-	} else {
-		b[i/2] = b[i/2]&0x0f | c<<4
+// putCode sets code i of a row; codes are set in their order.
+func (l Layout) putCode(row []byte, i int, c uint8) {
+	switch {
+	case l.Type == KVQ8:
+		row[i] = c
+	case i < len(row):
+		row[i] = c
+	default:
+		row[i-len(row)] |= c << 4
 	}
 }
 
-func (l Layout) code(b []byte, i int) uint8 {
-	if l.Type == KVQ8 {
-		return b[i]
+func (l Layout) code(row []byte, i int) uint8 {
+	switch {
+	case l.Type == KVQ8:
+		return row[i]
+	case i < len(row):
+		return row[i] & 15
 	}
-	return b[i/2] >> (4 * (i % 2)) & 15
+	return row[i-len(row)] >> 4
 }
 
-// span is the minimum of n values, step apart, and the scale that maps the
-// range onto codes 0 to top.
-func span(x []float32, step, n int, top float32) (lo, scale float32) {
+// span is the minimum of a row and the scale that maps its range onto codes 0 to
+// top.
+func span(x []float32, top float32) (lo, scale float32) {
 	lo, hi := x[0], x[0]
-	for i := 1; i < n; i++ {
-		lo, hi = min(lo, x[i*step]), max(hi, x[i*step])
+	for _, v := range x[1:] {
+		lo, hi = min(lo, v), max(hi, v)
 	}
 	// Halved before the difference, so that a finite range has a finite scale.
 	return lo, 2 * ((hi/2 - lo/2) / top)

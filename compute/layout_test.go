@@ -74,8 +74,8 @@ func TestLayoutCounts(t *testing.T) {
 			t.Errorf("a block in %v takes %d bytes, want %d", kv, got, want)
 		}
 	}
-	if odd := (Layout{Block: 3, Dim: 5, Type: KVQ4}); odd.BlockBytes() != 2*8+8*8 {
-		t.Errorf("15 codes of 4 bits and their pairs take %d bytes", odd.BlockBytes())
+	if odd := (Layout{Block: 3, Dim: 5, Type: KVQ4}); odd.BlockBytes() != 5*2+3*3+8*8 {
+		t.Errorf("rows of 3 and 5 codes of 4 bits and their pairs take %d bytes", odd.BlockBytes())
 	}
 }
 
@@ -85,8 +85,8 @@ func TestQuantisedByHand(t *testing.T) {
 	l := Layout{Heads: 1, Dim: 2, Block: 2, Type: KVQ4}
 	b := make([]byte, l.BlockBytes())
 	// K by channel: 0 … 15 and a constant; V by token: −1 … 2 and 5 … 6.5.
-	l.EncodeBlock(b, []float32{0, 7, 15, 7}, []float32{-1, 2, 6.5, 5})
-	for i, want := range []byte{0x00, 0x0f, 0xf0, 0x0f} {
+	l.EncodeBlock(b, []float32{0, 15, 7, 7}, []float32{-1, 2, 6.5, 5})
+	for i, want := range []byte{0xf0, 0x00, 0xf0, 0x0f} {
 		if b[i] != want {
 			t.Errorf("byte %d is %#02x, want %#02x", i, b[i], want)
 		}
@@ -98,7 +98,7 @@ func TestQuantisedByHand(t *testing.T) {
 	}
 	k, v := make([]float32, 4), make([]float32, 4)
 	l.DecodeBlock(k, v, b)
-	near(t, "k", k, []float32{0, 7, 15, 7}, 0)
+	near(t, "k", k, []float32{0, 15, 7, 7}, 0)
 	near(t, "v", v, []float32{-1, 2, 6.5, 5}, 1e-6)
 
 	// Codes go to the nearest, halves to the even one.
@@ -128,24 +128,24 @@ func TestEncodeBlock(t *testing.T) {
 			l.EncodeBlock(b, k, v)
 			l.DecodeBlock(k2, v2, b)
 			for d := range l.Dim {
-				checkRun(t, kv, k[d:], k2[d:], l.Dim, l.Block)
+				checkRun(t, kv, k[d*l.Block:], k2[d*l.Block:], l.Block)
 			}
 			for i := range l.Block {
-				checkRun(t, kv, v[i*l.Dim:], v2[i*l.Dim:], 1, l.Dim)
+				checkRun(t, kv, v[i*l.Dim:], v2[i*l.Dim:], l.Dim)
 			}
 		}
 	}
 }
 
-// checkRun checks n values, step apart, that share a scale.
-func checkRun(t *testing.T, kv KVType, x, y []float32, step, n int) {
+// checkRun checks the first n values, which share a scale.
+func checkRun(t *testing.T, kv KVType, x, y []float32, n int) {
 	t.Helper()
 	lo, hi := x[0], x[0]
 	for i := range n {
-		lo, hi = min(lo, x[i*step]), max(hi, x[i*step])
+		lo, hi = min(lo, x[i]), max(hi, x[i])
 	}
 	for i := range n {
-		a, b := float64(x[i*step]), float64(y[i*step])
+		a, b := float64(x[i]), float64(y[i])
 		var bound float64
 		switch kv {
 		case KVBF16:
@@ -169,21 +169,21 @@ func TestEncodeBlockNotFinite(t *testing.T) {
 	for _, kv := range []KVType{KVQ8, KVQ4} {
 		l := Layout{Heads: 1, Dim: 4, Block: 3, Type: kv}
 		nan, inf := float32(math.NaN()), float32(math.Inf(1))
-		k := []float32{nan, inf, -3e38, 1, 0, 0, 3e38, 2, 0, 0, 0, 4}
+		k := []float32{nan, 0, 0, inf, 0, 0, -3e38, 3e38, 0, 1, 2, 4}
 		b := make([]byte, l.BlockBytes())
 		l.EncodeBlock(b, k, k)
 		k2, v2 := make([]float32, 12), make([]float32, 12)
 		l.DecodeBlock(k2, v2, b)
-		for i := range 3 {
-			if x := k2[4*i]; x == x {
+		for _, x := range k2[:3] {
+			if x == x {
 				t.Errorf("%v: beside a NaN stands %v", kv, x)
 			}
-			near(t, kv.String(), k2[4*i+3:4*i+4], k[4*i+3:4*i+4], 0.11)
 		}
+		near(t, kv.String(), k2[9:], k[9:], 0.11)
 		// A range that float32 cannot hold: its lower end is kept, the upper one may
 		// overflow on the way back.
-		if k2[2] != -3e38 || k2[6] < 2.9e38 {
-			t.Errorf("%v: ±3e38 came back as %v and %v", kv, k2[2], k2[6])
+		if k2[6] != -3e38 || k2[7] < 2.9e38 {
+			t.Errorf("%v: ±3e38 came back as %v and %v", kv, k2[6], k2[7])
 		}
 	}
 }

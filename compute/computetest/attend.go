@@ -139,7 +139,7 @@ func (s *suite) attendNotANumber(t *testing.T) {
 	l := compute.Layout{Heads: 2, Dim: 8, Block: 8, Type: compute.KVF32}
 	sc := s.newScene(t, l, 2, 8*3, 6)
 	tail := read(s.ref, sc.tail.ref)
-	tail[3*l.Dim+5] = float32(math.NaN()) // the key of row 3, first KV head
+	tail[5*l.Block+3] = float32(math.NaN()) // the key of row 3, first KV head
 	s.dev.Upload(sc.tail.dev, bytesOf(tail))
 	sel, wanted := sc.choose(t, func(int, int) bool { return true })
 	c, tile := sc.on(onDev)

@@ -44,7 +44,11 @@ func (s *suite) newScene(t *testing.T, l compute.Layout, group, pos, rows int) *
 	tail := make([]float32, l.Heads*2*l.Block*l.Dim)
 	for i := range tail {
 		tail[i] = float32(math.NaN())
-		if i/l.Dim%l.Block < pos%l.Block+rows {
+		token := i / l.Dim % l.Block
+		if i/(l.Block*l.Dim)%2 == 0 { // keys lie by channel
+			token = i % l.Block
+		}
+		if token < pos%l.Block+rows {
 			tail[i] = float32(s.rng.NormFloat64())
 		}
 	}

@@ -2,7 +2,6 @@ package cpu
 
 import (
 	"math"
-	"unsafe"
 
 	"nosa/compute"
 )
@@ -166,23 +165,27 @@ func (a *attend) query(rows []int, head, i int) []float32 {
 	return a.q[at*a.dim:][:a.dim]
 }
 
-// load returns a block's keys and values as float32.
+// load returns a block's keys, by token, and values as float32.
 func (a *attend) load(w *worker, head int, b, slot int32) (key, val []float32) {
 	c := a.cache
 	n := c.Block * c.Dim
 	if int(b) == a.own {
 		tail := a.tile.Tail.F32()[head*2*n:][:2*n]
-		return tail[:n], tail[n:]
-	}
-	size := c.Slots.Stride()
-	src := c.Slots.Data[int(slot)*size:][:size]
-	if c.Type == compute.KVF32 {
-		kv := unsafe.Slice((*float32)(unsafe.Pointer(&src[0])), 2*n)
-		return kv[:n], kv[n:]
+		return a.byToken(w, tail[:n]), tail[n:]
 	}
 	key, val = room(&w.keys, n), room(&w.values, n)
-	decodeBlock(w, a.k, &c.Layout, key, val, src)
-	return key, val
+	decodeBlock(w, a.k, &c.Layout, key, val, c.SlotData(slot))
+	return a.byToken(w, key), val
+}
+
+func (a *attend) byToken(w *worker, key []float32) []float32 {
+	out := room(&w.turned, len(key))
+	for d := range a.dim {
+		for t, x := range key[d*a.cache.Block : (d+1)*a.cache.Block] {
+			out[t*a.dim+d] = x
+		}
+	}
+	return out
 }
 
 // fold merges the running split of s into the total and starts the next one, as

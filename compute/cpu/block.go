@@ -1,9 +1,6 @@
 package cpu
 
 import (
-	"encoding/binary"
-	"math"
-
 	"nosa/compute"
 	"nosa/dtype"
 )
@@ -27,48 +24,35 @@ func decodeBlock(w *worker, k *kernels, l *compute.Layout, key, val []float32, s
 			bits = 4
 		}
 		// K codes, V codes, a pair for each channel of K and for each token of V.
-		codes := (l.Block*l.Dim*bits + 7) / 8
-		pairs := src[2*codes:]
+		codes := src[:len(src)-8*(l.Dim+l.Block)]
 		p := room(&w.pairs, 2*(l.Dim+l.Block))
-		lo, scale, tokens := p[:l.Dim], p[l.Dim:2*l.Dim], p[2*l.Dim:]
-		for d := range lo {
-			lo[d] = math.Float32frombits(binary.LittleEndian.Uint32(pairs[8*d:]))
-			scale[d] = math.Float32frombits(binary.LittleEndian.Uint32(pairs[8*d+4:]))
-		}
-		k.expand(dtype.F32, tokens, pairs[8*l.Dim:])
-		k.keyCodes(bits, key, src[:codes], lo, scale)
-		k.valueCodes(bits, val, src[codes:2*codes], tokens)
+		k.expand(dtype.F32, p, src[len(codes):])
+		at := l.Dim * ((l.Block*bits + 7) / 8)
+		k.rowCodes(bits, key, codes[:at], p[:2*l.Dim])
+		k.rowCodes(bits, val, codes[at:], p[2*l.Dim:])
 	}
 }
 
-// keyCodesGo sets row by row dst = lo + scale·code, channel by channel.
-func keyCodesGo(bits int, dst []float32, codes []byte, lo, scale []float32) {
-	dim := len(lo)
-	scale = scale[:dim]
-	for i := 0; i < len(dst); i += dim {
-		row := dst[i : i+dim]
-		for d := range row {
-			row[d] = lo[d] + float32(scale[d]*float32(code(bits, codes, i+d)))
+// rowCodesGo sets row r of dst to pairs[2r] + pairs[2r+1]·code.
+func rowCodesGo(bits int, dst []float32, codes []byte, pairs []float32) {
+	rows := len(pairs) / 2
+	n, size := len(dst)/rows, len(codes)/rows
+	for r := range rows {
+		lo, scale := pairs[2*r], pairs[2*r+1]
+		x, c := dst[r*n:(r+1)*n], codes[r*size:(r+1)*size]
+		for i := range x {
+			x[i] = lo + float32(scale*float32(code(bits, c, i)))
 		}
 	}
 }
 
-// valueCodesGo sets row t of dst to pairs[2t] + pairs[2t+1]·code.
-func valueCodesGo(bits int, dst []float32, codes []byte, pairs []float32) {
-	dim := 2 * len(dst) / len(pairs)
-	for i := 0; i < len(dst); i += dim {
-		lo, scale := pairs[2*(i/dim)], pairs[2*(i/dim)+1]
-		row := dst[i : i+dim]
-		for d := range row {
-			row[d] = lo + float32(scale*float32(code(bits, codes, i+d)))
-		}
+// code is the i-th code of a row; of 4 bits, the low halves hold the first ones.
+func code(bits int, row []byte, i int) byte {
+	switch {
+	case bits == 8:
+		return row[i]
+	case i < len(row):
+		return row[i] & 15
 	}
-}
-
-// code is the i-th code; two of 4 bits share a byte, the low half first.
-func code(bits int, codes []byte, i int) byte {
-	if bits == 8 {
-		return codes[i]
-	}
-	return codes[i/2] >> (4 * (i % 2)) & 15
+	return row[i-len(row)] >> 4
 }

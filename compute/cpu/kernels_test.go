@@ -325,8 +325,7 @@ func TestSeal(t *testing.T) {
 					c := &compute.Cache{Layout: l, Slots: compute.NewTensor(dtype.U8, side.data, 3, l.BlockBytes())}
 					side.dev.Seal(c, tile, 1, 2)
 				}
-				bits := map[compute.KVType]int{compute.KVQ8: 8, compute.KVQ4: 4}[kv]
-				pairs := 2*l.BlockBytes() + 2*((l.Block*l.Dim*bits+7)/8)
+				pairs := 3*l.BlockBytes() - 8*(l.Dim+l.Block)
 				if !bytes.Equal(got[:pairs], want[:pairs]) {
 					t.Fatalf("%v %v round %d: other codes than the definition's", kv, shape, round)
 				}

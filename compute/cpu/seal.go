@@ -9,13 +9,12 @@ import (
 
 // sealKernels encode blocks.
 type sealKernels struct {
-	// Least and greatest of each column, NaN where it has one; and a code a byte
-	// for values with a minimum and a scale each.
-	spans func(lo, hi, x []float32)
-	codes func(dst []byte, x, lo, scale []float32, top float32)
+	// codes sets a code a byte for the values of a row, whose minimum and scale
+	// are lo and scale.
+	codes func(dst []byte, x []float32, lo, scale, top float32)
 }
 
-var sealGo = sealKernels{spans: spansGo, codes: codesGo}
+var sealGo = sealKernels{codes: codesGo}
 
 // seal is the task of Seal for a quantised block: first piece the keys, second
 // the values.
@@ -35,51 +34,46 @@ func (d *Device) Seal(c *compute.Cache, t compute.Tile, head int, slot int32) {
 	}
 	n := c.Block * c.Dim
 	tail := t.Tail.F32()[head*2*n : (head+1)*2*n]
-	size := c.Slots.Stride()
 	s := &d.seal
-	*s = seal{k: &d.kernels, key: tail[:n], val: tail[n:], dst: c.Slots.Data[int(slot)*size:][:size], layout: &c.Layout}
+	*s = seal{k: &d.kernels, key: tail[:n], val: tail[n:], dst: c.SlotData(slot), layout: &c.Layout}
 	d.team.do(s, 2)
 	*s = seal{}
 }
 
 func (s *seal) run(w *worker, piece int) {
 	l := s.layout
-	bits, top := 8, float32(255)
+	bits := 8
 	if l.Type == compute.KVQ4 {
-		bits, top = 4, 15
+		bits = 4
 	}
-	size := (l.Block*l.Dim*bits + 7) / 8
-	pairs := s.dst[2*size:]
-	buf := room(&w.pairs, 3*l.Dim)
-	lo, hi, scale := buf[:l.Dim], buf[l.Dim:2*l.Dim], buf[2*l.Dim:]
-	plain := room(&w.codes, l.Block*l.Dim)
+	keys := l.Dim * ((l.Block*bits + 7) / 8)
+	codes, pairs := s.dst[:len(s.dst)-8*(l.Dim+l.Block)], s.dst[len(s.dst)-8*(l.Dim+l.Block):]
 	if piece == 0 {
-		s.k.spans(lo, hi, s.key)
-		for d := range lo {
-			scale[d] = scaleOf(lo[d], hi[d], top)
-			putPair(pairs[8*d:], lo[d], scale[d])
-		}
-		for t := 0; t < len(s.key); t += l.Dim {
-			s.k.codes(plain[t:t+l.Dim], s.key[t:t+l.Dim], lo, scale, top)
-		}
-		pack(bits, s.dst[:size], plain)
-		return
+		s.rows(w, bits, codes[:keys], pairs[:8*l.Dim], s.key, l.Block)
+	} else {
+		s.rows(w, bits, codes[keys:], pairs[8*l.Dim:], s.val, l.Dim)
 	}
-	pairs = pairs[8*l.Dim:]
-	for t := range l.Block {
-		row := s.val[t*l.Dim:][:l.Dim]
-		least, most := row[0], row[0]
-		for _, x := range row[1:] {
-			least, most = min(least, x), max(most, x)
-		}
-		step := scaleOf(least, most, top)
-		putPair(pairs[8*t:], least, step)
-		for d := range lo {
-			lo[d], scale[d] = least, step
-		}
-		s.k.codes(plain[t*l.Dim:][:l.Dim], row, lo, scale, top)
+}
+
+// rows encodes rows of n values.
+func (s *seal) rows(w *worker, bits int, codes, pairs []byte, x []float32, n int) {
+	top := float32(255)
+	if bits == 4 {
+		top = 15
 	}
-	pack(bits, s.dst[size:2*size], plain)
+	size := (n*bits + 7) / 8
+	plain := room(&w.codes, n)
+	for r := range len(x) / n {
+		row := x[r*n : (r+1)*n]
+		lo, hi := row[0], row[0]
+		for _, v := range row[1:] {
+			lo, hi = min(lo, v), max(hi, v)
+		}
+		scale := scaleOf(lo, hi, top)
+		putPair(pairs[8*r:], lo, scale)
+		s.k.codes(plain, row, lo, scale, top)
+		pack(bits, codes[r*size:(r+1)*size], plain)
+	}
 }
 
 // scaleOf maps a range onto codes 0 to top; halves, so that no range overflows.
@@ -90,40 +84,26 @@ func putPair(b []byte, lo, scale float32) {
 	binary.LittleEndian.PutUint32(b[4:], math.Float32bits(scale))
 }
 
-// pack stores codes, of which two of 4 bits share a byte.
+// pack stores the codes of a row; of 4 bits, the first ones are the low halves.
 func pack(bits int, dst, codes []byte) {
 	if bits == 8 {
 		copy(dst, codes)
 		return
 	}
-	for i := range dst[:len(codes)/2] {
-		dst[i] = codes[2*i] | codes[2*i+1]<<4
-	}
-	if n := len(codes); n%2 == 1 {
-		dst[n/2] = dst[n/2]&0xf0 | codes[n-1]
-	}
-}
-
-// spansGo sets the least and the greatest of each column of x.
-func spansGo(lo, hi, x []float32) {
-	dim := len(lo)
-	copy(lo, x)
-	copy(hi, x)
-	for at := dim; at < len(x); at += dim {
-		for d, v := range x[at : at+dim] {
-			lo[d], hi[d] = min(lo[d], v), max(hi[d], v)
-		}
+	copy(dst, codes)
+	for i, c := range codes[len(dst):] {
+		dst[i] |= c << 4
 	}
 }
 
 // codesGo sets one code a byte.
-func codesGo(dst []byte, x, lo, scale []float32, top float32) {
+func codesGo(dst []byte, x []float32, lo, scale, top float32) {
 	for i, v := range x {
 		dst[i] = 0
-		if scale[i] == 0 {
+		if scale == 0 {
 			continue
 		}
-		c := math.RoundToEven(float64(v/2-lo[i]/2) / (float64(scale[i]) / 2))
+		c := math.RoundToEven(float64(v/2-lo/2) / (float64(scale) / 2))
 		if c == c {
 			dst[i] = uint8(min(max(c, 0), float64(top)))
 		}

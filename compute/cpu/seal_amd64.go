@@ -2,30 +2,17 @@
 
 package cpu
 
-var sealAVX2 = sealKernels{spans: spans, codes: codes}
+var sealAVX2 = sealKernels{codes: codes}
 
 //go:noescape
-func spansAVX2(lo, hi, x *float32, rows, dim int)
+func codesAVX2(dst *byte, x *float32, n int, lo, scale, top float64)
 
-//go:noescape
-func codesAVX2(dst *byte, x, lo, scale *float32, n int, top float64)
-
-func spans(lo, hi, x []float32) {
-	dim := len(lo)
-	if dim == 0 || dim%8 != 0 || len(x) < dim {
-		spansGo(lo, hi, x)
-		return
-	}
-	_ = hi[dim-1]
-	spansAVX2(&lo[0], &hi[0], &x[0], len(x)/dim, dim)
-}
-
-func codes(dst []byte, x, lo, scale []float32, top float32) {
+func codes(dst []byte, x []float32, lo, scale, top float32) {
 	n := len(x)
-	if n == 0 || n%8 != 0 {
+	if n == 0 || n%8 != 0 || scale == 0 {
 		codesGo(dst, x, lo, scale, top)
 		return
 	}
-	_, _, _ = dst[n-1], lo[n-1], scale[n-1]
-	codesAVX2(&dst[0], &x[0], &lo[0], &scale[0], n, float64(top))
+	_ = dst[n-1]
+	codesAVX2(&dst[0], &x[0], n, float64(lo), float64(scale), float64(top))
 }

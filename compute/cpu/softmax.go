@@ -12,13 +12,12 @@ type attendKernels struct {
 	// weigh sets acc = acc·decay + Σ p[j]·v[j·len(acc):], j ascending.
 	weigh func(acc, p, v []float32, decay float32)
 
-	// Codes of 8 or 4 bits to float32, with a minimum and a scale per channel
-	// (keys) or pairs of them per row (values).
-	keyCodes   func(bits int, dst []float32, codes []byte, lo, scale []float32)
-	valueCodes func(bits int, dst []float32, codes []byte, pairs []float32)
+	// rowCodes turns rows of codes of 8 or 4 bits to float32, with a pair of minimum
+	// and scale for each.
+	rowCodes func(bits int, dst []float32, codes []byte, pairs []float32)
 }
 
-var attendGo = attendKernels{softmax: softmaxGo, weigh: weighGo, keyCodes: keyCodesGo, valueCodes: valueCodesGo}
+var attendGo = attendKernels{softmax: softmaxGo, weigh: weighGo, rowCodes: rowCodesGo}
 
 // The portable twins of softmax_avx2_amd64.s.
 

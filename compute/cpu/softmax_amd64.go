@@ -2,7 +2,7 @@
 
 package cpu
 
-var attendAVX2 = attendKernels{softmax: softmax, weigh: weigh, keyCodes: keyCodes, valueCodes: valueCodes}
+var attendAVX2 = attendKernels{softmax: softmax, weigh: weigh, rowCodes: rowCodes}
 
 //go:noescape
 func softmaxAVX2(p, bias, state *float32, n int, scale float32) (decay float32)

@@ -20,6 +20,7 @@ type task interface {
 type worker struct {
 	panel  []float32 // expanded weights
 	keys   []float32 // a block's expanded keys
+	turned []float32 // the keys by token
 	values []float32 // and values
 	logits []float32 // of one step of rows
 	sum    []float32 // of a group's scores

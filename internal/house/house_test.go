@@ -28,9 +28,10 @@ var below = map[string][]string{
 	"weights":         {"dtype"},
 	"weights/convert": {"weights", "dtype"},
 
-	"compute":      {"dtype"},
-	"compute/cpu":  {"compute", "dtype"},
-	"compute/cuda": {"compute", "dtype"},
+	"compute":         {"dtype"},
+	"compute/cpu":     {"compute", "dtype"},
+	"compute/cpu/gen": {},
+	"compute/cuda":    {"compute", "dtype"},
 
 	"kv":        {"compute", "kv/vfs", "dtype"},
 	"attention": {"kv", "compute", "dtype"},
