@@ -3,7 +3,8 @@
 //
 // source.go reads what a checkpoint says of itself, plan.go fits it into memory
 // before anything is allocated, engine.go owns model and store, step.go runs one
-// step, generate.go and score.go are the two requests there are.
+// step, stream.go holds sequences open between steps, generate.go and score.go are
+// the two requests there are.
 //
 // The package knows no JSON of an API, no layer of a model and no tier of the
 // store: those are server's, model's and kv's.

@@ -22,6 +22,12 @@ type Engine struct {
 	store *kv.Store
 	att   *attention.Attention
 	work  *model.Workspace
+
+	// Of the step that runs, kept from one to the next.
+	steps  uint64
+	batch  model.Batch
+	riders []rider
+	host   []float32 // logits, of a device with memory of its own
 }
 
 // Prepare resolves the options against the model and plans its memory; nothing
@@ -72,7 +78,7 @@ func Open(dev compute.Device, src *Source, o Options, log *slog.Logger) (*Engine
 	}); err != nil {
 		return fail(err)
 	}
-	if e.work, err = e.model.NewWorkspace(set.Chunk, min(logitRows, set.Chunk)); err != nil {
+	if e.work, err = e.model.NewWorkspace(set.rows(), set.logitRows()); err != nil {
 		return fail(err)
 	}
 	return e, nil

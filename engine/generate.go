@@ -65,25 +65,25 @@ func (e *Engine) Generate(ctx context.Context, r Request) (*Result, error) {
 	if err := e.checkLength(len(r.IDs), r.MaxTokens); err != nil {
 		return nil, err
 	}
-	seq, err := e.store.NewSequence(kv.SequenceOptions{Tokens: len(r.IDs) + r.MaxTokens, Prefix: r.IDs})
+	st, err := e.stream(kv.SequenceOptions{Tokens: len(r.IDs) + r.MaxTokens, Prefix: r.IDs})
 	if err != nil {
 		return nil, err
 	}
-	defer seq.Free()
+	defer st.Close()
 
-	out := &Result{Finish: "length", Usage: Usage{Prompt: len(r.IDs), Shared: seq.Shared()}}
+	out := &Result{Finish: "length", Usage: Usage{Prompt: len(r.IDs), Shared: st.Shared()}}
 	start := time.Now()
 	var next int32
 	last := len(r.IDs) - 1
-	err = e.chunks(ctx, seq, r.IDs, func(from, to int) error {
+	want := last
+	if e.set.OnLogits != nil {
+		want = 0 // every position
+	}
+	err = st.feed(ctx, r.IDs[st.Len():], want, func(from, to int) error {
 		if r.Progress != nil {
 			r.Progress(to, len(r.IDs))
 		}
-		first := from // every position for OnLogits, else the last alone
-		if e.set.OnLogits == nil {
-			first = max(from, min(last, to))
-		}
-		return e.logits(first-from, to-from, func(row int, logits []float32) error {
+		return e.logits(max(want-from, 0), to-from, func(row int, logits []float32) error {
 			e.onLogits(from+row, logits)
 			if from+row == last && r.MaxTokens > 0 {
 				var err error
@@ -118,12 +118,12 @@ func (e *Engine) Generate(ctx context.Context, r Request) (*Result, error) {
 		if len(out.Tokens) == r.MaxTokens {
 			break
 		}
-		if err := e.step(ctx, seq, out.Tokens[len(out.Tokens)-1:]); err != nil {
+		if err := st.step(ctx, out.Tokens[len(out.Tokens)-1:], 0); err != nil {
 			return nil, err
 		}
 		err := e.logits(0, 1, func(_ int, logits []float32) (err error) {
-			e.onLogits(seq.Len()-1, logits)
-			next, err = draw(logits, r.Sampling, seq.Len()-1)
+			e.onLogits(st.Len()-1, logits)
+			next, err = draw(logits, r.Sampling, st.Len()-1)
 			return err
 		})
 		if err != nil {
@@ -136,7 +136,7 @@ func (e *Engine) Generate(ctx context.Context, r Request) (*Result, error) {
 	out.Text = text.all.String()
 	out.Usage.Completion = len(out.Tokens)
 	out.Usage.Decode = time.Since(start)
-	out.Stats = seq.Stats()
+	out.Stats = st.Stats()
 	return out, nil
 }
 

@@ -20,6 +20,7 @@ type Options struct {
 	TopKQ     int    // −1: as the model says
 	Window    int    // tokens; −1: as the model says
 	Context   int    // tokens of the longest sequence; 0: as the model was trained for
+	Sequences int    // of that length, that can be open at once; 0: 1
 	Chunk     int    // rows of a prefill step; 0: 512
 	RopeType  string // --rope-scaling TYPE:FACTOR; empty: as the model says
 	RopeBy    float64
@@ -33,7 +34,8 @@ type Options struct {
 	Timeout  time.Duration // for a transfer to report; 0: 30 s
 	Keep     kv.Keep
 
-	// OnLogits, when set, is given the logits of every position in order.
+	// OnLogits, when set, is given the logits of every position of Generate and
+	// Score, in order.
 	OnLogits func(pos int, logits []float32)
 	// OnSelect, when set, is told every selection (see attention.Config.Trace).
 	OnSelect func(layer int, t compute.Tile, sel compute.Selection)
@@ -133,5 +135,11 @@ func (o Options) resolve(c *model.Config, trained bool) (*settings, error) {
 		return nil, fmt.Errorf("%w: --context %d: want 1 to %d tokens", ErrOptions, s.Context, maxContext)
 	}
 	s.Chunk = min(s.Chunk, s.Context)
+	if s.Sequences == 0 {
+		s.Sequences = 1
+	}
+	if s.Sequences < 1 || s.Sequences > 1<<16 {
+		return nil, fmt.Errorf("%w: %d sequences at once: want 1 to 65536", ErrOptions, s.Sequences)
+	}
 	return s, nil
 }

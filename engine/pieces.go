@@ -3,7 +3,6 @@ package engine
 import (
 	"strings"
 
-	"nosa/compute"
 	"nosa/tokenizer"
 )
 
@@ -45,9 +44,4 @@ func (p *pieces) send(s string) error {
 		return nil
 	}
 	return p.emit(s)
-}
-
-// download copies a float32 tensor to the host.
-func download(e *Engine, dst []float32, t compute.Tensor) {
-	e.dev.Download(compute.F32s(dst, len(dst)).Data, t)
 }

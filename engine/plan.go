@@ -15,7 +15,7 @@ import (
 type Plan struct {
 	Context  int    `json:"context"`
 	Method   string `json:"attention"`
-	Blocks   int    `json:"blocks"`     // blocks of the longest sequence, over layers and KV heads
+	Blocks   int    `json:"blocks"`     // of all sequences, over layers and KV heads
 	Slots    int    `json:"slots"`      // of them in the device pool at a time
 	Pages    int    `json:"host_pages"` // in the host pool
 	Records  int    `json:"disk_records"`
@@ -41,6 +41,19 @@ var ErrPlan = errors.New("does not fit")
 // transfers pass through it.
 const minHost = 64
 
+// rows is the largest number of rows of a step.
+func (s *settings) rows() int { return max(s.Chunk, s.Sequences) }
+
+// logitRows is how many rows of logits are held at a time.
+func (s *settings) logitRows() int { return min(logitRows, s.rows()) }
+
+func sequences(n int) string {
+	if n == 1 {
+		return "one sequence"
+	}
+	return fmt.Sprintf("%d sequences", n)
+}
+
 // Sizes that the plan adds without knowing the rooms in detail.
 const (
 	stepSlack = 48 << 20 // expanded panels of weights, threads' stacks, the Go runtime
@@ -64,13 +77,13 @@ func plan(c *model.Config, s *settings, weights, available int64) (*Plan, error)
 func fit(c *model.Config, s *settings, weights, available int64) (*Plan, error) {
 	l := s.layout
 	heads := int64(c.Layers * c.KVHeads)
-	blocks := int64((s.Context+l.Block-1)/l.Block) * heads
+	blocks := int64((s.Context+l.Block-1)/l.Block) * heads * int64(s.Sequences)
 	if blocks >= math.MaxInt32 {
-		return nil, refuse("--context %d makes %d blocks, more than can be numbered", s.Context, blocks)
+		return nil, refuse("--context %d makes %d blocks in %d sequences, more than can be numbered", s.Context, blocks, s.Sequences)
 	}
 	p := &Plan{
 		Context: s.Context, Method: s.method.Name(), Blocks: int(blocks), BlockLen: int64(l.BlockBytes()), Weights: weights,
-		Step:      c.WorkspaceBytes(s.Chunk, min(logitRows, s.Chunk)) + attention.ScratchBytes(s.method, s.constants, l, c.Heads, s.Context) + stepSlack,
+		Step:      c.WorkspaceBytes(s.rows(), s.logitRows()) + attention.ScratchBytes(s.method, s.constants, l, c.Heads, s.Context) + stepSlack,
 		Available: available,
 	}
 	// The parts that do not depend on budgets, by the store's own account.
@@ -79,7 +92,7 @@ func fit(c *model.Config, s *settings, weights, available int64) (*Plan, error) 
 	if err != nil {
 		return nil, err
 	}
-	p.Tails, p.Summaries, p.Tables = f.Tails, f.Summaries, f.Maps
+	p.Tails, p.Summaries, p.Tables = f.Tails*int64(s.Sequences), f.Summaries, f.Maps
 	if err := p.device(s, blocks); err != nil {
 		return nil, err
 	}
@@ -118,7 +131,7 @@ func (p *Plan) device(s *settings, blocks int64) error {
 	if s.KVDevice != 0 {
 		n := (s.KVDevice - p.Tails) / p.BlockLen
 		if n < 1 {
-			return refuse("--kv-device %s: the open blocks of one sequence take %s and a slot %s", Size(s.KVDevice), Size(p.Tails), Size(p.BlockLen)).or(p.selection(s))
+			return refuse("--kv-device %s: the open blocks of %s take %s and a slot %s", Size(s.KVDevice), sequences(s.Sequences), Size(p.Tails), Size(p.BlockLen)).or(p.selection(s))
 		}
 		p.Slots = int(min(n, blocks))
 	}

@@ -44,6 +44,32 @@ func TestPlanResident(t *testing.T) {
 	}
 }
 
+// TestPlanSequences: every sequence has its blocks and its tails, and a row in a
+// step.
+func TestPlanSequences(t *testing.T) {
+	one, err := planned(t, smol(t), 0, func(o *Options) { o.Chunk = 4 })
+	if err != nil {
+		t.Fatal(err)
+	}
+	many, err := planned(t, smol(t), 0, func(o *Options) { o.Chunk, o.Sequences = 4, 8 })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if many.Blocks != 8*one.Blocks || many.SlotBytes != 8*one.SlotBytes || many.Tails != 8*one.Tails || many.Step <= one.Step {
+		t.Errorf("one sequence: %+v, eight: %+v", one, many)
+	}
+	for _, n := range []int{-1, 1<<16 + 1} {
+		o := NewOptions()
+		o.Sequences = n
+		if _, err := o.resolve(smol(t), false); !errors.Is(err, ErrOptions) {
+			t.Errorf("%d sequences: %v", n, err)
+		}
+	}
+	if _, err := planned(t, smol(t), 0, func(o *Options) { o.Context, o.Sequences = 1<<24, 1<<12 }); !errors.Is(err, ErrPlan) {
+		t.Errorf("more blocks than numbers: %v", err)
+	}
+}
+
 func TestPlanTiers(t *testing.T) {
 	const block = 16384
 	c := smol(t)

@@ -163,7 +163,7 @@ func (b budget) run(t *testing.T, method string, kind compute.KVType) (string, k
 }
 
 // apply sets the budgets as shares of the blocks that the request will have.
-func (b budget) apply(t *testing.T, src *Source, o *Options) {
+func (b budget) apply(t testing.TB, src *Source, o *Options) {
 	t.Helper()
 	if b.device == 0 {
 		return

@@ -29,14 +29,14 @@ func (e *Engine) Score(ctx context.Context, ids []int32, progress func(done, tot
 	if err := e.checkIDs(ids); err != nil {
 		return nil, err
 	}
-	seq, err := e.store.NewSequence(kv.SequenceOptions{Tokens: len(ids), NoShare: true})
+	st, err := e.stream(kv.SequenceOptions{Tokens: len(ids), NoShare: true})
 	if err != nil {
 		return nil, err
 	}
-	defer seq.Free()
+	defer st.Close()
 	out := &Scores{Tokens: ids, LogProbs: make([]float64, len(ids))}
 	out.LogProbs[0] = math.NaN()
-	err = e.chunks(ctx, seq, ids, func(from, to int) error {
+	err = st.feed(ctx, ids, 0, func(from, to int) error {
 		if progress != nil {
 			progress(to, len(ids))
 		}
@@ -57,7 +57,7 @@ func (e *Engine) Score(ctx context.Context, ids []int32, progress func(done, tot
 		return nil, err
 	}
 	out.Perplexity = math.Exp(out.NLL / float64(len(ids)-1))
-	out.Stats = seq.Stats()
+	out.Stats = st.Stats()
 	return out, nil
 }
 

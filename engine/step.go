@@ -6,8 +6,6 @@ import (
 	"fmt"
 
 	"nosa/compute"
-	"nosa/kv"
-	"nosa/model"
 	"nosa/weights"
 )
 
@@ -37,30 +35,55 @@ func (e *Engine) checkIDs(ids []int32) error {
 	return nil
 }
 
-// step runs the tokens ids of one sequence, after the ones it holds, and leaves
-// their hidden states in the workspace. An error leaves the sequence unfit for
-// more.
-func (e *Engine) step(ctx context.Context, seq *kv.Sequence, ids []int32) error {
+// rider is a stream of the batch that is being made.
+type rider struct {
+	*Stream
+	index int // by which the caller knows it
+}
+
+// begin begins a step: an empty batch, for streams to join.
+func (e *Engine) begin() error {
 	if err := e.Checkpoint.Check(); err != nil {
 		return err
 	}
+	e.steps++
 	e.store.BeginStep()
-	if err := seq.Reserve(len(ids)); err != nil {
-		return err
-	}
-	at := seq.Len()
-	b := model.Batch{IDs: ids, Pos: make([]int32, len(ids)), Spans: []model.Span{{Seq: seq, N: len(ids)}}}
-	for i := range b.Pos {
-		b.Pos[i] = int32(at + i)
-	}
-	if err := e.guard(func() error { return e.model.Forward(ctx, e.att, e.work, &b) }); err != nil {
-		return err
-	}
-	if err := b.Spans[0].Err; err != nil {
-		return err
-	}
-	seq.Advance(ids)
+	e.batch.Reset()
+	e.riders = e.riders[:0]
 	return nil
+}
+
+// join gives a stream's next tokens rows in the batch. An error leaves the stream
+// and the batch as they were.
+func (e *Engine) join(s *Stream, index int, ids []int32) error {
+	if s.err != nil {
+		return s.err
+	}
+	if err := s.seq.Reserve(len(ids)); err != nil {
+		return err
+	}
+	e.batch.Add(s.seq, ids)
+	e.riders = append(e.riders, rider{s, index})
+	return nil
+}
+
+// pass runs the batch, whose hidden states are in the workspace afterwards. Its
+// error is of the whole batch and ends all streams in it; the error of one is in
+// its span, and ends that one.
+func (e *Engine) pass(ctx context.Context) error {
+	err := e.guard(func() error { return e.model.Forward(ctx, e.att, e.work, &e.batch) })
+	for i, r := range e.riders {
+		sp := &e.batch.Spans[i]
+		switch {
+		case err != nil:
+			r.fail(err)
+		case sp.Err != nil:
+			r.fail(sp.Err)
+		default:
+			r.seq.Advance(e.batch.IDs[sp.Row : sp.Row+sp.N])
+		}
+	}
+	return err
 }
 
 // guard runs f, which reads weights where they are mapped. A file that is cut
@@ -75,26 +98,9 @@ func (e *Engine) guard(f func() error) error {
 	return err
 }
 
-// chunks calls f for every prefill step over ids, which the sequence may hold in
-// part already.
-func (e *Engine) chunks(ctx context.Context, seq *kv.Sequence, ids []int32, f func(from, to int) error) error {
-	for from := seq.Len(); from < len(ids); {
-		to := min(from+e.set.Chunk, len(ids))
-		if err := e.step(ctx, seq, ids[from:to]); err != nil {
-			return err
-		}
-		if err := f(from, to); err != nil {
-			return err
-		}
-		from = to
-	}
-	return nil
-}
-
 // logits calls f with the logits of rows from to to−1 of the last step.
 func (e *Engine) logits(from, to int, f func(row int, logits []float32) error) error {
 	vocab := e.model.Vocab
-	host := make([]float32, 0)
 	for at := from; at < to; at += e.work.LogitRows {
 		end := min(at+e.work.LogitRows, to)
 		var t compute.Tensor
@@ -103,9 +109,11 @@ func (e *Engine) logits(from, to int, f func(row int, logits []float32) error) e
 		}
 		v := t.F32()
 		if v == nil { // a device with memory of its own
-			host = append(host[:0], make([]float32, t.Len())...)
-			download(e, host, t)
-			v = host
+			if e.host == nil {
+				e.host = make([]float32, e.work.LogitRows*vocab)
+			}
+			v = e.host[:t.Len()]
+			e.dev.Download(compute.F32s(v, len(v)).Data, t)
 		}
 		for r := at; r < end; r++ {
 			if err := f(r, v[(r-at)*vocab:(r-at+1)*vocab]); err != nil {

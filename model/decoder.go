@@ -16,6 +16,24 @@ type Batch struct {
 	IDs   []int32
 	Pos   []int32
 	Spans []Span
+	// From is the first row whose hidden state is wanted. Rows before it leave
+	// their keys and values and nothing else.
+	From int
+}
+
+// Reset empties the batch and keeps its memory.
+func (b *Batch) Reset() {
+	b.IDs, b.Pos, b.Spans, b.From = b.IDs[:0], b.Pos[:0], b.Spans[:0], 0
+}
+
+// Add appends the next tokens of a sequence, as rows of a span of its own.
+func (b *Batch) Add(seq *kv.Sequence, ids []int32) {
+	b.Spans = append(b.Spans, Span{Seq: seq, Row: len(b.IDs), N: len(ids)})
+	at := seq.Len()
+	for i, id := range ids {
+		b.IDs = append(b.IDs, id)
+		b.Pos = append(b.Pos, int32(at+i))
+	}
 }
 
 // Span is the rows Row to Row+N−1 of a batch: the next N tokens of a sequence
