@@ -97,7 +97,7 @@ func (t Tensor) Rows(from, to int) Tensor {
 func (t Tensor) Reshape(shape ...int) Tensor {
 	x := Describe(t.Type, shape...)
 	if x.Len() != t.Len() {
-		panic(fmt.Sprintf("compute: reshape of %d elements to %v", t.Len(), shape))
+		panic(fmt.Sprintf("compute: reshape of %d elements to %v", t.Len(), x.Dims)) // shape itself would go to the heap in every call
 	}
 	x.Data, x.Addr = t.Data, t.Addr
 	return x
