@@ -28,6 +28,8 @@ type Engine struct {
 	batch  model.Batch
 	riders []rider
 	host   []float32 // logits, of a device with memory of its own
+
+	sampler compute.Sampler
 }
 
 // Prepare resolves the options against the model and plans its memory; nothing

@@ -87,7 +87,7 @@ func (e *Engine) Generate(ctx context.Context, r Request) (*Result, error) {
 			e.onLogits(from+row, logits)
 			if from+row == last && r.MaxTokens > 0 {
 				var err error
-				next, err = draw(logits, r.Sampling, last)
+				next, err = draw(&e.sampler, logits, r.Sampling, last)
 				return err
 			}
 			return nil
@@ -123,7 +123,7 @@ func (e *Engine) Generate(ctx context.Context, r Request) (*Result, error) {
 		}
 		err := e.logits(0, 1, func(_ int, logits []float32) (err error) {
 			e.onLogits(st.Len()-1, logits)
-			next, err = draw(logits, r.Sampling, st.Len()-1)
+			next, err = draw(&e.sampler, logits, r.Sampling, st.Len()-1)
 			return err
 		})
 		if err != nil {
@@ -144,8 +144,8 @@ func (e *Engine) Generate(ctx context.Context, r Request) (*Result, error) {
 // drawn from: its weights are damaged, or of another model.
 var ErrLogits = errors.New("the model's output is not a number")
 
-func draw(logits []float32, s compute.Sampling, pos int) (int32, error) {
-	id := compute.Sample(logits, s, pos)
+func draw(d *compute.Sampler, logits []float32, s compute.Sampling, pos int) (int32, error) {
+	id := d.Sample(logits, s, pos)
 	if v := logits[id]; v != v {
 		return 0, fmt.Errorf("%w: after token %d: the weights are damaged, or do not belong to this config.json", ErrLogits, pos)
 	}

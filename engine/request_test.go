@@ -116,10 +116,10 @@ func TestRequestRefusals(t *testing.T) {
 // not sampled from.
 func TestNoNumbers(t *testing.T) {
 	nan := []float32{float32(math.NaN()), float32(math.NaN())}
-	if _, err := draw(nan, compute.Sampling{}, 4); !errors.Is(err, ErrLogits) {
+	if _, err := draw(&compute.Sampler{}, nan, compute.Sampling{}, 4); !errors.Is(err, ErrLogits) {
 		t.Error(err)
 	}
-	if id, err := draw([]float32{nan[0], -1}, compute.Sampling{Temperature: 1}, 4); err != nil || id != 1 {
+	if id, err := draw(&compute.Sampler{}, []float32{nan[0], -1}, compute.Sampling{Temperature: 1}, 4); err != nil || id != 1 {
 		t.Errorf("id %d, %v", id, err)
 	}
 }

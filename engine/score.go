@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 
+	"nosa/compute"
 	"nosa/kv"
 )
 
@@ -47,7 +48,7 @@ func (e *Engine) Score(ctx context.Context, ids []int32, progress func(done, tot
 		return e.logits(0, end-from, func(row int, logits []float32) error {
 			e.onLogits(from+row, logits)
 			if next := from + row + 1; next < len(ids) {
-				out.LogProbs[next] = logProb(logits, ids[next])
+				out.LogProbs[next] = compute.LogProb(logits, ids[next])
 				out.NLL -= out.LogProbs[next]
 			}
 			return nil
@@ -59,17 +60,4 @@ func (e *Engine) Score(ctx context.Context, ids []int32, progress func(done, tot
 	out.Perplexity = math.Exp(out.NLL / float64(len(ids)-1))
 	out.Stats = st.Stats()
 	return out, nil
-}
-
-// logProb is the log-softmax of one logit.
-func logProb(logits []float32, id int32) float64 {
-	top := logits[0]
-	for _, v := range logits {
-		top = max(top, v)
-	}
-	var sum float64
-	for _, v := range logits {
-		sum += math.Exp(float64(v - top))
-	}
-	return float64(logits[id]-top) - math.Log(sum)
 }

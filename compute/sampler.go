@@ -1,0 +1,199 @@
+package compute
+
+import (
+	"math"
+	"slices"
+)
+
+// Sampler draws what Sample defines, in time that hardly grows with the
+// vocabulary: it sorts those alone that the draw can fall on. It allocates nothing
+// from its second draw on, but for distributions far flatter than any before. The
+// zero value works; it belongs to one goroutine.
+//
+// The weight of the whole vocabulary is summed to one part in 10¹¹, so that of as
+// many draws one may fall on the neighbour of Sample's.
+type Sampler struct {
+	keys []uint64 // of the candidates: see key
+}
+
+// Candidates that are gathered first and second, as the least part of the whole
+// weight that each must have: there cannot be more than one over it. Then all.
+var leastParts = [...]float64{1. / 1024, 1. / 16384, 0}
+
+// Sample draws one id: see the function of the same name.
+func (d *Sampler) Sample(logits []float32, s Sampling, pos int) int32 {
+	best := argmax(logits)
+	top := logits[best]
+	switch {
+	case !(s.Temperature > 0):
+		return int32(best)
+	case top-top != 0: // infinite, or no number: masked, or damaged
+		return Sample(logits, s, pos)
+	}
+	if cap(d.keys) == 0 {
+		d.keys = make([]uint64, 0, int(1/leastParts[0]))
+	}
+	u, temperature := uniform(s.Seed, uint64(pos)), float64(s.Temperature)
+	if s.TopK > 0 && s.TopK < len(logits) {
+		d.best(logits, s.TopK)
+		slices.Sort(d.keys)
+		var sum float64
+		for _, k := range d.keys {
+			sum += math.Exp(float64(logits[uint32(k)]-top) / temperature)
+		}
+		id, _ := d.draw(logits, s, u, sum, true)
+		return id
+	}
+	floor, sum := math.Inf(-1), 0.0 // logarithm of the least weight that MinP keeps
+	if s.MinP > 0 {
+		floor = math.Log(float64(s.MinP))
+	}
+	if s.nucleus() || !s.cuts() {
+		if sum = sumExp(logits, top, 1/temperature); sum != sum {
+			sum = sumNumbers(logits, top, 1/temperature)
+		}
+	}
+	for _, part := range leastParts {
+		least := min(0, math.Log(part*sum)) // without a sum: all
+		whole := least <= floor
+		d.gather(logits, top, (max(least, floor)-1e-9)*temperature) // a little more than what has the weight
+		slices.Sort(d.keys)
+		if id, ok := d.draw(logits, s, u, sum, whole); ok {
+			return id
+		}
+	}
+	return int32(best) // not reached: the last part is the whole
+}
+
+// draw walks the candidates, sorted, as Sample does. It reports false when the
+// draw falls on one that is not among them, which cannot be when they are the
+// whole of what may be drawn.
+func (d *Sampler) draw(logits []float32, s Sampling, u, sum float64, whole bool) (id int32, ok bool) {
+	keys, temperature := d.keys, float64(s.Temperature)
+	top := logits[uint32(keys[0])]
+	if s.cuts() {
+		var have float64
+		end := -1
+		for i, k := range keys {
+			w := math.Exp(float64(logits[uint32(k)]-top) / temperature)
+			if w < float64(s.MinP) {
+				end = i
+				break
+			}
+			have += w
+			if s.nucleus() && have >= float64(s.TopP)*sum {
+				end = i + 1
+				break
+			}
+		}
+		if end < 0 && !whole {
+			return 0, false
+		}
+		if end >= 0 {
+			keys = keys[:end]
+		}
+		sum, whole = have, true
+	}
+	at := u * sum
+	last := keys[0]
+	for _, k := range keys {
+		w := math.Exp(float64(logits[uint32(k)]-top) / temperature)
+		if w == 0 {
+			break // and so are all that follow
+		}
+		last = k
+		if at -= w; at < 0 {
+			return int32(uint32(k)), true
+		}
+	}
+	return int32(uint32(last)), whole
+}
+
+// key orders candidates: ascending keys are descending logits, ties by id, which
+// is the lower half.
+func key(v float32, id int) uint64 {
+	b := math.Float32bits(v + 0) // −0 is 0
+	if b>>31 != 0 {
+		b = ^b
+	} else {
+		b |= 1 << 31
+	}
+	return uint64(^b)<<32 | uint64(uint32(id))
+}
+
+// gather keeps the logits that are at least top + least, and those that rounding
+// may put there.
+func (d *Sampler) gather(logits []float32, top float32, least float64) {
+	d.keys = d.keys[:0]
+	least -= 1e-6 * (math.Abs(float64(top)) + math.Abs(least))
+	cut := float32(float64(top) + least)
+	for i, v := range logits {
+		if v >= cut {
+			d.keys = append(d.keys, key(v, i))
+		}
+	}
+}
+
+// best keeps the n best logits: a heap whose root is the worst of them.
+func (d *Sampler) best(logits []float32, n int) {
+	h := d.keys[:0]
+	i := 0
+	for ; i < len(logits) && len(h) < n; i++ {
+		if v := logits[i]; v == v {
+			h = append(h, key(v, i))
+		}
+	}
+	d.keys = h
+	if len(h) < n {
+		return
+	}
+	for j := n/2 - 1; j >= 0; j-- {
+		sink(h, j)
+	}
+	worst := logits[uint32(h[0])]
+	for ; i < len(logits); i++ {
+		if v := logits[i]; v > worst {
+			h[0] = key(v, i)
+			sink(h, 0)
+			worst = logits[uint32(h[0])]
+		}
+	}
+}
+
+// sink moves element i of a heap down to its place.
+func sink(h []uint64, i int) {
+	for {
+		c := 2*i + 1
+		if c >= len(h) {
+			return
+		}
+		if c+1 < len(h) && h[c+1] > h[c] {
+			c++
+		}
+		if h[c] <= h[i] {
+			return
+		}
+		h[i], h[c] = h[c], h[i]
+		i = c
+	}
+}
+
+// argmax is the index of the largest logit, the first of several; 0 if none is a
+// number.
+func argmax(logits []float32) int {
+	best, top := -1, float32(math.Inf(-1))
+	for i, v := range logits {
+		if v > top {
+			best, top = i, v
+		}
+	}
+	if best >= 0 {
+		return best
+	}
+	for i, v := range logits { // −∞ at most
+		if v == v {
+			return i
+		}
+	}
+	return 0
+}
