@@ -120,7 +120,7 @@ func (s *suite) linear(t *testing.T) {
 			s.dev.Linear(out.dev, x.dev, w.dev, bias.dev)
 			s.ref.Linear(out.ref, x.ref, w.ref, bias.ref)
 			scale := s.absLinear(t, x, w, bias)
-			s.close(t, format.String(), out, func(i int, _ float64) float64 { return s.tol.Sum*scale[i] + 1e-37 })
+			s.close(t, format.String(), out, func(i int, _ float64) float64 { return s.tol.quantised(format)*scale[i] + 1e-37 })
 		}
 	}
 }

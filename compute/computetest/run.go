@@ -19,6 +19,17 @@ type Tolerance struct {
 	Sum float64
 	// Point bounds the relative error of one element-wise result.
 	Point float64
+	// Quantised is Sum for linear ops with quantised weights, on a device that rounds
+	// their activations; 0: it does not, and Sum holds.
+	Quantised float64
+}
+
+// quantised bounds a linear op's error for weights of a format.
+func (t Tolerance) quantised(format dtype.Type) float64 {
+	if format.Quantised() && t.Quantised > 0 {
+		return t.Quantised
+	}
+	return t.Sum
 }
 
 // Float32 suits a device that computes in float32 throughout.

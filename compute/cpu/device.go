@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"unsafe"
 
 	"nosa/compute"
 	"nosa/dtype"
@@ -13,6 +14,9 @@ import (
 type Options struct {
 	Threads int    // goroutines that compute; 0: the processors this process may use
 	Level   string // kernels, one of Levels; "": the best
+
+	// Numerics of products with quantised weights; auto: f32.
+	Numerics compute.Numerics
 }
 
 // ErrLevel is returned by New for kernels that this machine or build does not have.
@@ -33,17 +37,22 @@ type Device struct {
 	team    *team
 	memory  memory
 
+	numerics compute.Numerics // never auto
+	packed   packedStore
+	codes    []byte // activations of a product in integers
+
 	// The tasks of the ops, kept so that calling one allocates nothing.
-	linear    linear
-	attend    attend
-	pointwise pointwise
-	norm      norm
-	rotation  rotation
-	embedding embedding
-	score     score
-	selection selection
-	finish    finish
-	seal      seal
+	linear       linear
+	packedLinear packedLinear
+	attend       attend
+	pointwise    pointwise
+	norm         norm
+	rotation     rotation
+	embedding    embedding
+	score        score
+	selection    selection
+	finish       finish
+	seal         seal
 }
 
 var _ compute.Device = (*Device)(nil)
@@ -61,7 +70,15 @@ func New(opts Options) (*Device, error) {
 	if threads < 1 || threads > maxThreads {
 		return nil, fmt.Errorf("cpu: %d threads: %w: use 1 to %d, or 0 for all", opts.Threads, ErrThreads, maxThreads)
 	}
-	return &Device{kernels: k, threads: threads, team: newTeam(threads)}, nil
+	numerics := opts.Numerics
+	switch numerics {
+	case compute.NumericsAuto:
+		numerics = compute.NumericsF32
+	case compute.NumericsF32, compute.NumericsInt16, compute.NumericsInt8:
+	default:
+		return nil, fmt.Errorf("cpu: %v: %w", numerics, compute.ErrNumerics)
+	}
+	return &Device{kernels: k, threads: threads, numerics: numerics, team: newTeam(threads)}, nil
 }
 
 // Name is cpu.
@@ -69,7 +86,7 @@ func (d *Device) Name() string { return "cpu" }
 
 // Info names kernels and threads.
 func (d *Device) Info() string {
-	return fmt.Sprintf("cpu (%s), %s kernels, %d threads", runtime.GOARCH, d.kernels.name, d.threads)
+	return fmt.Sprintf("cpu (%s), %s kernels, %v products, %d threads", runtime.GOARCH, d.kernels.name, d.numerics, d.threads)
 }
 
 // Close ends the workers and gives back all memory that Alloc gave. No op may
@@ -87,12 +104,21 @@ func (d *Device) Alloc(t dtype.Type, shape ...int) (compute.Tensor, error) {
 		return compute.Tensor{}, fmt.Errorf("cpu: %v %v: %w", t, shape, err)
 	}
 	x.Data = data
+	if len(data) > 0 { // what was packed from memory that lay here is gone
+		d.forget(d.packed.swap(unsafe.SliceData(data), nil))
+	}
 	return x, nil
 }
 
-// Free gives the memory of a tensor of Alloc back to the system. Views of it must
-// not be used any more.
-func (d *Device) Free(x compute.Tensor) { d.memory.free(x.Data) }
+// Free gives the memory of a tensor of Alloc back to the system, or what Load took
+// beside a weight. Views of it must not be used any more.
+func (d *Device) Free(x compute.Tensor) {
+	if len(x.Data) > 0 {
+		d.forget(d.packed.swap(unsafe.SliceData(x.Data), nil))
+	}
+	d.memory.free(x.Data)
+}
 
-// Allocated is the number of bytes that Alloc gave and Free has not taken back.
+// Allocated is the number of bytes that Alloc gave and Load took, and that Free has
+// not taken back.
 func (d *Device) Allocated() int64 { return d.memory.bytes() }

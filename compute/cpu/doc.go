@@ -24,7 +24,8 @@
 //   - What a kernel reads is expanded to float32 by one function, whose values are
 //     those of the definition.
 //
-// Levels differ from each other in the last bits.
+// Levels differ from each other in the last bits, but for products of quantised
+// weights in integers (packed.go), which have the same bits on all of them.
 //
 // The room ends at memory and arithmetic: it knows no sequence, no tier and no
 // model, and its goroutines are the team's alone (workers.go), from New to Close.

@@ -16,6 +16,7 @@ type kernels struct {
 	pointwiseKernels
 	attendKernels
 	sealKernels
+	packedKernels
 }
 
 // portable is the level that every machine has.
@@ -25,6 +26,7 @@ var portable = kernels{
 	pointwiseKernels: pointwiseGo,
 	attendKernels:    attendGo,
 	sealKernels:      sealGo,
+	packedKernels:    packedGo,
 }
 
 // Levels are the names of the levels that this machine can run, the best first.

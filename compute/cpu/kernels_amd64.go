@@ -10,15 +10,17 @@ var avx2 = kernels{
 	pointwiseKernels: pointwiseAVX2,
 	attendKernels:    attendAVX2,
 	sealKernels:      sealAVX2,
+	packedKernels:    packedGo,
 }
 
 // avx512 stands on avx2 where wider vectors bring nothing.
 var avx512 = kernels{
 	name:             "avx512",
-	linearKernels:    linearAVX2,
+	linearKernels:    linearAVX512,
 	pointwiseKernels: pointwiseAVX2,
 	attendKernels:    attendAVX2,
 	sealKernels:      sealAVX2,
+	packedKernels:    packedGo,
 }
 
 // available lists the levels of this machine, the best first.

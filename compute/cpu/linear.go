@@ -7,19 +7,19 @@ import (
 	"nosa/dtype"
 )
 
-// How Linear is cut, in float32 elements. The numbers change the time alone: a
-// product of a row and an output is one call of one kernel whatever is around it.
+// How Linear is cut, in float32 elements. The numbers change the time alone: the
+// order of a sum is the kernels' (panel.go).
 const (
-	panelElems  = 64 << 10 // expanded outputs that many rows share: 256 KiB, in L2
-	stripElems  = 6 << 10  // outputs taken together by the kernel: 24 KiB, in L1
-	rowsElems   = 96 << 10 // rows that pass over one panel: 384 KiB, in L2
+	stripElems  = 6 << 10  // expanded outputs that few rows share: 24 KiB, in the first cache
 	pieceBytes  = 16 << 10 // weights that are worth a helper's waking
 	piecesEach  = 4        // pieces a thread should find, so that a late one costs little
-	manyRows    = 3        // from here on the tile kernel works
+	groupRows   = 64       // rows that pass over one lane of a strip
+	passRows    = 512      // rows that are packed together
 	outputsUnit = 8        // outputs that the kernels like to take together
 )
 
-// linear is the task of Linear; a piece is a run of outputs, for all rows.
+// linear is the task of Linear; a piece is a run of outputs, for all rows, or,
+// while rows are packed for tiles, eight rows.
 type linear struct {
 	k      *kernels
 	out, x []float32
@@ -29,10 +29,25 @@ type linear struct {
 	rows, n, width int
 	step           int // outputs of a piece
 	rowBytes       int // of a weight
+
+	phase  phase
+	packed []float32 // rows of this pass, for tiles
+	top    int       // the first of them
+	pass   int       // their number
 }
 
-// Linear: see compute.Linear. Weights are expanded to float32 in panels that stay
-// in the caches; the sum of each element is that of kernels.dot1.
+// phase is what the pieces of a Linear are.
+type phase byte
+
+const (
+	streamingRows phase = iota // few rows, or a level without tiles
+	packingRows
+	inTiles
+)
+
+// Linear: see compute.Linear. Few rows read the weights as they lie; many rows
+// have weights expanded and packed, strip by strip, so that they stay in the
+// caches. Both give the same bits.
 func (d *Device) Linear(out, x, weight, bias compute.Tensor) {
 	l := &d.linear
 	*l = linear{k: &d.kernels, out: out.F32(), x: x.F32(), weight: weight, n: weight.Dims[0], width: weight.Stride()}
@@ -46,36 +61,49 @@ func (d *Device) Linear(out, x, weight, bias compute.Tensor) {
 	l.rows = len(l.x) / l.width
 	l.rowBytes = len(weight.Data) / l.n
 	_ = l.out[:l.rows*l.n] // a wrong shape panics here, on the caller's goroutine
+	if d.packable(weight.Type, l.width) {
+		d.linearPacked(l.out, l.x, weight, l.bias)
+		*l = linear{}
+		return
+	}
 
+	many := d.kernels.lanes > 0 && l.rows >= d.kernels.many
+	whole := outputsUnit
+	if many {
+		whole = d.kernels.most * d.kernels.vector
+	}
 	least := max(1, pieceBytes/max(1, l.rowBytes*l.rows))
 	l.step = max(least, (l.n+d.threads*piecesEach-1)/(d.threads*piecesEach))
 	if d.threads == 1 {
 		l.step = l.n
 	}
-	l.step = (l.step + outputsUnit - 1) &^ (outputsUnit - 1)
-	d.team.do(l, (l.n+l.step-1)/l.step)
+	l.step = (l.step + whole - 1) / whole * whole
+	if many {
+		d.tiles(l)
+	} else {
+		d.team.do(l, (l.n+l.step-1)/l.step)
+	}
 	*l = linear{}
 }
 
 func (l *linear) run(w *worker, piece int) {
+	if l.phase == packingRows {
+		l.packRows(w, piece)
+		return
+	}
 	from := piece * l.step
 	to := min(l.n, from+l.step)
-	elems := panelElems
-	if l.rows < manyRows {
-		elems = stripElems
-	}
-	panel := elems / l.width &^ (outputsUnit - 1)
-	if panel == 0 {
-		panel = outputsUnit / 2
-	}
-	for j := from; j < to; j += panel {
-		n := min(panel, to-j)
-		l.product(l.expand(w, j, n), j, n)
+	rows, top := l.rows, 0
+	if l.phase == inTiles {
+		rows, top = l.pass, l.top
+		l.strips(w, from, to)
+	} else {
+		l.streamRows(w, from, to)
 	}
 	if l.bias == nil {
 		return
 	}
-	for r := range l.rows {
+	for r := top; r < top+rows; r++ {
 		row := l.out[r*l.n+from : r*l.n+to]
 		for i, b := range l.bias[from:to] {
 			row[i] += b
@@ -83,35 +111,28 @@ func (l *linear) run(w *worker, piece int) {
 	}
 }
 
-// expand returns n outputs from j as float32.
-func (l *linear) expand(w *worker, j, n int) []float32 {
-	src := l.weight.Data[j*l.rowBytes : (j+n)*l.rowBytes]
-	if l.weight.Type == dtype.F32 {
-		return unsafe.Slice((*float32)(unsafe.Pointer(&src[0])), n*l.width)
+// streamRows multiplies all rows by outputs from to to−1, a strip at a time, so
+// that rows beyond the first few find it in the caches.
+func (l *linear) streamRows(w *worker, from, to int) {
+	direct := l.k.streams(l.weight.Type, l.width)
+	strip := to - from
+	if !direct || l.rows > l.k.streamKernels.rows {
+		strip = max(outputsUnit, stripElems/l.width&^(outputsUnit-1))
 	}
-	dst := room(&w.panel, n*l.width)
-	l.k.expand(l.weight.Type, dst, src)
-	return dst
+	for j := from; j < to; j += strip {
+		n := min(strip, to-j)
+		src := l.weight.Data[j*l.rowBytes : (j+n)*l.rowBytes]
+		t, size := l.weight.Type, l.rowBytes
+		if !direct {
+			dst := room(&w.panel, n*l.width)
+			l.k.expand(t, dst, src)
+			t, size, src = dtype.F32, 4*l.width, bytesOf(dst)
+		}
+		l.k.stream(t, l.rows, l.out[j:], l.n, l.x, l.width, src, size, n, l.width)
+	}
 }
 
-// product multiplies all rows by n expanded outputs, which begin at j.
-func (l *linear) product(w []float32, j, n int) {
-	k := l.width
-	strip := max(4, stripElems/k&^3)
-	block := max(manyRows, rowsElems/k/manyRows*manyRows)
-	for top := 0; top < l.rows; top += block {
-		end := min(l.rows, top+block)
-		for i := 0; i < n; i += strip {
-			m := min(strip, n-i)
-			part := w[i*k : (i+m)*k]
-			r := top
-			for ; r+manyRows <= end; r += manyRows {
-				x := l.x[r*k : (r+3)*k]
-				l.k.dot3(l.out[r*l.n+j+i:], l.n, x[:k], x[k:2*k], x[2*k:], part, k, m)
-			}
-			for ; r < end; r++ {
-				l.k.dot1(l.out[r*l.n+j+i:], l.x[r*k:(r+1)*k], part, k, m)
-			}
-		}
-	}
+// bytesOf views float32s as bytes.
+func bytesOf(v []float32) []byte {
+	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(v))), 4*len(v))
 }

@@ -14,6 +14,9 @@ var ErrMemory = errors.New("memory is exhausted")
 // heap, is given back for certain, and begins at a page.
 const mapFrom = 64 << 10
 
+// hugePage is the size of the pages that mapHuge asks for.
+const hugePage = 2 << 20
+
 // memory keeps account of what Alloc gave. Its methods may be called from any
 // goroutine.
 type memory struct {
@@ -27,11 +30,23 @@ type region struct {
 	mapped []byte // whole pages; nil on the heap
 }
 
-func (m *memory) alloc(n int) ([]byte, error) {
+func (m *memory) alloc(n int) ([]byte, error) { return m.take(n, false) }
+
+// allocLarge is alloc for what is read from front to back again and again: where it
+// spans huge pages it begins at one, and asks for them.
+func (m *memory) allocLarge(n int) ([]byte, error) { return m.take(n, true) }
+
+func (m *memory) take(n int, large bool) ([]byte, error) {
 	var r region
 	var data []byte
 	r.bytes = n
 	switch {
+	case large && n >= hugePage && canMap:
+		pages, at, err := mapHuge(n)
+		if err != nil {
+			return nil, fmt.Errorf("%d bytes: %w: %w", n, ErrMemory, err)
+		}
+		r.mapped, data = pages, pages[at:at+n:at+n]
 	case n >= mapFrom && canMap:
 		pages, err := mapMemory(n)
 		if err != nil {

@@ -18,19 +18,26 @@ type task interface {
 // live from New to Close. Its buffers serve the op that runs and carry nothing
 // over.
 type worker struct {
-	panel  []float32 // expanded weights
-	keys   []float32 // a block's expanded keys
-	turned []float32 // the keys by token
-	values []float32 // and values
-	logits []float32 // of one step of rows
-	sum    []float32 // of a group's scores
-	state  [2]float32
-	pairs  []float32 // minima, then scales, of a block's channels
-	rows   []int     // of a tile that want a block
-	next   []int     // by row: place in its selection
-	codes  []byte    // of a block, one a byte
-	in     []bool    // by block: chosen
-	order  []uint64  // of the blocks that may be chosen
+	panel   []float32 // expanded weights
+	spare   []float32 // eight rows of them
+	edge    []float32 // results of tiles that reach beyond them
+	rowPack []float32 // of worker 0: the rows, for tiles
+	keys    []float32 // a block's expanded keys
+	turned  []float32 // the keys by token
+	values  []float32 // and values
+	logits  []float32 // of one step of rows
+	sum     []float32 // of a group's scores
+	state   [2]float32
+	pairs   []float32 // minima, then scales, of a block's channels
+	rows    []int     // of a tile that want a block
+	next    []int     // by row: place in its selection
+	codes   []byte    // of a block, one a byte
+	in      []bool    // by block: chosen
+	order   []uint64  // of the blocks that may be chosen
+
+	packed  []byte // a panel of a weight that was not loaded
+	opened  []byte // a panel for many rows
+	outputs [8 * panelOutputs]float32
 
 	started uint32        // calls that this worker has seen
 	calls   atomic.Uint32 // calls that want it
