@@ -27,9 +27,9 @@ func Append(c *Cache, t Tile, k, v, s Tensor) {
 			continue
 		}
 		for seg := at / c.Stride; (seg+1)*c.Stride <= at+t.N; seg++ {
-			mean := c.Segments.F32()[(id*c.Layout.Segments()+seg)*dim:][:dim]
-			for d := range mean {
-				mean[d] = meanOf(key[d*c.Block+seg*c.Stride:][:c.Stride])
+			summary := c.Summary(int32(id))
+			for d := range dim {
+				c.PutMean(summary, seg, d, meanOf(key[d*c.Block+seg*c.Stride:][:c.Stride]))
 			}
 			if c.Scores {
 				n := c.Layout.Segments()

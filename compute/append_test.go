@@ -16,7 +16,8 @@ func newCache(l Layout, blocks int) (*Cache, Tile) {
 	}
 	c := &Cache{Layout: l, Slots: NewTensor(dtype.U8, make([]byte, n*l.BlockBytes()), n, l.BlockBytes())}
 	if l.Stride > 0 {
-		c.Segments, c.SegScore = f(n, l.Segments(), l.Dim), f(n, l.Segments())
+		c.Segments = NewTensor(l.SummaryType(), make([]byte, n*l.SummaryBytes()), n, l.SummarySteps(), l.Segments(), 4)
+		c.SegScore = f(n, l.Segments())
 	}
 	c.Score = f(n, l.Block)
 	t := Tile{Tail: f(l.Heads, 2, l.Block, l.Dim)}
@@ -58,7 +59,7 @@ func TestAppendByHand(t *testing.T) {
 	s := F32s([]float32{.5, 5, 1.5, 6, 2.5, 7, 3.5, 8, 4.5, 9}, 5, 2)
 	tile = feed(c, tile, 3, k, v, s)
 	// Ids 0 and 1 are the first head's blocks, 2 and 3 the second's.
-	near(t, "segments", c.Segments.F32(), []float32{1.5, 3.5, 0, 0, 15, 35, 0, 0}, 0)
+	near(t, "segments", means(c), []float32{1.5, 3.5, 0, 0, 15, 35, 0, 0}, 0)
 	near(t, "scores", c.Score.F32(), []float32{.5, 1.5, 2.5, 3.5, 4.5, 0, 0, 0, 5, 6, 7, 8, 9, 0, 0, 0}, 0)
 	near(t, "scores of segments", c.SegScore.F32(), []float32{1, 3, 0, 0, 5.5, 7.5, 0, 0}, 0)
 	tail := tile.Tail.F32()
@@ -67,6 +68,19 @@ func TestAppendByHand(t *testing.T) {
 	c.DecodeBlock(key, val, c.Slots.Rows(2, 3).Data)
 	near(t, "sealed keys of head 1", key, []float32{10, 20, 30, 40}, 0)
 	near(t, "sealed values of head 1", val, []float32{-10, -20, -30, -40}, 0)
+}
+
+// means lists the means of all segments of all ids.
+func means(c *Cache) []float32 {
+	var all []float32
+	mean := make([]float32, c.Dim)
+	for id := range c.Segments.Dims[0] {
+		for seg := range c.Layout.Segments() {
+			c.Mean(mean, c.Summary(int32(id)), seg)
+			all = append(all, mean...)
+		}
+	}
+	return all
 }
 
 // TestAppendInChunks: cutting a prompt anywhere leaves the same bits.

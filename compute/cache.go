@@ -8,7 +8,7 @@ type Cache struct {
 	Slots Tensor // U8 [slots, BlockBytes]: the one pool, for all sequences and layers
 
 	// Summaries, by block id, for as long as the block lives.
-	Segments Tensor // F32 [ids, Segments, Dim]: mean key of each segment, after rotation
+	Segments Tensor // SummaryType [ids, SummarySteps, Segments, 4]: mean key of each segment, after rotation
 	SegScore Tensor // F32 [ids, Segments]: mean importance score of each segment; absent without Scores
 	Score    Tensor // F32 [ids, Block]: importance score of each token; absent without Scores
 }

@@ -18,6 +18,7 @@ func ScoreBlocks(out, q Tensor, c *Cache, t Tile) {
 	part := make([]float64, blocks*segs)
 	win := make([]float64, blocks*segs)
 	sum := make([]float32, blocks*segs)
+	mean := make([]float32, c.Dim)
 	for r := range t.N {
 		m := c.Windows(t.Pos + r + 1)
 		for h := range c.Heads {
@@ -26,8 +27,8 @@ func ScoreBlocks(out, q Tensor, c *Cache, t Tile) {
 				qh := q.F32()[((t.Row+r)*heads+h*group+g)*c.Dim:][:c.Dim]
 				top := math.Inf(-1)
 				for i := 0; m > 0 && i < m+span-1; i++ {
-					at := (int(t.Tables[h][i/segs])*segs + i%segs) * c.Dim
-					part[i] = dot(qh, c.Segments.F32()[at:at+c.Dim])
+					c.Mean(mean, c.Summary(t.Tables[h][i/segs]), i%segs)
+					part[i] = dot(qh, mean)
 				}
 				for w := range m {
 					win[w] = 0

@@ -185,14 +185,14 @@ func (c Config) Footprint() (Footprint, error) {
 	l := c.Layout
 	summary := 0
 	if l.Stride > 0 {
-		summary += l.Segments() * l.Dim
+		summary += l.SummaryBytes()
 	}
 	if l.Scores {
-		summary += l.Segments() + l.Block
+		summary += 4 * (l.Segments() + l.Block)
 	}
 	f := Footprint{
 		Slots:     int64(c.Slots) * int64(l.BlockBytes()),
-		Summaries: int64(c.Blocks) * int64(summary) * 4,
+		Summaries: int64(c.Blocks) * int64(summary),
 		Tails:     int64(c.Layers) * int64(l.Heads) * int64(8*l.Block*l.Dim),
 		Host:      int64(c.HostPages) * int64(c.RecordBytes()),
 		Maps:      int64(c.Blocks)*blockSize + int64(c.Slots)*48 + int64(c.HostPages)*64,

@@ -104,7 +104,7 @@ func (s *Store) allocate() (err error) {
 	alloc(&c.Slots, dtype.U8, s.cfg.Slots, l.BlockBytes())
 	s.near = c.Slots.Data != nil
 	if l.Stride > 0 {
-		alloc(&c.Segments, dtype.F32, s.cfg.Blocks, l.Segments(), l.Dim)
+		alloc(&c.Segments, l.SummaryType(), s.cfg.Blocks, l.SummarySteps(), l.Segments(), 4)
 	}
 	if l.Scores {
 		if l.Stride > 0 {

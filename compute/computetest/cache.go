@@ -68,7 +68,7 @@ func (s *suite) newSummaries(t *testing.T, l compute.Layout) *summaries {
 		d.tables = append(d.tables, []int32{0, int32(ids - 1 - h)})
 	}
 	if l.Stride > 0 {
-		d.seg = s.f32(t, make([]float32, ids*l.Segments()*l.Dim), ids, l.Segments(), l.Dim)
+		d.seg = s.means(t, l, ids, func() []float32 { return nil })
 	}
 	if l.Scores {
 		d.scor = s.f32(t, make([]float32, ids*l.Block), ids, l.Block)

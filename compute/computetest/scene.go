@@ -76,7 +76,7 @@ func (s *suite) newScene(t *testing.T, l compute.Layout, group, pos, rows int) *
 	}
 	sc.pool = s.put(t, dtype.U8, pool, slots, l.BlockBytes())
 	if l.Stride > 0 {
-		sc.seg = s.f32(t, s.normal(ids*l.Segments()*l.Dim), ids, l.Segments(), l.Dim)
+		sc.seg = s.means(t, l, ids, func() []float32 { return s.normal(l.Dim) })
 	}
 	if l.Scores {
 		sc.score = s.f32(t, s.normal(ids*l.Block), ids, l.Block)
@@ -85,6 +85,20 @@ func (s *suite) newScene(t *testing.T, l compute.Layout, group, pos, rows int) *
 		}
 	}
 	return sc
+}
+
+// means are the summaries of ids blocks.
+func (s *suite) means(t *testing.T, l compute.Layout, ids int, mean func() []float32) pair {
+	t.Helper()
+	data := make([]byte, ids*l.SummaryBytes())
+	for id := range ids {
+		for seg := range l.Segments() {
+			for d, x := range mean() {
+				l.PutMean(data[id*l.SummaryBytes():][:l.SummaryBytes()], seg, d, x)
+			}
+		}
+	}
+	return s.put(t, l.SummaryType(), data, ids, l.SummarySteps(), l.Segments(), 4)
 }
 
 // on returns the scene's cache and tile on one side.

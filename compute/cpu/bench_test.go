@@ -246,7 +246,7 @@ func BenchmarkOps(b *testing.B) {
 		})
 	}
 	l := compute.Layout{Heads: kv, Dim: dim, Block: block, Kernel: 32, Stride: 16, Scores: true}
-	c := &compute.Cache{Layout: l, Segments: f(kv*blocks, l.Segments(), dim), SegScore: f(kv*blocks, l.Segments()), Score: f(kv*blocks, block)}
+	c := &compute.Cache{Layout: l, Segments: f(kv*blocks, l.SummarySteps(), l.Segments(), 4), SegScore: f(kv*blocks, l.Segments()), Score: f(kv*blocks, block)}
 	tile := compute.Tile{N: rows, Pos: block * (blocks - 1), Tail: f(kv, 2, block, dim)}
 	for h := range kv {
 		tile.Tables = append(tile.Tables, make([]int32, blocks))

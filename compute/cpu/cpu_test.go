@@ -127,7 +127,7 @@ func outputs(t *testing.T, d *Device) []float32 {
 
 	l := compute.Layout{Heads: kv, Dim: dim, Block: block, Kernel: 32, Stride: 16, Scores: true, Type: compute.KVQ8}
 	c := &compute.Cache{Layout: l, Slots: compute.NewTensor(dtype.U8, make([]byte, kv*blocks*l.BlockBytes()), kv*blocks, l.BlockBytes())}
-	c.Segments, c.SegScore = normal(kv*blocks, l.Segments(), dim), normal(kv*blocks, l.Segments())
+	c.Segments, c.SegScore = summaries(rng, l, kv*blocks), normal(kv*blocks, l.Segments())
 	c.Score = normal(kv*blocks, block)
 	var parts []compute.Part
 	tile := compute.Tile{N: rows, Pos: block * (blocks - 1), Tail: normal(kv, 2, block, dim)}
@@ -170,6 +170,20 @@ func outputs(t *testing.T, d *Device) []float32 {
 	return all
 }
 
+// summaries are random means of the segments of ids blocks.
+func summaries(rng *rand.Rand, l compute.Layout, ids int) compute.Tensor {
+	size := l.SummaryBytes()
+	data := make([]byte, ids*size)
+	for id := range ids {
+		for seg := range l.Segments() {
+			for d := range l.Dim {
+				l.PutMean(data[id*size:(id+1)*size], seg, d, float32(rng.NormFloat64()))
+			}
+		}
+	}
+	return compute.NewTensor(l.SummaryType(), data, ids, l.SummarySteps(), l.Segments(), 4)
+}
+
 // TestThreads: the bits of every op are the same on any number of threads.
 func TestThreads(t *testing.T) {
 	eachLevel(t, func(t *testing.T, level string) {
@@ -203,7 +217,7 @@ func TestAllocations(t *testing.T) {
 		}
 		x, out, norm := f(1, width), f(1, width), f(width)
 		l := compute.Layout{Heads: kv, Dim: dim, Block: block, Kernel: 32, Stride: 16, Type: compute.KVQ4}
-		c := &compute.Cache{Layout: l, Segments: f(kv*blocks, l.Segments(), dim)}
+		c := &compute.Cache{Layout: l, Segments: summaries(rand.New(rand.NewPCG(1, 1)), l, kv*blocks)}
 		c.Slots, _ = d.Alloc(dtype.U8, kv*blocks, l.BlockBytes())
 		tile := compute.Tile{N: 1, Pos: block*blocks - 1, Tail: f(kv, 2, block, dim)}
 		var parts []compute.Part

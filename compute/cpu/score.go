@@ -47,10 +47,7 @@ func (s *score) run(w *worker, piece int) {
 	to := min(s.tile.N, from+s.span)
 	most := s.blocks * s.segs
 	part, sum := room(&w.logits, 3*most), room(&w.sum, most)
-	var means []float32
-	if to-from >= gatherRows {
-		means = s.gather(w, head, s.cache.Windows(s.tile.Pos+to)+s.reach-1)
-	}
+	means := s.gather(w, head, s.cache.Windows(s.tile.Pos+to)+s.reach-1)
 	for r := from; r < to; r++ {
 		m := s.cache.Windows(s.tile.Pos + r + 1)
 		clear(sum[:m])
@@ -65,37 +62,24 @@ func (s *score) run(w *worker, piece int) {
 	}
 }
 
-// gatherRows is the number of rows from which the means are copied together: the
-// kernel then takes all of a row's in one call.
-const gatherRows = 4
-
 // gather copies the first count segments' means into one run.
 func (s *score) gather(w *worker, head, count int) []float32 {
 	size := s.segs * s.dim
 	means := room(&w.keys, (count+s.segs-1)/s.segs*size)
 	for b := 0; b*s.segs < count; b++ {
-		copy(means[b*size:(b+1)*size], s.mean(head, b))
+		summary := s.cache.Summary(s.tile.Tables[head][b])
+		for i := range s.segs {
+			s.cache.Mean(means[b*size+i*s.dim:][:s.dim], summary, i)
+		}
 	}
 	return means
-}
-
-// mean is the means of the segments of block b.
-func (s *score) mean(head, b int) []float32 {
-	size := s.segs * s.dim
-	return s.cache.Segments.F32()[int(s.tile.Tables[head][b])*size:][:size]
 }
 
 // products sets part[j·os:] to the products of n query heads from g on with the
 // means of the first count segments: those gathered, or each block's in turn.
 func (s *score) products(part []float32, os int, means []float32, r, head, g, n, count int) {
 	q := s.q[((s.tile.Row+r)*s.heads+head*s.group+g)*s.dim:][:n*s.dim]
-	if means != nil {
-		s.multiply(part, os, q, means, n, count)
-		return
-	}
-	for b := 0; b*s.segs < count; b++ {
-		s.multiply(part[b*s.segs:], os, q, s.mean(head, b), n, min(s.segs, count-b*s.segs))
-	}
+	s.multiply(part, os, q, means, n, count)
 }
 
 func (s *score) multiply(part []float32, os int, q, means []float32, n, count int) {
