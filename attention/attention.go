@@ -115,6 +115,7 @@ type Span struct {
 	Seq          *kv.Sequence
 	Layer        int
 	Row, N, Pos  int
+	Skip         int // the first rows, which only leave their keys and values: nobody wants what they attend to
 	Q, K, V, Out compute.Tensor
 	S            compute.Tensor
 }
@@ -127,18 +128,27 @@ func (a *Attention) Run(ctx context.Context, s Span) error {
 		pos := s.Pos + done
 		n := min(s.N-done, a.layout.Block-pos%a.layout.Block)
 		t := compute.Tile{Row: s.Row + done, N: n, Pos: pos, Tables: s.Seq.Tables(s.Layer), Tail: s.Seq.Tail(s.Layer)}
-		if err := a.tile(ctx, s, t); err != nil {
-			return err
+		a.dev.Append(a.store.Cache(), t, s.K, s.V, s.S)
+		if skip := max(0, s.Skip-done); skip < n {
+			wanted := t
+			wanted.Row, wanted.N, wanted.Pos = t.Row+skip, n-skip, pos+skip
+			if err := a.attend(ctx, s, wanted); err != nil {
+				return err
+			}
+		}
+		if (pos+n)%a.layout.Block == 0 {
+			if err := s.Seq.Seal(ctx, t, s.Layer); err != nil {
+				return err
+			}
 		}
 		done += n
 	}
 	return nil
 }
 
-func (a *Attention) tile(ctx context.Context, s Span, t compute.Tile) error {
+// attend writes the output of a tile whose keys and values are in the cache.
+func (a *Attention) attend(ctx context.Context, s Span, t compute.Tile) error {
 	cache := a.store.Cache()
-	a.dev.Append(cache, t, s.K, s.V, s.S)
-
 	sel := a.choose(s, t)
 	if a.Trace != nil {
 		a.Trace(s.Layer, t, sel)
@@ -163,11 +173,6 @@ func (a *Attention) tile(ctx context.Context, s Span, t compute.Tile) error {
 	}
 	a.dev.Attend(a.state, s.Q, cache, t, sel, a.own)
 	a.dev.AttendEnd(s.Out, a.state, t)
-	rounds.Close()
-
-	if (t.Pos+t.N)%a.layout.Block == 0 {
-		return s.Seq.Seal(ctx, t, s.Layer)
-	}
 	return nil
 }
 

@@ -109,7 +109,9 @@ func (s *Stream) step(ctx context.Context, ids []int32, skip int) error {
 	if err := e.join(s, 0, ids); err != nil {
 		return err
 	}
-	e.batch.From = min(skip, len(ids))
+	if e.set.OnSelect == nil { // which is told of every row
+		e.batch.From = min(skip, len(ids))
+	}
 	if err := e.pass(ctx); err != nil {
 		return err
 	}

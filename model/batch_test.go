@@ -143,6 +143,73 @@ func TestBatch(t *testing.T) {
 	}
 }
 
+// TestFrom: rows that nobody wants leave the same keys and values as any, and do
+// not change those that are wanted.
+func TestFrom(t *testing.T) {
+	dev := testDevices(t)[1]
+	for _, method := range []string{"full", "infllmv2", "dma", "nosa"} {
+		for _, slots := range []int{0, 9} {
+			t.Run(fmt.Sprintf("%s/slots %d", method, slots), func(t *testing.T) {
+				rc := rigConfig{method: method, context: 260, chunk: 400, sequences: 2, slots: slots}
+				ids := [][]int32{batchIDs(1, 250), batchIDs(2, 250)}
+				want := [][]uint32{alone(t, dev, rc, ids[0]), alone(t, dev, rc, ids[1])}
+				r := newRig(t, dev, batchModel, rc)
+				guests := []*guest{{ids: ids[0]}, {ids: ids[1]}}
+				for _, g := range guests {
+					g.join(t, r)
+				}
+				for _, s := range []struct{ rows, from [2]int }{ // of each, and those that are not wanted
+					{[2]int{100, 3}, [2]int{100, 2}}, {[2]int{20, 50}, [2]int{7, 0}}, {[2]int{30, 40}, [2]int{30, 40}},
+					{[2]int{64, 64}, [2]int{64, 63}}, {[2]int{1, 1}, [2]int{0, 0}}, {[2]int{35, 92}, [2]int{35, 1}},
+				} {
+					b := Batch{From: s.from[0]}
+					if s.from[0] == s.rows[0] {
+						b.From += s.from[1]
+					}
+					r.store.BeginStep()
+					at := [2]int{}
+					for i, g := range guests {
+						if err := g.seq.Reserve(s.rows[i]); err != nil {
+							t.Fatal(err)
+						}
+						at[i] = g.seq.Len()
+						b.Spans = append(b.Spans, Span{Seq: g.seq, Row: len(b.IDs), N: s.rows[i]})
+						for j := range s.rows[i] {
+							b.IDs, b.Pos = append(b.IDs, g.ids[at[i]+j]), append(b.Pos, int32(at[i]+j))
+						}
+					}
+					if err := r.model.Forward(context.Background(), r.att, r.work, &b); err != nil {
+						t.Fatal(err)
+					}
+					for i, sp := range b.Spans {
+						if sp.Err != nil {
+							t.Fatal(sp.Err)
+						}
+						sp.Seq.Advance(b.IDs[sp.Row : sp.Row+sp.N])
+						for row := max(sp.Row, b.From); row < sp.Row+sp.N; row++ {
+							got, pos := r.model.Logits(r.work, row, row+1).F32(), at[i]+row-sp.Row
+							for j, v := range got {
+								if math.Float32bits(v) != want[i][pos*len(got)+j] {
+									t.Fatalf("step %+v: sequence %d, position %d: other logits", s, i, pos)
+								}
+							}
+						}
+					}
+				}
+				for _, g := range guests {
+					if g.seq.Len() != len(g.ids) {
+						t.Errorf("%d tokens of %d", g.seq.Len(), len(g.ids))
+					}
+					g.seq.Free()
+				}
+				if err := r.store.Check(); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+	}
+}
+
 // TestBatchFault lets reads from disk fail for one sequence of a batch: it ends
 // with an error that names a block, the others with the bits that they have alone.
 func TestBatchFault(t *testing.T) {
@@ -266,6 +333,8 @@ func TestBatchRefusals(t *testing.T) {
 		"spans overlap":       {IDs: two, Pos: []int32{0, 1}, Spans: []Span{{Seq: r.seq, N: 2}, {Seq: r.seq, Row: 1, N: 1}}},
 		"sequence twice":      {IDs: two, Pos: []int32{0, 0}, Spans: []Span{{Seq: r.seq, N: 1}, {Seq: r.seq, Row: 1, N: 1}}},
 		"position of another": {IDs: two, Pos: []int32{4, 5}, Spans: []Span{{Seq: r.seq, N: 2}}},
+		"wanted past the end": {IDs: two, Pos: []int32{0, 1}, Spans: []Span{{Seq: r.seq, N: 2}}, From: 3},
+		"wanted before":       {IDs: two, Pos: []int32{0, 1}, Spans: []Span{{Seq: r.seq, N: 2}}, From: -1},
 		"positions with gaps": {IDs: two, Pos: []int32{0, 2}, Spans: []Span{{Seq: r.seq, N: 2}}},
 	} {
 		if err := r.model.Forward(context.Background(), r.att, r.work, &b); err == nil {

@@ -128,6 +128,7 @@ func (m *Model) Forward(ctx context.Context, att *attention.Attention, w *Worksp
 		d.Scale(x, m.EmbedScale)
 	}
 	d.Angles(angles, b.Pos, m.rope)
+	skip := 0 // rows that have nothing to do but to leave keys and values
 	for i := range m.layers {
 		if err := context.Cause(ctx); err != nil {
 			return err
@@ -135,15 +136,24 @@ func (m *Model) Forward(ctx context.Context, att *attention.Attention, w *Worksp
 		y := &m.layers[i]
 
 		d.RMSNorm(h, x, y.attnNorm, m.Eps)
-		d.Linear(q, h, y.q.weight, y.q.bias)
 		d.Linear(k, h, y.k.weight, y.k.bias)
 		d.Linear(v, h, y.v.weight, y.v.bias)
 		if m.QKNorm {
-			d.RMSNorm(q, q, y.qNorm, m.Eps)
 			d.RMSNorm(k, k, y.kNorm, m.Eps)
 		}
-		d.Rotate(q, angles, m.rope)
 		d.Rotate(k, angles, m.rope)
+		if i == len(m.layers)-1 && b.From > 0 {
+			skip = b.From
+			x, h, angles, gate, up = x.Rows(skip, n), h.Rows(skip, n), angles.Rows(skip, n), gate.Rows(skip, n), up.Rows(skip, n)
+		}
+		wq, wo := q.Rows(skip, n), o.Rows(skip, n)
+		if skip < n {
+			d.Linear(wq, h, y.q.weight, y.q.bias)
+			if m.QKNorm {
+				d.RMSNorm(wq, wq, y.qNorm, m.Eps)
+			}
+			d.Rotate(wq, angles, m.rope)
+		}
 		if !y.a.weight.None() {
 			s = w.s.Rows(0, n)
 			d.Importance(s, v, y.delta.weight, y.delta.bias, y.a.weight)
@@ -155,16 +165,16 @@ func (m *Model) Forward(ctx context.Context, att *attention.Attention, w *Worksp
 				continue
 			}
 			sp.Err = att.Run(ctx, attention.Span{
-				Seq: sp.Seq, Layer: i, Row: sp.Row, N: sp.N, Pos: int(b.Pos[sp.Row]), Q: q, K: k, V: v, S: s, Out: o,
+				Seq: sp.Seq, Layer: i, Row: sp.Row, N: sp.N, Pos: int(b.Pos[sp.Row]), Skip: skip - sp.Row, Q: q, K: k, V: v, S: s, Out: o,
 			})
 			if sp.Err == nil {
 				left++
 			}
 		}
-		if left == 0 { // nobody waits for the rest
+		if left == 0 || skip == n { // nobody waits for the rest
 			break
 		}
-		d.Linear(h, o, y.o.weight, y.o.bias)
+		d.Linear(h, wo, y.o.weight, y.o.bias)
 		d.AddScaled(x, h, m.ResidualScale)
 
 		d.RMSNorm(h, x, y.mlpNorm, m.Eps)
@@ -188,6 +198,9 @@ func (m *Model) check(w *Workspace, b *Batch) error {
 		if id < 0 || int(id) >= m.Vocab {
 			return fmt.Errorf("model: token id %d: the vocabulary has %d", id, m.Vocab)
 		}
+	}
+	if b.From < 0 || b.From > len(b.IDs) {
+		return fmt.Errorf("model: hidden states are wanted from row %d of %d", b.From, len(b.IDs))
 	}
 	next := 0
 	for i, s := range b.Spans {
