@@ -7,15 +7,25 @@ type Cache struct {
 
 	Slots Tensor // U8 [slots, BlockBytes]: the one pool, for all sequences and layers
 
+	// Pages is the host pool, where the device reads the host's memory as fast as
+	// its own: U8 [pages, page bytes], a block at the start of each page. There a
+	// block needs no slot to be attended to: numbers from len(Slots) on stand for
+	// pages. Absent on other devices.
+	Pages Tensor
+
 	// Summaries, by block id, for as long as the block lives.
 	Segments Tensor // SummaryType [ids, SummarySteps, Segments, 4]: mean key of each segment, after rotation
 	SegScore Tensor // F32 [ids, Segments]: mean importance score of each segment; absent without Scores
 	Score    Tensor // F32 [ids, Block]: importance score of each token; absent without Scores
 }
 
-// SlotData is the block in a slot, on a device whose memory the host reaches.
+// SlotData is the block in a slot, or in the page that a number from len(Slots)
+// on stands for, on a device whose memory the host reaches.
 func (c *Cache) SlotData(slot int32) []byte {
-	size := c.Slots.Stride()
+	size := c.Slots.Dims[1]
+	if page := int(slot) - c.Slots.Dims[0]; page >= 0 {
+		return c.Pages.Data[page*c.Pages.Dims[1]:][:size:size]
+	}
 	return c.Slots.Data[int(slot)*size:][:size:size]
 }
 
@@ -45,9 +55,10 @@ type Selection struct {
 	Count  Tensor // I32 [rows, kvHeads]: how many of them; −1: every visible block
 }
 
-// Part is a run of wanted blocks of one KV head that are in slots now: numbers
-// ascending, and the slot of each; −1 stands for the tile's own block, which is
-// read from the tail.
+// Part is a run of wanted blocks of one KV head that are in slots now, or in pages
+// that the device reads: numbers ascending, and the slot of each, as
+// [Cache.SlotData] takes it; −1 stands for the tile's own block, which is read from
+// the tail.
 type Part struct {
 	Head   int
 	Blocks []int32

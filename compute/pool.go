@@ -2,6 +2,7 @@ package compute
 
 import (
 	"fmt"
+	"math"
 	"slices"
 )
 
@@ -68,7 +69,7 @@ func (p *Pool) Resolve(want, slots []int32, step int64, missed, evicted []int32)
 			slots[i] = s
 			continue
 		}
-		s, old := p.take()
+		s, old := p.take(anyTime)
 		if s < 0 {
 			p.Unpin(slots[i:len(want)])
 			for j := i; j < len(want); j++ {
@@ -86,15 +87,29 @@ func (p *Pool) Resolve(want, slots []int32, step int64, missed, evicted []int32)
 	return len(want), missed, evicted
 }
 
+// Place gives a block that has no slot a free one, or that of the least recently
+// used block if its last use lies before a step, and pins it there once. It
+// returns the slot and the block that has lost it, or −1 for either.
+func (p *Pool) Place(id int32, step, before int64) (slot, old int32) {
+	slot, old = p.take(before)
+	if slot >= 0 {
+		p.Block[slot], p.SlotOf[id], p.Used[slot], p.Pins[slot] = id, slot, step, 1
+	}
+	return slot, old
+}
+
+// anyTime is a step that every use lies before.
+const anyTime = math.MaxInt64
+
 // take finds a slot for a new block and the block that leaves it, or −1.
-func (p *Pool) take() (slot, old int32) {
+func (p *Pool) take(before int64) (slot, old int32) {
 	if n := len(p.free); n > 0 {
 		slot = p.free[n-1]
 		p.free = p.free[:n-1]
 		return slot, -1
 	}
 	slot = p.victim()
-	if slot < 0 {
+	if slot < 0 || p.Used[slot] >= before {
 		return -1, -1
 	}
 	p.order.Remove(slot)
@@ -132,13 +147,15 @@ func (p *Pool) Touch(ids []int32, step int64) {
 	}
 }
 
-// Unpin takes back one pin of each slot; −1 is passed over.
+// Unpin takes back one pin of each slot; −1 and what stands for a place outside
+// the pool is passed over.
 func (p *Pool) Unpin(slots []int32) {
+	pins, at := p.Pins, p.order.at
 	for _, s := range slots {
-		if s < 0 {
+		if uint(s) >= uint(len(pins)) {
 			continue
 		}
-		if p.Pins[s]--; p.Pins[s] == 0 && p.Block[s] >= 0 && !p.order.Has(s) {
+		if pins[s]--; pins[s] == 0 && at[s] < 0 && p.Block[s] >= 0 {
 			p.order.Put(s, p.Block[s], p.Used[s])
 		}
 	}
