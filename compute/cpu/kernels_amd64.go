@@ -20,7 +20,7 @@ var avx512 = kernels{
 	pointwiseKernels: pointwiseAVX2,
 	attendKernels:    attendAVX2,
 	sealKernels:      sealAVX2,
-	packedKernels:    packedGo,
+	packedKernels:    packedAVX512,
 }
 
 // available lists the levels of this machine, the best first.
