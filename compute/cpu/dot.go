@@ -9,11 +9,14 @@ type linearKernels struct {
 	dot3 func(out []float32, os int, x0, x1, x2, w []float32, ws, n int)
 	dot1 func(out, x, w []float32, ws, n int)
 
+	few  streamKernels // rows
+	many panelKernels
+
 	// expand is dtype.Decode, bit for bit except for the payloads of NaNs.
 	expand func(t dtype.Type, dst []float32, src []byte)
 }
 
-var linearGo = linearKernels{dot3: dot3Go, dot1: dot1Go, expand: dtype.Decode}
+var linearGo = linearKernels{dot3: dot3Go, dot1: dot1Go, few: streamsGo, expand: dtype.Decode}
 
 // The portable twins of dot_avx2_amd64.s. Every product is one call of dotGo, so
 // that its bits cannot depend on the tile that it lies in.

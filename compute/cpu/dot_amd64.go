@@ -2,7 +2,9 @@
 
 package cpu
 
-var linearAVX2 = linearKernels{dot3: dot3, dot1: dot1, expand: expand}
+var linearAVX2 = linearKernels{dot3: dot3, dot1: dot1, few: streamsAVX2, many: panelAVX2, expand: expand}
+
+var linearAVX512 = linearKernels{dot3: dot3, dot1: dot1, few: streamsAVX512, many: panelAVX512, expand: expand}
 
 //go:noescape
 func dot3AVX2(out *float32, os int, x0, x1, x2, w *float32, ws, n, k int)

@@ -67,10 +67,10 @@ func (d *Device) Linear(out, x, weight, bias compute.Tensor) {
 		return
 	}
 
-	many := d.kernels.lanes > 0 && l.rows >= d.kernels.many
+	many := d.kernels.many.lanes > 0 && l.rows >= d.kernels.many.least
 	whole := outputsUnit
 	if many {
-		whole = d.kernels.most * d.kernels.vector
+		whole = d.kernels.many.most * d.kernels.many.vector
 	}
 	least := max(1, pieceBytes/max(1, l.rowBytes*l.rows))
 	l.step = max(least, (l.n+d.threads*piecesEach-1)/(d.threads*piecesEach))
@@ -114,9 +114,9 @@ func (l *linear) run(w *worker, piece int) {
 // streamRows multiplies all rows by outputs from to to−1, a strip at a time, so
 // that rows beyond the first few find it in the caches.
 func (l *linear) streamRows(w *worker, from, to int) {
-	direct := l.k.streams(l.weight.Type, l.width)
+	direct := l.k.few.streams(l.weight.Type, l.width)
 	strip := to - from
-	if !direct || l.rows > l.k.streamKernels.rows {
+	if !direct || l.rows > l.k.few.rows {
 		strip = max(outputsUnit, stripElems/l.width&^(outputsUnit-1))
 	}
 	for j := from; j < to; j += strip {
@@ -128,7 +128,7 @@ func (l *linear) streamRows(w *worker, from, to int) {
 			l.k.expand(t, dst, src)
 			t, size, src = dtype.F32, 4*l.width, bytesOf(dst)
 		}
-		l.k.stream(t, l.rows, l.out[j:], l.n, l.x, l.width, src, size, n, l.width)
+		l.k.few.stream(t, l.rows, l.out[j:], l.n, l.x, l.width, src, size, n, l.width)
 	}
 }
 

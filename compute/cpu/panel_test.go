@@ -1,0 +1,106 @@
+package cpu
+
+import (
+	"fmt"
+	"math"
+	"testing"
+)
+
+// tileLevels are the kernels of many rows of every level that has them.
+func tileLevels(t testing.TB) []kernels {
+	var all []kernels
+	for _, k := range available() {
+		if k.many.lanes > 0 {
+			all = append(all, k)
+		}
+	}
+	t.Logf("%d of %d levels have tiles", len(all), len(available()))
+	return all
+}
+
+// TestPack: the bytes of the twin, which says the order in a loop.
+func TestPack(t *testing.T) {
+	for _, k := range tileLevels(t) {
+		rng := newRand(t)
+		for length := 1; length <= 70; length++ {
+			ss := length + rng.IntN(3)
+			src := make([]float32, 7*ss+length)
+			fill(src, rng)
+			steps := (length + k.many.lanes - 1) / k.many.lanes
+			for _, half := range []int{4, 4 * steps} {
+				st := 4
+				if half == 4 {
+					st = 8 + 8*rng.IntN(3)
+				}
+				class := 2 * steps * st
+				got, want := make([]float32, k.many.lanes*class), make([]float32, k.many.lanes*class)
+				k.many.pack(got, src, ss, length, class, st, half)
+				packGo(k.many.lanes, want, src, ss, length, class, st, half)
+				for i := range want {
+					if got[i] != want[i] {
+						t.Fatalf("%s: %d elements, half %d: place %d has %v, want %v", k.name, length, half, i, got[i], want[i])
+					}
+				}
+			}
+		}
+	}
+}
+
+// TestPanel compares tiles with the twin: each of its sums is a chain of fused
+// products in float64, so rounding once more is all that may differ.
+func TestPanel(t *testing.T) {
+	for _, k := range tileLevels(t) {
+		rng := newRand(t)
+		p := &k.many
+		for vectors := 1; vectors <= p.most; vectors++ {
+			for steps := 1; steps <= 13; steps++ {
+				blocks, width := 1+rng.IntN(3), vectors*p.vector
+				ldc := width + rng.IntN(5)
+				a, b := make([]float32, blocks*p.tile*steps), make([]float32, width*steps)
+				fill(a, rng)
+				fill(b, rng)
+				c := make([]float32, blocks*p.tile*ldc)
+				for add := range 2 {
+					fill(c, rng)
+					want := append([]float32(nil), c...)
+					p.panel(vectors, c, ldc, a, b, steps, blocks, add)
+					panelGo(p.tile, width, want, ldc, a, b, steps, blocks, add)
+					for i := range want {
+						if i%ldc >= width && c[i] != want[i] {
+							t.Fatalf("%s: %d vectors, %d steps: place %d beyond the tile was written", k.name, vectors, steps, i)
+						}
+						if math.Abs(float64(c[i]-want[i])) > 1e-5 {
+							t.Fatalf("%s: %d vectors, %d steps: place %d is %v, want %v", k.name, vectors, steps, i, c[i], want[i])
+						}
+					}
+				}
+			}
+		}
+	}
+}
+
+// BenchmarkTile runs the tile over operands that stay in the first cache, and the
+// processor's fused multiply-add alone beside it.
+func BenchmarkTile(b *testing.B) {
+	for _, k := range tileLevels(b) {
+		p := &k.many
+		for vectors := 1; vectors <= p.most; vectors++ {
+			b.Run(fmt.Sprintf("%s/vectors=%d", k.name, vectors), func(b *testing.B) {
+				const steps = 128
+				width := vectors * p.vector
+				x, w, c := make([]float32, p.tile*steps), make([]float32, width*steps), make([]float32, p.tile*width)
+				for b.Loop() {
+					p.panel(vectors, c, width, x, w, steps, 1, 1)
+				}
+				b.ReportMetric(2*float64(p.tile*width*steps)*float64(b.N)/float64(b.Elapsed().Nanoseconds()), "GFLOP/s")
+			})
+		}
+		b.Run(k.name+"/multiply-add", func(b *testing.B) {
+			madds, rounds, each := probesOf(k.name).madds, 10_000, 0
+			for b.Loop() {
+				each = madds(rounds)
+			}
+			b.ReportMetric(float64(each*rounds)*float64(b.N)/float64(b.Elapsed().Nanoseconds()), "GFLOP/s")
+		})
+	}
+}
