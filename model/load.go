@@ -25,7 +25,7 @@ type Model struct {
 	head   compute.Tensor // the embedding again when tied
 	norm   compute.Tensor
 	layers []layer
-	owned  []compute.Tensor // small tensors that were expanded to float32
+	owned  []compute.Tensor // weights, and small tensors that were expanded to float32
 }
 
 // layer holds the weights of one decoder layer; absent ones are zero Tensors.
@@ -86,7 +86,7 @@ func HasScores(ck *weights.Checkpoint) bool {
 	return ck.Has("model.layers.0.self_attn.delta.weight") && ck.Has("model.layers.0.self_attn.A")
 }
 
-// Close gives back what Load allocated.
+// Close gives back what Load allocated, and what the device keeps beside the weights.
 func (m *Model) Close() {
 	for _, t := range m.owned {
 		m.dev.Free(t)
@@ -169,7 +169,9 @@ func (l *loader) matrix(name string, shape ...int) (x compute.Tensor) {
 	}
 	if x, l.err = l.m.dev.Load(t.Type, t.Data, shape...); l.err != nil {
 		l.err = fmt.Errorf("model: %s: %w", name, l.err)
+		return compute.Tensor{}
 	}
+	l.m.owned = append(l.m.owned, x)
 	return x
 }
 

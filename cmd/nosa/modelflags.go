@@ -31,6 +31,8 @@ type ModelFlags struct {
 	Device  string `default:"cpu" help:"cpu, or cuda[:n]."`
 	Threads int    `placeholder:"N" help:"Threads; by default one per processor that this process may use."`
 
+	Numerics string `default:"auto" enum:"auto,f32,int16,int8" help:"Numbers in which quantised weights are multiplied: ${enum}. int16 is nearly as exact as f32, int8 prefills fastest. auto: int16."`
+
 	KVDtype  string   `name:"kv-dtype" default:"bf16" enum:"f32,bf16,f16,q8,q4" help:"Format of full KV blocks: ${enum}."`
 	KVDevice ByteSize `name:"kv-device" placeholder:"SIZE" help:"Device memory for KV blocks, such as 512MiB; by default all of them."`
 	KVHost   ByteSize `name:"kv-host" placeholder:"SIZE" help:"Host pool under it; by default what is needed."`
@@ -83,6 +85,15 @@ func (f *ModelFlags) options() (engine.Options, error) {
 		return o, usage("--topk-q and --window take 0 or more, or -1 for the model's")
 	}
 	return o, nil
+}
+
+// openDevice opens the device that the flags mean.
+func (f *ModelFlags) openDevice() (compute.Device, error) {
+	numerics, err := compute.ParseNumerics(f.Numerics)
+	if err != nil {
+		return nil, usage("--numerics: %v", err)
+	}
+	return deviceWith(f.Device, f.Threads, numerics)
 }
 
 // parseDisk splits DIR[:SIZE]. A colon whose right side is no size belongs to the

@@ -15,7 +15,7 @@ type Options struct {
 	Threads int    // goroutines that compute; 0: the processors this process may use
 	Level   string // kernels, one of Levels; "": the best
 
-	// Numerics of products with quantised weights; auto: f32.
+	// Numerics of products with quantised weights; auto: int16.
 	Numerics compute.Numerics
 }
 
@@ -73,7 +73,7 @@ func New(opts Options) (*Device, error) {
 	numerics := opts.Numerics
 	switch numerics {
 	case compute.NumericsAuto:
-		numerics = compute.NumericsF32
+		numerics = compute.NumericsInt16
 	case compute.NumericsF32, compute.NumericsInt16, compute.NumericsInt8:
 	default:
 		return nil, fmt.Errorf("cpu: %v: %w", numerics, compute.ErrNumerics)
@@ -105,7 +105,7 @@ func (d *Device) Alloc(t dtype.Type, shape ...int) (compute.Tensor, error) {
 	}
 	x.Data = data
 	if len(data) > 0 { // what was packed from memory that lay here is gone
-		d.forget(d.packed.swap(unsafe.SliceData(data), nil))
+		d.forget(d.packed.drop(unsafe.SliceData(data), true))
 	}
 	return x, nil
 }
@@ -114,7 +114,7 @@ func (d *Device) Alloc(t dtype.Type, shape ...int) (compute.Tensor, error) {
 // beside a weight. Views of it must not be used any more.
 func (d *Device) Free(x compute.Tensor) {
 	if len(x.Data) > 0 {
-		d.forget(d.packed.swap(unsafe.SliceData(x.Data), nil))
+		d.forget(d.packed.drop(unsafe.SliceData(x.Data), false))
 	}
 	d.memory.free(x.Data)
 }

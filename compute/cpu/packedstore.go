@@ -11,9 +11,10 @@ import (
 
 // packed is a weight in panels.
 type packed struct {
-	format dtype.Type
-	n, k   int // outputs, and activations of each
-	data   []byte
+	format  dtype.Type
+	n, k    int // outputs, and activations of each
+	data    []byte
+	holders int // calls of Load without their Free
 }
 
 // packedStore finds the packed form of a weight by its file's first byte.
@@ -33,21 +34,36 @@ func (s *packedStore) find(w compute.Tensor) *packed {
 	return p
 }
 
-// swap sets or, with nil, takes away what stands for an address, and returns what
-// stood there before.
-func (s *packedStore) swap(first *byte, p *packed) *packed {
+// put sets what stands for an address, and returns what stood there before: of a
+// weight that is loaded twice the last one counts, until both are freed.
+func (s *packedStore) put(first *byte, p *packed) *packed {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	old := s.all[first]
-	switch {
-	case p != nil && s.all == nil:
-		s.all = map[*byte]*packed{first: p}
-	case p != nil:
-		s.all[first] = p
-	default:
-		delete(s.all, first)
+	if p.holders = 1; old != nil {
+		p.holders += old.holders
 	}
+	if s.all == nil {
+		s.all = map[*byte]*packed{}
+	}
+	s.all[first] = p
 	return old
+}
+
+// drop takes one holder from what stands for an address, or all, and returns what is
+// not held any more.
+func (s *packedStore) drop(first *byte, all bool) *packed {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	p := s.all[first]
+	if p == nil {
+		return nil
+	}
+	if p.holders--; p.holders > 0 && !all {
+		return nil
+	}
+	delete(s.all, first)
+	return p
 }
 
 // packable says whether a weight is multiplied in integers.
@@ -66,7 +82,7 @@ func (d *Device) PackedBytes(t dtype.Type, n, k int) int64 {
 
 // Load makes a weight readable where it lies, and lays it out anew for products in
 // integers. The copy is found by the address of data, which must stay as it is until
-// the tensor is freed.
+// Free, which every Load is to be followed by.
 func (d *Device) Load(t dtype.Type, data []byte, shape ...int) (compute.Tensor, error) {
 	x := compute.NewTensor(t, data, shape...)
 	n, k := x.Dims[0], x.Stride()
@@ -86,7 +102,7 @@ func (d *Device) Load(t dtype.Type, data []byte, shape ...int) (compute.Tensor, 
 	job.step = max(1, (64<<10)/layout.panel(job.groups))
 	d.team.do(job, (panels+job.step-1)/job.step)
 	forgetMapped(data)
-	d.forget(d.packed.swap(unsafe.SliceData(data), &packed{format: t, n: n, k: k, data: room}))
+	d.forget(d.packed.put(unsafe.SliceData(data), &packed{format: t, n: n, k: k, data: room}))
 	return x, nil
 }
 

@@ -49,6 +49,11 @@ func TestLoadPacks(t *testing.T) {
 		}
 		sameBits(t, "loaded again", product(w), of(w))
 		d.Free(w)
+		if got := d.Allocated(); got != want {
+			t.Errorf("%v: %d bytes are allocated for the second Load, want %d", format, got, want)
+		}
+		sameBits(t, "freed once", product(w), of(w))
+		d.Free(w)
 		if got := d.Allocated(); got != 0 {
 			t.Errorf("%v: %d bytes are left", format, got)
 		}
