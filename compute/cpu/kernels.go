@@ -16,6 +16,7 @@ type kernels struct {
 	pointwiseKernels
 	attendKernels
 	sealKernels
+	scoreKernels
 	packedKernels
 }
 
@@ -26,6 +27,7 @@ var portable = kernels{
 	pointwiseKernels: pointwiseGo,
 	attendKernels:    attendGo,
 	sealKernels:      sealGo,
+	scoreKernels:     scoreGo,
 	packedKernels:    packedGo,
 }
 

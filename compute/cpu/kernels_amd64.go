@@ -10,6 +10,7 @@ var avx2 = kernels{
 	pointwiseKernels: pointwiseAVX2,
 	attendKernels:    attendAVX2,
 	sealKernels:      sealAVX2,
+	scoreKernels:     scoreAVX2,
 	packedKernels:    packedGo,
 }
 
@@ -20,6 +21,7 @@ var avx512 = kernels{
 	pointwiseKernels: pointwiseAVX2,
 	attendKernels:    attendAVX2,
 	sealKernels:      sealAVX2,
+	scoreKernels:     scoreAVX512,
 	packedKernels:    packedAVX512,
 }
 

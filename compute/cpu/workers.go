@@ -32,8 +32,9 @@ type worker struct {
 	rows    []int     // of a tile that want a block
 	next    []int     // by row: place in its selection
 	codes   []byte    // of a block, one a byte
-	in      []bool    // by block: chosen
-	order   []uint64  // of the blocks that may be chosen
+	score   scoreMemory
+	in      []bool   // by block: chosen
+	order   []uint64 // of the blocks that may be chosen
 
 	packed  []byte // a panel of a weight that was not loaded
 	opened  []byte // a panel for many rows
