@@ -14,10 +14,12 @@ type block struct {
 	rec    int32  // of the disk file, or −1
 	crc    uint32 // of its bytes
 	busy   int32  // transfers under way
+	holds  int32  // rounds that read it in its page, or wait for it there
+	seen   int32  // step in which it was last wanted without having a slot
 	is     state
 }
 
-const blockSize = int64(unsafe.Sizeof(block{})) + 12 // with its entries in SlotOf, the free list and a table
+const blockSize = int64(unsafe.Sizeof(block{})) + 20 // with its entries in SlotOf, the free list, a table, a column and a foresight
 
 // state is a set of what is the case for a block.
 type state uint16
@@ -76,10 +78,12 @@ func (s *Store) letGo(id int32) {
 		s.unpin(id)
 	}
 	if b.has(waitLoad) {
-		b.is &^= waitLoad | filling
-		b.is |= bad
+		b.is &^= waitLoad
 		s.faults[id] = ErrClosed
-		s.unpin(id)
+		if b.has(filling) {
+			b.is = b.is&^filling | bad
+			s.unpin(id)
+		}
 	}
 	s.bury(id)
 }
@@ -87,7 +91,7 @@ func (s *Store) letGo(id int32) {
 // bury gives everything of a dying block back, if nothing needs it any more.
 func (s *Store) bury(id int32) {
 	b := &s.blocks[id]
-	if !b.has(dying) || b.busy > 0 {
+	if !b.has(dying) || b.busy > 0 || b.holds > 0 {
 		return
 	}
 	if !s.pool.Drop(id) {
@@ -121,7 +125,46 @@ func (s *Store) unpin(id int32) {
 	if b.has(bad) {
 		s.pool.Drop(id)
 		b.is &^= bad
+		s.unready--
 		delete(s.faults, id)
+	}
+	if b.has(dying) {
+		s.bury(id)
+	}
+}
+
+// hold keeps a block readable in its page for a round, or has it read into one,
+// and reports whether it is there.
+func (s *Store) hold(id int32) bool {
+	b := &s.blocks[id]
+	b.holds++
+	switch {
+	case b.page >= 0:
+		s.host.pin(b.page)
+		return !b.has(load)
+	case !b.has(waitLoad):
+		b.is |= waitLoad
+		s.waitLoad.push(id)
+	}
+	return false
+}
+
+// unhold takes a hold back.
+func (s *Store) unhold(id int32) {
+	b := &s.blocks[id]
+	b.holds--
+	switch {
+	case b.page >= 0:
+		if s.disk != nil {
+			s.host.pass(b.page)
+		}
+		s.host.unpin(b.page, b.inRecord())
+	case b.holds > 0 || b.has(filling|bad):
+	default:
+		b.is &^= waitLoad
+		if len(s.faults) > 0 {
+			delete(s.faults, id)
+		}
 	}
 	if b.has(dying) {
 		s.bury(id)

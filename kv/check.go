@@ -122,18 +122,28 @@ func (s *Store) checkPlaces() error {
 // checkPins: as many pins as transfers and recalls have, and pages in the right
 // order.
 func (s *Store) checkPins() error {
-	want := make([]int32, len(s.blocks))
-	for r := range s.recalls {
-		for _, rd := range []*round{&r.cur, &r.ahead} {
+	want, holds := make([]int32, len(s.blocks)), make([]int32, len(s.blocks))
+	for _, r := range s.recalls {
+		for _, rd := range []*round{&r.cur, &r.next} {
 			for i, id := range rd.ids {
-				if s.pool.SlotOf[id] != rd.slots[i] {
-					return fmt.Errorf("id %d was recalled into slot %d, is in %d", id, rd.slots[i], s.pool.SlotOf[id])
+				switch slot := rd.slots[i]; {
+				case slot < 0:
+					holds[id]++
+				case int(slot) >= s.cfg.Slots:
+					holds[id]++
+					if page := slot - int32(s.cfg.Slots); s.blocks[id].page != page {
+						return fmt.Errorf("id %d is read in page %d, is in %d", id, page, s.blocks[id].page)
+					}
+				default:
+					want[id]++
+					if s.pool.SlotOf[id] != slot {
+						return fmt.Errorf("id %d was recalled into slot %d, is in %d", id, slot, s.pool.SlotOf[id])
+					}
 				}
-				want[id]++
 			}
 		}
 	}
-	underWay := 0
+	underWay, idle := 0, 0
 	for id := range s.blocks {
 		b := &s.blocks[id]
 		var pagePins int32
@@ -159,14 +169,26 @@ func (s *Store) checkPins() error {
 		if pins != want[id] {
 			return fmt.Errorf("id %d: %d pins on its slot %d, want %d, state %b", id, pins, s.pool.SlotOf[id], want[id], b.is)
 		}
+		if b.holds != holds[id] {
+			return fmt.Errorf("id %d: %d rounds hold it, it thinks %d", id, holds[id], b.holds)
+		}
 		if b.page < 0 {
 			continue
 		}
 		h := s.host
-		clean, dirty := h.clean.Has(b.page), h.dirty.Has(b.page)
-		if h.pins[b.page] != pagePins || clean != (pagePins == 0 && b.inRecord()) || dirty != (pagePins == 0 && !b.inRecord()) {
-			return fmt.Errorf("id %d: page %d has %d pins, want %d; clean %v, dirty %v, record %d", id, b.page, h.pins[b.page], pagePins, clean, dirty, b.rec)
+		pagePins += b.holds
+		switch clean, dirty := h.clean[b.page], h.dirty.Has(b.page); {
+		case h.pins[b.page] != pagePins:
+			return fmt.Errorf("id %d: page %d has %d pins, want %d", id, b.page, h.pins[b.page], pagePins)
+		case pagePins > 0:
+		case clean != b.inRecord(), dirty == clean, dirty && h.dirty.Time(b.page) > h.used[b.page]:
+			return fmt.Errorf("id %d: page %d of use %d is clean: %v, dirty: %v of use %d, record %d", id, b.page, h.used[b.page], clean, dirty, h.dirty.Time(b.page), b.rec)
+		case clean:
+			idle++
 		}
+	}
+	if s.host != nil && s.host.idle != idle {
+		return fmt.Errorf("%d pages can go, the pool thinks %d", idle, s.host.idle)
 	}
 	if underWay != s.mover.underWay {
 		return fmt.Errorf("%d transfers under way, blocks have %d", s.mover.underWay, underWay)
@@ -211,7 +233,22 @@ func (s *Store) checkCounts() error {
 	equal("blocks dying", s.dying, number(dying))
 	equal("copies down", s.downs, number(down))
 	equal("writes to disk", s.spills, number(spill))
+	equal("reads from disk", s.reads, number(load))
 	equal("reads ahead", s.ahead, number(ahead))
+	equal("slots not filled", s.unready, number(filling|bad))
+	var st Stats
+	for id := range s.blocks {
+		if s.blocks[id].has(live) {
+			s.place(&st, int32(id))
+		}
+	}
+	equal("blocks in slots", s.cfg.Slots-s.pool.Free()-s.unready, st.InSlot)
+	if s.host != nil {
+		equal("blocks in pages", s.cfg.HostPages-len(s.host.free)-s.downs-s.reads, st.InHost)
+	}
+	if s.disk != nil {
+		equal("blocks on disk", s.disk.most-s.disk.left()-s.spills, st.OnDisk)
+	}
 	var sum LayerStats
 	for _, l := range s.layers {
 		sum.add(l)

@@ -36,7 +36,7 @@ func TestCheckFindsDamage(t *testing.T) {
 		"record leaked":   func(s *Store) { s.disk.made++ },
 		"slot pinned":     func(s *Store) { s.pool.Pins[0]++ },
 		"page pinned":     func(s *Store) { _, b := find(s, inHost); s.host.pins[b.page]++ },
-		"out of order":    func(s *Store) { _, b := find(s, inHost); s.host.clean.Remove(b.page); s.host.dirty.Remove(b.page) },
+		"out of order":    func(s *Store) { _, b := find(s, inHost); s.host.clean[b.page] = !s.host.clean[b.page] },
 		"busy":            func(s *Store) { _, b := find(s, inHost); b.busy++ },
 		"moving":          func(s *Store) { _, b := find(s, inHost); b.is |= spill; b.busy++; s.host.pins[b.page]++ },
 		"open with page":  func(s *Store) { _, b := find(s, open); b.rec = 0 },
@@ -80,4 +80,11 @@ func TestCheckFindsDamage(t *testing.T) {
 }
 
 // take1 is a page of somebody else.
-func (h *host) take1() int32 { return h.clean.First() }
+func (h *host) take1() int32 {
+	for p := range h.block {
+		if h.clean[p] && h.pins[p] == 0 {
+			return int32(p)
+		}
+	}
+	return -1
+}

@@ -28,7 +28,11 @@ type Config struct {
 	// since blocks pass through one on their way.
 	Disk *Disk
 
-	Keep    Keep
+	Keep Keep
+	// Copying brings every wanted block into a slot. A device that reads the host's
+	// memory as fast as its own need not: it reads blocks in the host pool where
+	// they lie. Others always copy.
+	Copying bool
 	Workers int           // goroutines that move bytes; 0: 16
 	Timeout time.Duration // how long a wait goes on without any transfer reporting; 0: 30 s
 
@@ -195,7 +199,7 @@ func (c Config) Footprint() (Footprint, error) {
 		Summaries: int64(c.Blocks) * int64(summary),
 		Tails:     int64(c.Layers) * int64(l.Heads) * int64(8*l.Block*l.Dim),
 		Host:      int64(c.HostPages) * int64(c.RecordBytes()),
-		Maps:      int64(c.Blocks)*blockSize + int64(c.Slots)*48 + int64(c.HostPages)*64,
+		Maps:      int64(c.Blocks)*blockSize + int64(c.Slots)*48 + int64(c.HostPages)*200,
 	}
 	if c.Disk != nil {
 		f.Disk = int64(c.Disk.Records) * int64(c.RecordBytes())

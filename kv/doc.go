@@ -74,7 +74,7 @@
 // they may have to wait for one, or find that the disk refuses a write.
 //
 // With a disk below, the coldest pages are written to records before their room
-// is needed, until an eighth of the pool can be given away at once. A page whose
+// is needed, until a quarter of the pool can be given away at once. A page whose
 // block has a record is dropped without writing; the record stays valid until the
 // block is freed.
 //

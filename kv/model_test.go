@@ -101,8 +101,8 @@ func (q *testSequence) recall(ctx context.Context, layer int, want [][]int32, st
 				return fmt.Errorf("part of %d blocks and %d slots", len(p.Blocks), len(p.Slots))
 			}
 			for i, b := range p.Blocks {
-				slot := int(p.Slots[i])
-				if have := q.s.cache.Slots.Rows(slot, slot+1).Data; !bytes.Equal(have, q.sealed(layer, p.Head, int(b))) {
+				slot := p.Slots[i]
+				if have := q.s.cache.SlotData(slot); !bytes.Equal(have, q.sealed(layer, p.Head, int(b))) {
 					return fmt.Errorf("layer %d, head %d, block %d: slot %d holds something else", layer, p.Head, b, slot)
 				}
 			}

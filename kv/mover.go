@@ -77,6 +77,23 @@ func (m *mover) start(t transfer, urgent bool) {
 	m.work.Signal()
 }
 
+// startAll hands loads to the workers, sorted by record.
+func (m *mover) startAll(loads []transfer, urgent bool) {
+	m.underWay += len(loads)
+	to := &m.later
+	if urgent {
+		to = &m.urgent
+	}
+	m.mu.Lock()
+	for _, t := range loads {
+		to.push(t)
+	}
+	m.mu.Unlock()
+	for range min(len(loads), (len(loads)+1)/2) {
+		m.work.Signal()
+	}
+}
+
 // take gives the owner what has been reported; valid until the next call.
 func (m *mover) take() []transfer {
 	m.mu.Lock()

@@ -36,8 +36,9 @@ func TestRandomLife(t *testing.T) {
 		if (cfg.HostPages >= tail || cfg.Disk != nil) && rapid.Bool().Draw(t, "selected") {
 			cfg.Keep = KeepSelected
 		}
+		cfg.Copying = rapid.Bool().Draw(t, "copying")
 		s := openTest(&rapidTB{T: t}, cfg)
-		s.near = rapid.Bool().Draw(t, "near")
+		s.near = !cfg.Copying || rapid.Bool().Draw(t, "near")
 		var live []*testSequence
 		pick := func(t *rapid.T) *testSequence {
 			if len(live) == 0 {

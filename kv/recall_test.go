@@ -20,7 +20,7 @@ func TestRounds(t *testing.T) {
 		{48, 1}, {24, 1}, {23, 3}, {12, 4}, {5, 12}, {3, 24}, {2, 24}, {1, 24},
 	} {
 		t.Run(fmt.Sprintf("slots=%d", tc.slots), func(t *testing.T) {
-			s := openTest(t, Config{Layers: 1, Blocks: 50, Slots: tc.slots, HostPages: 50})
+			s := openTest(t, Config{Layers: 1, Blocks: 50, Slots: tc.slots, HostPages: 50, Copying: true})
 			q := mustNew(t, s, SequenceOptions{Tokens: 100})
 			mustExtend(t, q, ids(0, 48)) // 12 blocks of two heads
 			for range 3 {
@@ -182,7 +182,7 @@ func TestKeepSelectedIsOverlap(t *testing.T) {
 // with the slot pool's definition alone.
 func TestLRUMissesAreExact(t *testing.T) {
 	for _, slots := range []int{40, 60, 90} {
-		s := openTest(t, Config{Blocks: 400, Slots: slots, HostPages: 400})
+		s := openTest(t, Config{Blocks: 400, Slots: slots, HostPages: 400, Copying: true})
 		q := mustNew(t, s, SequenceOptions{Tokens: 100})
 		pool := compute.NewPool(slots, 400)
 		var step int64
@@ -351,7 +351,7 @@ func TestWrittenOnce(t *testing.T) {
 // TestTwoRecallsAtOnce: one that can not get a slot, since another holds all,
 // says so instead of waiting for ever.
 func TestTwoRecallsAtOnce(t *testing.T) {
-	s := openTest(t, Config{Blocks: 80, Slots: 4, HostPages: 80})
+	s := openTest(t, Config{Blocks: 80, Slots: 4, HostPages: 80, Copying: true})
 	q := mustNew(t, s, SequenceOptions{Tokens: 40})
 	mustExtend(t, q, ids(0, 40))
 	a := s.Recall(t.Context(), q.Sequence, 0, [][]int32{{0, 1}, {0, 1}})

@@ -43,15 +43,16 @@ func (s *Store) makeRoom(demand bool) {
 		return
 	}
 	for s.waitLoad.next(s, waitLoad, func(id int32) bool {
-		page := s.takePage(anyTime)
+		page := s.takePage(true)
 		if page >= 0 {
-			s.startLoad(id, page)
+			s.load(id, page)
 		}
 		return page >= 0
 	}) {
 	}
+	s.startLoads(true)
 	for s.waitDown.next(s, waitDown, func(id int32) bool {
-		page := s.takePage(anyTime)
+		page := s.takePage(true)
 		if page >= 0 {
 			s.startDown(id, page)
 		}
@@ -66,8 +67,8 @@ func (s *Store) makeRoom(demand bool) {
 }
 
 // takePage finds a page for a block; see host.take.
-func (s *Store) takePage(before int64) int32 {
-	page, old := s.host.take(before)
+func (s *Store) takePage(need bool) int32 {
+	page, old := s.host.take(need)
 	if old >= 0 {
 		s.blocks[old].page = -1
 	}
@@ -78,10 +79,10 @@ func (s *Store) takePage(before int64) int32 {
 // pages are free or can go at once as wait for one and may soon do.
 func (s *Store) spillAhead() {
 	h := s.host
-	low := min(max(len(h.block)/8, 1), 4*s.cfg.Workers)
+	low := min(max(len(h.block)/4, 1), 4*s.cfg.Workers)
 	want := low + s.waitLoad.len() + s.waitDown.len()
-	for s.spills < 4*s.cfg.Workers && len(h.free)+h.clean.Len()+s.spills < want {
-		page := h.dirty.First()
+	for s.spills < 4*s.cfg.Workers && len(h.free)+h.idle+s.spills < want {
+		page := h.write()
 		if page < 0 {
 			return
 		}

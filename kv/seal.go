@@ -65,6 +65,9 @@ func (s *Store) noteEvicted(ids []int32) {
 	for _, id := range ids {
 		b := &s.blocks[id]
 		s.count(b.owner, int(b.layer), func(l *LayerStats) { l.Evicted++ })
+		if b.page >= 0 {
+			s.host.keep(b.page)
+		}
 	}
 	s.evicted = ids
 }

@@ -32,6 +32,8 @@ type Sequence struct {
 	open   []int32 // token ids of the column after it
 	shared int
 
+	foresight foresight
+
 	layers []LayerStats
 	freed  bool
 }
@@ -68,6 +70,9 @@ func (s *Store) NewSequence(o SequenceOptions) (*Sequence, error) {
 		for h := range q.tables[layer] {
 			q.tables[layer][h], ids = ids[:0:most], ids[most:]
 		}
+	}
+	if s.disk != nil {
+		q.foresight = newForesight(s.cfg.Layers, l.Heads, most)
 	}
 	q.opt.Prefix = nil
 	s.sequences[q] = struct{}{}

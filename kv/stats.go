@@ -9,8 +9,9 @@ type LayerStats struct {
 	Hits     int64 // of them in a slot
 	HostHits int64 // misses that came from the host pool
 	DiskHits int64 // misses that came from the disk
+	InPlace  int64 // misses that were read in the host pool, without a copy into a slot
 
-	BytesUp       int64 // host pool → slots
+	BytesUp       int64 // host pool → slots, or read there in place
 	BytesDown     int64 // slots → host pool: each full block once
 	BytesToDisk   int64
 	BytesFromDisk int64
@@ -42,6 +43,7 @@ func (l *LayerStats) add(o LayerStats) {
 	l.Hits += o.Hits
 	l.HostHits += o.HostHits
 	l.DiskHits += o.DiskHits
+	l.InPlace += o.InPlace
 	l.BytesUp += o.BytesUp
 	l.BytesDown += o.BytesDown
 	l.BytesToDisk += o.BytesToDisk
@@ -98,19 +100,17 @@ func (s *Store) Stats() Stats {
 	s.settle(false)
 	st := totals(s.layers)
 	st.Live = len(s.blocks) - len(s.freeIDs)
-	for id := range s.blocks {
-		if s.blocks[id].has(live) {
-			s.place(&st, int32(id))
-		}
-	}
+	st.InSlot = s.cfg.Slots - s.pool.Free() - s.unready
 	st.Sequences = len(s.sequences)
 	st.FreeIDs, st.FreeSlots = len(s.freeIDs), s.pool.Free()
 	st.UnderWay, st.Published = s.mover.underWay, len(s.columns)
 	if s.host != nil {
 		st.FreePages = len(s.host.free)
+		st.InHost = s.cfg.HostPages - st.FreePages - s.downs - s.reads
 	}
 	if s.disk != nil {
 		st.FreeRecords = s.disk.left()
+		st.OnDisk = s.disk.most - st.FreeRecords - s.spills
 	}
 	return st
 }

@@ -18,7 +18,10 @@ type Store struct {
 	cfg   Config
 	log   *slog.Logger
 	cache compute.Cache
-	near  bool // slots lie in the host's memory: a copy to or from one takes no time worth a wait
+
+	near     bool // slots lie in the host's memory: a copy to or from one takes no time worth a wait
+	inPlace  bool // ops read blocks in their pages: a copy to a slot wins nothing
+	resident bool // no block ever loses its slot
 
 	blocks  []block // by id
 	freeIDs []int32 // ids of no block, taken from the end
@@ -36,7 +39,10 @@ type Store struct {
 	faults   map[int32]error // by id: why its slot is bad
 	downs    int             // copies from slots to pages under way
 	spills   int             // writes to disk under way
-	ahead    int             // reads from disk under way that nobody waits for
+	reads    int             // reads from disk under way
+	ahead    int             // of them, those that nobody waits for
+	unready  int             // slots that do not hold what they should, yet or for good
+	loads    []transfer      // reads from disk that are about to begin
 
 	spillErr   error // what the last failed write to disk said
 	spillFails int   // how many have failed
@@ -44,8 +50,8 @@ type Store struct {
 
 	columns   map[key]*column
 	sequences map[*Sequence]struct{}
-	recalls   map[*Recall]struct{}
-	scratch   []*scratch
+	recalls   []*recall   // that are open
+	spent     []*recall   // that have been closed, for the next ones
 	one       [2][1]int32 // want and slot of a single block
 	evicted   []int32
 
@@ -73,9 +79,8 @@ func Open(dev compute.Device, cfg Config, log *slog.Logger) (*Store, error) {
 		freeIDs:   make([]int32, cfg.Blocks),
 		pool:      compute.NewPool(cfg.Slots, cfg.Blocks),
 		faults:    map[int32]error{},
-		columns:   map[key]*column{},
+		columns:   make(map[key]*column, cfg.Blocks/(cfg.Layers*cfg.Layout.Heads)),
 		sequences: map[*Sequence]struct{}{},
-		recalls:   map[*Recall]struct{}{},
 		layers:    make([]LayerStats, cfg.Layers),
 		timer:     time.NewTimer(time.Hour),
 		spillHold: -1,
@@ -103,6 +108,8 @@ func (s *Store) allocate() (err error) {
 	}
 	alloc(&c.Slots, dtype.U8, s.cfg.Slots, l.BlockBytes())
 	s.near = c.Slots.Data != nil
+	s.inPlace = s.near && s.cfg.below() && !s.cfg.Copying
+	s.resident = !s.cfg.evicts()
 	if l.Stride > 0 {
 		alloc(&c.Segments, l.SummaryType(), s.cfg.Blocks, l.SummarySteps(), l.Segments(), 4)
 	}
@@ -119,6 +126,9 @@ func (s *Store) allocate() (err error) {
 	if s.cfg.below() {
 		if s.host, err = newHost(s.cfg.HostPages, s.cfg.RecordBytes(), l.BlockBytes()); err != nil {
 			return fmt.Errorf("host pool of %d pages of %d bytes: %w: lower --kv-host", s.cfg.HostPages, s.cfg.RecordBytes(), err)
+		}
+		if s.inPlace {
+			c.Pages = compute.NewTensor(dtype.U8, s.host.arena, s.cfg.HostPages, s.host.stride)
 		}
 	}
 	if s.cfg.Disk != nil {
@@ -179,6 +189,9 @@ func (s *Store) BeginStep() {
 	s.enter()
 	defer s.leave()
 	s.step++
+	if s.host != nil {
+		s.host.begin(s.step)
+	}
 	s.settle(false)
 }
 

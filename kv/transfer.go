@@ -1,6 +1,10 @@
 package kv
 
-import "fmt"
+import (
+	"cmp"
+	"fmt"
+	"slices"
+)
 
 // move is the way of a transfer between two neighbouring tiers.
 type move uint8
@@ -33,10 +37,13 @@ func (s *Store) report(t transfer) {
 		s.downs--
 		b.crc = t.crc
 		s.count(b.owner, int(b.layer), func(l *LayerStats) { l.BytesDown += size })
+		s.inBoth(t.page)
 		s.host.unpin(t.page, b.inRecord())
 		s.unpin(t.id)
 	case moveUp:
 		b.is &^= up | filling
+		s.unready--
+		s.inBoth(t.page)
 		s.host.unpin(t.page, b.inRecord())
 		s.unpin(t.id)
 	case moveSpill:
@@ -73,30 +80,44 @@ func (s *Store) reportSpill(t transfer) {
 func (s *Store) reportLoad(t transfer) {
 	b := &s.blocks[t.id]
 	b.is &^= load
+	s.reads--
 	if b.has(ahead) {
 		b.is &^= ahead
 		s.ahead--
 	}
 	if t.err != nil {
 		b.page = -1
-		s.host.unpin(t.page, false)
 		s.host.release(t.page)
 		s.unpublish(b)
+		if b.has(filling) || b.holds > 0 {
+			s.faults[t.id] = t.err
+		}
 		if b.has(filling) {
 			b.is = b.is&^filling | bad
-			s.faults[t.id] = t.err
 			s.unpin(t.id)
 		}
 		return
 	}
 	s.count(b.owner, int(b.layer), func(l *LayerStats) { l.BytesFromDisk += int64(s.cfg.Layout.BlockBytes()) })
+	if t.slot >= 0 {
+		s.inBoth(t.page)
+	}
 	s.host.unpin(t.page, true)
 	switch {
 	case t.slot >= 0:
 		b.is &^= filling
+		s.unready--
 		s.unpin(t.id)
 	case b.has(filling): // wanted while it was being read ahead
 		s.startUp(t.id)
+	}
+}
+
+// inBoth notes that a block has a slot and a page: above a disk, its page is the
+// first to go.
+func (s *Store) inBoth(page int32) {
+	if s.inPlace && s.disk != nil {
+		s.host.spare(page)
 	}
 }
 
@@ -105,24 +126,38 @@ func (s *Store) startUp(id int32) {
 	b := &s.blocks[id]
 	b.is |= up
 	b.busy++
-	s.host.pin(b.page, s.step)
+	s.host.pin(b.page)
 	s.mover.start(transfer{move: moveUp, id: id, slot: s.pool.SlotOf[id], page: b.page}, true)
 }
 
-// startLoad sends a block from its record to a page, and on to its slot if it
-// waits there.
-func (s *Store) startLoad(id, page int32) {
+// load readies a block's way from its record to a page, and on to its slot if it
+// waits there. It begins with startLoads.
+func (s *Store) load(id, page int32) {
 	b := &s.blocks[id]
 	b.is |= load
+	s.reads++
 	b.busy++
 	b.page = page
 	s.host.give(page, id)
-	s.host.pin(page, s.step)
+	s.host.pin(page)
+	s.host.pins[page] += b.holds
 	t := transfer{move: moveLoad, id: id, slot: -1, page: page, rec: b.rec, crc: b.crc}
 	if b.has(filling) {
 		t.slot = s.pool.SlotOf[id]
 	}
-	s.mover.start(t, b.has(filling))
+	s.loads = append(s.loads, t)
+}
+
+// startLoads begins the loads that are ready, in the order of their records, so
+// that neighbours are read together.
+func (s *Store) startLoads(urgent bool) {
+	if len(s.loads) == 0 {
+		return
+	}
+	slices.SortFunc(s.loads, func(a, b transfer) int { return cmp.Compare(a.rec, b.rec) })
+	s.mover.startAll(s.loads, urgent)
+	clear(s.loads)
+	s.loads = s.loads[:0]
 }
 
 // startDown sends a sealed block from its slot to a page.
@@ -133,7 +168,7 @@ func (s *Store) startDown(id, page int32) {
 	b.busy++
 	b.page = page
 	s.host.give(page, id)
-	s.host.pin(page, s.step)
+	s.host.pin(page)
 	s.mover.start(transfer{move: moveDown, id: id, slot: s.pool.SlotOf[id], page: page}, false)
 }
 

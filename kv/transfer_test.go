@@ -45,7 +45,7 @@ func openSlow(t *testing.T, cfg Config) (*Store, *slowDevice) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.near = false
+	s.near, s.inPlace = false, false
 	return s, dev
 }
 
