@@ -186,7 +186,7 @@ func TestPackedKernels(t *testing.T) {
 		for _, format := range quantisedFormats {
 			p := packings[format]
 			for _, mode := range intModes {
-				q := &quantiser{numerics: mode, form: k.form(mode, format), kind: p.kind, zero: p.zero}
+				q := &quantiser{numerics: mode, format: format, form: k.form(mode, format), kind: p.kind, zero: p.zero}
 				for _, groups := range []int{1, 2, 3, 5, 8, 16, 24} {
 					if groups*groupLen%format.Block() != 0 {
 						continue

@@ -36,7 +36,7 @@ func (d *Device) linearPacked(out, x []float32, weight compute.Tensor, bias []fl
 	k := weight.Stride()
 	l.rows, l.groups, l.rowBytes = len(x)/k, k/groupLen, len(weight.Data)/l.n
 	_ = out[:l.rows*l.n] // a wrong shape panics here, on the caller's goroutine
-	l.q = quantiser{numerics: d.numerics, form: d.kernels.form(d.numerics, weight.Type), kind: layout.kind, zero: layout.zero}
+	l.q = quantiser{numerics: d.numerics, format: weight.Type, form: d.kernels.form(d.numerics, weight.Type), kind: layout.kind, zero: layout.zero}
 	if p := d.packed.find(weight); p != nil {
 		l.panels = p.data
 	}

@@ -11,6 +11,7 @@ import (
 // quantiser says how rows of activations are written for one format of weights.
 type quantiser struct {
 	numerics compute.Numerics
+	format   dtype.Type // of the weight: a kernel may add as many products in 16 bits as its codes allow
 	form     form
 	kind     kind
 	zero     int32
