@@ -15,10 +15,10 @@ type probes struct {
 	// read loads all bytes of p, whose length is a multiple of readStep.
 	read func(p []byte)
 	// madds runs n rounds of fused multiply-adds of float32 on registers and
-	// returns the operations of one round; idots the same for products of bytes that
-	// are summed in int32, and 0 where the level has no instruction for them.
-	madds func(n int) int
-	idots func(n int) int
+	// returns the operations of one round, two for each. words and bytes do so for
+	// products of int16 and of int8 that are summed in int32; 0 where the level has
+	// no instruction for them.
+	madds, words, bytes func(n int) int
 }
 
 // readStep is what a loop of read takes at a time.
@@ -53,12 +53,12 @@ func (d *Device) bandwidth(size int, during time.Duration) (float64, error) {
 	return float64(threads*share*job.rounds) * d.passes(job, during), nil
 }
 
-// Peak is the operations per second of all threads together on values that are in
-// registers: float32 multiply-adds, two operations each, and products of bytes
-// summed in int32 likewise, 0 where the kernels have no instruction for them.
-func (d *Device) Peak() (float32s, bytes float64) { return d.peak(probeTime) }
+// Peak is operations per second of all threads together on values in registers, two
+// for each product that is added to a sum: of float32, of int16 and of int8, both
+// summed in int32; 0 where the kernels have no instruction for them.
+func (d *Device) Peak() (f32, int16s, int8s float64) { return d.peak(probeTime) }
 
-func (d *Device) peak(during time.Duration) (float32s, bytes float64) {
+func (d *Device) peak(during time.Duration) (f32, int16s, int8s float64) {
 	p := probesOf(d.kernels.name)
 	rate := func(f func(int) int) float64 {
 		each := f(1)
@@ -67,7 +67,7 @@ func (d *Device) peak(during time.Duration) (float32s, bytes float64) {
 		}
 		return float64(len(d.team.workers)*each*passRounds) * d.passes(arithmeticProbe(f), during)
 	}
-	return rate(p.madds), rate(p.idots)
+	return rate(p.madds), rate(p.words), rate(p.bytes)
 }
 
 // passes runs a job, a piece for each thread, for so long and tells how often in a
@@ -102,7 +102,9 @@ type arithmeticProbe func(n int) int
 func (j arithmeticProbe) run(_ *worker, _ int) { j(passRounds) }
 
 // probesGo are the loops of the portable level.
-var probesGo = probes{read: readGo, madds: maddsGo, idots: func(int) int { return 0 }}
+var probesGo = probes{read: readGo, madds: maddsGo, words: nothing, bytes: nothing}
+
+func nothing(int) int { return 0 }
 
 func readGo(p []byte) {
 	var a, b, c, d uint64

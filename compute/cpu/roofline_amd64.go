@@ -9,13 +9,15 @@ func probesOf(level string) probes {
 		return probes{
 			read:  func(p []byte) { readAVX512(&p[0], len(p)) },
 			madds: func(n int) int { maddsAVX512(n); return 12 * 16 * 2 },
-			idots: func(n int) int { idotsAVX512(n); return 12 * 64 * 2 },
+			words: func(n int) int { wordsAVX512(n); return 12 * 32 * 2 },
+			bytes: func(n int) int { bytesAVX512(n); return 12 * 64 * 2 },
 		}
 	case avx2.name:
 		return probes{
 			read:  func(p []byte) { readAVX2(&p[0], len(p)) },
 			madds: func(n int) int { maddsAVX2(n); return 12 * 8 * 2 },
-			idots: func(n int) int { idotsAVX2(n); return 4 * 32 * 2 },
+			words: func(n int) int { wordsAVX2(n); return 6 * 16 * 2 },
+			bytes: func(n int) int { bytesAVX2(n); return 6 * 32 * 2 },
 		}
 	}
 	return probesGo
@@ -33,5 +35,7 @@ func readAVX512(p *byte, n int)
 
 func maddsAVX2(n int)
 func maddsAVX512(n int)
-func idotsAVX2(n int)
-func idotsAVX512(n int)
+func wordsAVX2(n int)
+func wordsAVX512(n int)
+func bytesAVX2(n int)
+func bytesAVX512(n int)

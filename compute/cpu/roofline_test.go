@@ -21,9 +21,9 @@ func TestRoofline(t *testing.T) {
 			if got := d.Allocated(); got != before {
 				t.Errorf("%d threads: %d bytes are left, want %d", threads, got, before)
 			}
-			floats, bytes := d.peak(0)
-			if floats <= 0 || bytes < 0 || (level != "go") != (bytes > 0) {
-				t.Errorf("%d threads: %v operations per second in float32, %v on bytes", threads, floats, bytes)
+			f32, int16s, int8s := d.peak(0)
+			if f32 <= 0 || (int16s > 0) != (level != "go") || (int8s > 0) != (level != "go") {
+				t.Errorf("%d threads: %v operations per second in float32, %v in int16, %v in int8", threads, f32, int16s, int8s)
 			}
 		}
 	})
@@ -45,7 +45,7 @@ func BenchmarkBandwidth(b *testing.B) {
 				b.ReportMetric(best/1e9, "GB/s")
 			})
 		}
-		floats, bytes := d.Peak()
-		b.Logf("%s: %.0f GFLOP/s, %.0f GOP/s on bytes", d.Info(), floats/1e9, bytes/1e9)
+		f32, int16s, int8s := d.Peak()
+		b.Logf("%s: %.0f GFLOP/s, %.0f GOP/s in int16, %.0f in int8", d.Info(), f32/1e9, int16s/1e9, int8s/1e9)
 	})
 }
