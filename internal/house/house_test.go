@@ -41,6 +41,7 @@ var below = map[string][]string{
 	"train":     {"model", "attention", "policy", "kv", "compute", "tokenizer", "chat", "weights", "weights/convert", "dtype"},
 	"eval":      {"engine", "tokenizer", "chat"},
 	"server":    {"engine", "tokenizer", "chat"},
+	"bench":     {"engine", "model", "attention", "kv", "compute", "weights", "dtype"},
 
 	"cmd/nosa": {anything},
 
