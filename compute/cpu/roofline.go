@@ -27,7 +27,7 @@ const readStep = 512
 // The time that a measurement takes, and the least number of passes in it: the best
 // pass counts, since other programs can only make it slower.
 const (
-	probeTime   = 200 * time.Millisecond
+	probeTime   = 120 * time.Millisecond
 	probePasses = 4
 	passBytes   = 16 << 20 // that a thread reads in a pass, however small its share is
 	passRounds  = 100_000  // of arithmetic in a pass
