@@ -7,11 +7,10 @@ import "nosa/dtype"
 func (d *Device) tiles(l *linear) {
 	for ; l.top < l.rows; l.top += l.pass {
 		l.pass = min(passRows, l.rows-l.top)
-		padded := (l.pass + 7) &^ 7
-		width := (l.width + l.k.many.lanes - 1) / l.k.many.lanes * l.k.many.lanes
-		l.packed = room(&d.team.workers[0].rowPack, padded*width)
+		runs := (l.width + runLen - 1) / runLen
+		l.packed = room(&d.team.workers[0].rowPack, runs*l.runSize())
 		l.phase = packingRows
-		d.team.do(l, padded/8)
+		d.team.do(l, (l.pass+7)/8)
 		l.phase = inTiles
 		d.team.do(l, (l.n+l.step-1)/l.step)
 	}
@@ -26,12 +25,22 @@ func (l *linear) runs(f func(from, k, steps int)) {
 	}
 }
 
-// group is where a run's rows lie that pass over a strip together, from the row
-// that begins them; tiles counts theirs, filled up to eight rows.
-func (l *linear) group(row, from, steps int) (at []float32, tiles int) {
-	padded := (l.pass + 7) &^ 7
-	at = l.packed[padded*from+row*steps*l.k.many.lanes:]
-	return at, (min(groupRows, padded-row) + l.k.many.tile - 1) / l.k.many.tile
+// lanePad is left between the lanes of packed rows and weights: else those of a
+// long run would lie a multiple of the first cache's ways apart.
+const lanePad = 16
+
+// runSize is the room that a run of the pass's rows takes at most.
+func (l *linear) runSize() int {
+	steps := (min(runLen, l.width) + l.k.many.lanes - 1) / l.k.many.lanes
+	return (l.pass + groupRows - 1) / groupRows * l.k.many.lanes * (groupRows*steps + lanePad)
+}
+
+// group is where a run's rows lie that pass over a strip together, from row on,
+// and how far apart their lanes are; rows are filled up to eight.
+func (l *linear) group(row, from, steps int) (at []float32, lane int) {
+	rows := min(groupRows, (l.pass-row+7)&^7)
+	at = l.packed[from/runLen*l.runSize()+row/groupRows*l.k.many.lanes*(groupRows*steps+lanePad):]
+	return at, rows*steps + lanePad
 }
 
 // packRows packs the eight rows of a piece.
@@ -47,12 +56,8 @@ func (l *linear) packRows(w *worker, piece int) {
 	}
 	begin := first / groupRows * groupRows
 	l.runs(func(from, length, steps int) {
-		at, tiles := l.group(begin, from, steps)
-		half := 4
-		if k.tile == 4 {
-			half = 4 * steps
-		}
-		k.pack(at[(first-begin)*steps:], src[from:], l.width, length, tiles*steps*k.tile, k.tile, half)
+		at, lane := l.group(begin, from, steps)
+		k.rows(at[(first-begin)*steps:], src[from:], l.width, length, lane)
 	})
 }
 
@@ -64,27 +69,27 @@ func (l *linear) strips(w *worker, from, to int) {
 		vectors := (n + k.vector - 1) / k.vector
 		width := vectors * k.vector
 		l.runs(func(e, length, steps int) {
-			panel := room(&w.panel, k.lanes*steps*width)
-			for i := 0; i < width; i += 8 {
-				src, ss := l.outputs(w, j+i, min(8, n-i), e, length)
-				k.pack(panel[i:], src, ss, length, steps*width, width, 4)
+			panel := room(&w.panel, k.lanes*(steps*width+lanePad))
+			for i := 0; i < width; i += k.vector {
+				src, ss := l.outputs(w, j+i, min(k.vector, n-i), e, length)
+				k.weights(panel[i:], src, ss, length, steps*width+lanePad, width)
 			}
 			for row := 0; row < l.pass; row += groupRows {
-				rows, tiles := l.group(row, e, steps)
-				l.multiply(w, rows, panel, row, j, n, tiles, steps, e > 0)
+				rows, lane := l.group(row, e, steps)
+				l.multiply(w, rows, lane, panel, row, j, n, steps, e > 0)
 			}
 		})
 	}
 }
 
 // outputs returns elements e to e+length−1 of n outputs from j on as float32, in
-// rows that begin ss apart; outputs up to the eighth are 0.
+// rows that begin ss apart; those that are missing of a vector are 0.
 func (l *linear) outputs(w *worker, j, n, e, length int) (rows []float32, ss int) {
-	if n == 8 && l.weight.Type == dtype.F32 {
-		return float32s(l.weight.Data[j*l.rowBytes:][:8*l.rowBytes])[e:], l.width
+	vector := l.k.many.vector
+	if n == vector && l.weight.Type == dtype.F32 {
+		return float32s(l.weight.Data[j*l.rowBytes:][:n*l.rowBytes])[e:], l.width
 	}
-	rows = room(&w.spare, 8*length)
-	n = max(0, n)
+	rows = room(&w.spare, vector*length)
 	clear(rows[n*length:])
 	if length == l.width && n > 0 {
 		l.k.expand(l.weight.Type, rows[:n*length], l.weight.Data[j*l.rowBytes:][:n*l.rowBytes])
@@ -104,7 +109,7 @@ func (l *linear) outputs(w *worker, j, n, e, length int) (rows []float32, ss int
 // multiply adds a group's products with a strip to the results, lane after lane;
 // the first run's first lane sets them. Tiles that reach beyond the rows or the
 // outputs go by way of a buffer.
-func (l *linear) multiply(w *worker, rows, panel []float32, row, j, n, tiles, steps int, add bool) {
+func (l *linear) multiply(w *worker, rows []float32, lane int, panel []float32, row, j, n, steps int, add bool) {
 	k := &l.k.many
 	vectors := (n + k.vector - 1) / k.vector
 	width := vectors * k.vector
@@ -113,7 +118,6 @@ func (l *linear) multiply(w *worker, rows, panel []float32, row, j, n, tiles, st
 		whole = 0
 	}
 	out := l.out[(l.top+row)*l.n+j:]
-	lane := tiles * steps * k.tile
 	if whole > 0 {
 		l.lanes(out, l.n, vectors, rows, panel, lane, steps, whole, add)
 	}
@@ -137,7 +141,7 @@ func (l *linear) multiply(w *worker, rows, panel []float32, row, j, n, tiles, st
 
 // lanes takes a strip's lanes one after the other.
 func (l *linear) lanes(c []float32, ldc, vectors int, rows, panel []float32, lane, steps, tiles int, add bool) {
-	size := steps * vectors * l.k.many.vector
+	size := steps*vectors*l.k.many.vector + lanePad
 	for i := range l.k.many.lanes {
 		more := 1
 		if i == 0 && !add {

@@ -16,23 +16,21 @@
 	VUNPCKLPD t3, t1, c  \
 	VUNPCKHPD t3, t1, d
 
-// func pack8AVX2(dst, src *float32, ss, blocks, class, even, odd, half int)
+// func pack8AVX2(dst, src *float32, ss, steps, class, st, half int)
 //
-// Element e of a block of eight goes class·e further on; dst moves on by even
-// after blocks 0, 2, …, and by odd after the others.
-TEXT ·pack8AVX2(SB), NOSPLIT, $0-64
+// dst[class·lane + step·st + row] is set for eight rows of which the last four lie
+// half after the first.
+TEXT ·pack8AVX2(SB), NOSPLIT, $0-56
 	MOVQ dst+0(FP), DI
 	MOVQ src+8(FP), SI
 	MOVQ ss+16(FP), R8
-	MOVQ blocks+24(FP), CX
+	MOVQ steps+24(FP), CX
 	MOVQ class+32(FP), R9
-	MOVQ even+40(FP), R10
-	MOVQ odd+48(FP), R11
-	MOVQ half+56(FP), R12
+	MOVQ st+40(FP), R10
+	MOVQ half+48(FP), R12
 	SHLQ $2, R8
 	SHLQ $2, R9
 	SHLQ $2, R10
-	SHLQ $2, R11
 	SHLQ $2, R12
 	LEAQ (SI)(R8*2), R13
 	ADDQ R8, R13           // row 3
@@ -87,7 +85,6 @@ next:
 	ADDQ $32, R13
 	ADDQ $32, BX
 	ADDQ R10, DI
-	XCHGQ R10, R11
 	JMP  next
 
 done:

@@ -27,29 +27,27 @@ type panelKernels struct {
 	most   int // vectors of a strip
 	least  int // rows from which tiles are faster than reading the weights as they lie
 
-	// pack sets dst[class·lane + step·st + at(s)] to element step·lanes + lane of
-	// row s, for 8 rows that begin ss apart and for the k elements of a run; at(s)
-	// is s for the first four rows and half + s − 4 for the others.
-	pack func(dst, src []float32, ss, k, class, st, half int)
+	// weights sets dst[lane·class + step·st + s] to element step·lanes + lane of row
+	// s, for vector rows that begin ss apart and for the k elements of a run; what is
+	// missing of the last step is 0. rows does so for eight rows in tiles, whose
+	// steps lie one after the other, tile after tile.
+	weights func(dst, src []float32, ss, k, class, st int)
+	rows    func(dst, src []float32, ss, k, class int)
 
 	// panel adds to c, or with add = 0 sets it to, the products of blocks tiles of
 	// rows with a strip of vectors·vector outputs, over one lane of so many steps.
 	panel func(vectors int, c []float32, ldc int, a, b []float32, steps, blocks, add int)
 }
 
-// packGo is the twin of pack in assembly.
-func packGo(lanes int, dst, src []float32, ss, k, class, st, half int) {
-	for s := range 8 {
-		at := s
-		if s >= 4 {
-			at = half + s - 4
-		}
+// packGo is the twin of weights for n rows.
+func packGo(lanes, n int, dst, src []float32, ss, k, class, st int) {
+	for s := range n {
 		for e := range (k + lanes - 1) / lanes * lanes {
 			var v float32
 			if e < k {
 				v = src[s*ss+e]
 			}
-			dst[e%lanes*class+e/lanes*st+at] = v
+			dst[e%lanes*class+e/lanes*st+s] = v
 		}
 	}
 }

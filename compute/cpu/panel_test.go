@@ -18,30 +18,39 @@ func tileLevels(t testing.TB) []kernels {
 	return all
 }
 
-// TestPack: the bytes of the twin, which says the order in a loop.
+// TestPack: the bytes of the twin, which says the order in a loop, and nothing
+// written elsewhere.
 func TestPack(t *testing.T) {
 	for _, k := range tileLevels(t) {
 		rng := newRand(t)
+		p := &k.many
 		for length := 1; length <= 70; length++ {
 			ss := length + rng.IntN(3)
-			src := make([]float32, 7*ss+length)
+			src := make([]float32, (p.vector-1)*ss+length)
 			fill(src, rng)
-			steps := (length + k.many.lanes - 1) / k.many.lanes
-			for _, half := range []int{4, 4 * steps} {
-				st := 4
-				if half == 4 {
-					st = 8 + 8*rng.IntN(3)
-				}
-				class := 2 * steps * st
-				got, want := make([]float32, k.many.lanes*class), make([]float32, k.many.lanes*class)
-				k.many.pack(got, src, ss, length, class, st, half)
-				packGo(k.many.lanes, want, src, ss, length, class, st, half)
+			steps := (length + p.lanes - 1) / p.lanes
+			check := func(what string, got, want []float32) {
+				t.Helper()
 				for i := range want {
 					if got[i] != want[i] {
-						t.Fatalf("%s: %d elements, half %d: place %d has %v, want %v", k.name, length, half, i, got[i], want[i])
+						t.Fatalf("%s: %s of %d elements: place %d has %v, want %v", k.name, what, length, i, got[i], want[i])
 					}
 				}
 			}
+			st := p.vector * (1 + rng.IntN(3))
+			class := steps*st + rng.IntN(2)*p.vector
+			got, want := make([]float32, p.lanes*class), make([]float32, p.lanes*class)
+			p.weights(got, src, ss, length, class, st)
+			packGo(p.lanes, p.vector, want, src, ss, length, class, st)
+			check("weights", got, want)
+
+			class = steps * (8 + 8*rng.IntN(2))
+			got, want = make([]float32, p.lanes*class), make([]float32, p.lanes*class)
+			p.rows(got, src, ss, length, class)
+			for r := 0; r < 8; r += p.tile {
+				packGo(p.lanes, p.tile, want[r*steps:], src[r*ss:], ss, length, class, p.tile)
+			}
+			check("rows", got, want)
 		}
 	}
 }

@@ -145,7 +145,7 @@ func TestLinearBits(t *testing.T) {
 		one := open(t, Options{Threads: 1, Level: level, Numerics: compute.NumericsF32})
 		three := open(t, Options{Threads: 3, Level: level, Numerics: compute.NumericsF32})
 		for _, format := range floatFormats {
-			for _, shape := range [][3]int{{9, 1, 5}, {13, 7, 3}, {15, 65, 45}, {77, 50, 96}, {81, 131, 256}, {35, 27, runLen + 512}} {
+			for _, shape := range [][3]int{{9, 1, 5}, {13, 7, 3}, {15, 65, 45}, {77, 50, 96}, {81, 131, 256}, {35, 27, runLen + 512}, {passRows + 9, 20, 40}} {
 				rows, n, k := shape[0], shape[1], shape[2]
 				if k%format.Block() != 0 {
 					k = (k + format.Block() - 1) / format.Block() * format.Block()

@@ -40,21 +40,14 @@ func panel(e *emitter, level string, reg func(int) string, rows, v, lanes int) {
 	e.op("JLT", "done")
 	e.op("MOVQ", "b+24(FP)", "BX")
 	e.op("MOVQ", "steps+32(FP)", "AX")
-	e.op("MOVQ", "DI", "R10")
-	for r := range rows {
-		for i := range v {
-			e.op("PREFETCHT0", fmt.Sprintf("%d(R10)", 4*lanes*i))
-		}
-		e.op("PREFETCHT0", fmt.Sprintf("%d(R10)", 4*lanes*v-4))
-		if r < rows-1 {
-			e.op("ADDQ", "R8", "R10")
-		}
-	}
 	for i := range rows * v {
 		zero(e, reg, lanes, i)
 	}
 
 	step := func(n int) {
+		for at := 0; at < 4*rows*n && n > 1; at += 64 {
+			e.op("PREFETCHT0", fmt.Sprintf("%d(SI)", 1024+at))
+		}
 		for u := range n {
 			for i := range v {
 				e.op("VMOVUPS", fmt.Sprintf("%d(BX)", 4*lanes*(u*v+i)), reg(weights+i))
