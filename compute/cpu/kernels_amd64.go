@@ -11,7 +11,7 @@ var avx2 = kernels{
 	attendKernels:    attendAVX2,
 	sealKernels:      sealAVX2,
 	scoreKernels:     scoreAVX2,
-	packedKernels:    packedGo,
+	packedKernels:    packedAVX2,
 }
 
 // avx512 stands on avx2 where wider vectors bring nothing.
