@@ -14,10 +14,11 @@ var packedAVX2 = packedKernels{
 }
 
 // formAVX2 is signed bytes for VPMADDUBSW, whose sums of two products are of 16 bits;
-// codes of 8 bits would exceed them, and are multiplied as words by VPMADDWD.
+// codes of 8 bits would exceed them, and those of 6 nearly do with 16 bits of
+// activations: they are multiplied as words by VPMADDWD.
 func formAVX2(n compute.Numerics, t dtype.Type) form {
 	switch {
-	case t == dtype.Q8_0:
+	case t == dtype.Q8_0, t == dtype.Q6_K && n == compute.NumericsInt16:
 		return formPairs
 	case n == compute.NumericsInt8:
 		return formBytes
@@ -57,7 +58,7 @@ func rowAVX2(p *packing, q *quantiser, out []float32, src, tile []byte, groups i
 var packedQuantisersAVX2 = [3][kinds]func(codes, beside *byte, x *float32, groups, step int, top float32, negZero int32){
 	formBytes: {kindScale: packedQuantiseBytesScaleAVX2, kindMinimum: packedQuantiseBytesMinimumAVX2, kindHalves: packedQuantiseBytesHalvesAVX2},
 	formSplit: {kindScale: packedQuantiseSplitScaleAVX2, kindMinimum: packedQuantiseSplitMinimumAVX2, kindHalves: packedQuantiseSplitHalvesAVX2},
-	formPairs: {kindScale: packedQuantisePairsScaleAVX2},
+	formPairs: {kindScale: packedQuantisePairsScaleAVX2, kindHalves: packedQuantisePairsHalvesAVX2},
 }
 
 var packedOpenersAVX2 = [...]func(dst, src *byte, groups int){
@@ -79,7 +80,7 @@ var packedRowsAVX2 = [...][3]func(out *float32, src, tile *byte, groups, panels 
 	dtype.Q5_1: {formBytes: packedRowQ51BytesAVX2, formSplit: packedRowQ51SplitAVX2},
 	dtype.Q4_K: {formBytes: packedRowQ4KBytesAVX2, formSplit: packedRowQ4KSplitAVX2},
 	dtype.Q5_K: {formBytes: packedRowQ5KBytesAVX2, formSplit: packedRowQ5KSplitAVX2},
-	dtype.Q6_K: {formBytes: packedRowQ6KBytesAVX2, formSplit: packedRowQ6KSplitAVX2},
+	dtype.Q6_K: {formBytes: packedRowQ6KBytesAVX2, formPairs: packedRowQ6KPairsAVX2},
 }
 
 // packedTilesAVX2 are by the number of rows; a routine takes any multiple of its own.
@@ -113,7 +114,7 @@ var packedTilesAVX2 = [...][3][5]func(out *float32, os int, panel, tile *byte, g
 	},
 	dtype.Q6_K: {
 		formBytes: {1: packedTileQ6KBytes1AVX2, 2: packedTileQ6KBytes2AVX2, 4: packedTileQ6KBytes2AVX2},
-		formSplit: {1: packedTileQ6KSplit1AVX2, 2: packedTileQ6KSplit2AVX2, 4: packedTileQ6KSplit2AVX2},
+		formPairs: {1: packedTileQ6KPairs1AVX2, 2: packedTileQ6KPairs2AVX2, 4: packedTileQ6KPairs4AVX2},
 	},
 }
 
@@ -137,6 +138,9 @@ func packedQuantiseSplitHalvesAVX2(codes, beside *byte, x *float32, groups, step
 
 //go:noescape
 func packedQuantisePairsScaleAVX2(codes, beside *byte, x *float32, groups, step int, top float32, negZero int32)
+
+//go:noescape
+func packedQuantisePairsHalvesAVX2(codes, beside *byte, x *float32, groups, step int, top float32, negZero int32)
 
 //go:noescape
 func packedOpenQ8AVX2(dst, src *byte, groups int)
@@ -205,7 +209,7 @@ func packedOpenQ6KAVX2(dst, src *byte, groups int)
 func packedRowQ6KBytesAVX2(out *float32, src, tile *byte, groups, panels int)
 
 //go:noescape
-func packedRowQ6KSplitAVX2(out *float32, src, tile *byte, groups, panels int)
+func packedRowQ6KPairsAVX2(out *float32, src, tile *byte, groups, panels int)
 
 //go:noescape
 func packedTileQ8Pairs4AVX2(out *float32, os int, panel, tile *byte, groups, rows int)
@@ -277,7 +281,10 @@ func packedTileQ6KBytes2AVX2(out *float32, os int, panel, tile *byte, groups, ro
 func packedTileQ6KBytes1AVX2(out *float32, os int, panel, tile *byte, groups, rows int)
 
 //go:noescape
-func packedTileQ6KSplit2AVX2(out *float32, os int, panel, tile *byte, groups, rows int)
+func packedTileQ6KPairs4AVX2(out *float32, os int, panel, tile *byte, groups, rows int)
 
 //go:noescape
-func packedTileQ6KSplit1AVX2(out *float32, os int, panel, tile *byte, groups, rows int)
+func packedTileQ6KPairs2AVX2(out *float32, os int, panel, tile *byte, groups, rows int)
+
+//go:noescape
+func packedTileQ6KPairs1AVX2(out *float32, os int, panel, tile *byte, groups, rows int)

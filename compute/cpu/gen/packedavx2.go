@@ -55,8 +55,11 @@ func formatAVX2(name string) packedAVX2 {
 
 // forms are those of rows that meet this format.
 func (p packedAVX2) forms() []string {
-	if p.bits == 8 {
+	switch p.bits {
+	case 8:
 		return []string{"Pairs"}
+	case 6: // 16 bits hold four products of a byte: widening them costs more than words
+		return []string{"Bytes", "Pairs"}
 	}
 	return []string{"Bytes", "Split"}
 }
@@ -175,7 +178,7 @@ func (s sumsAVX2) multiply(e *emitter, quad int) {
 				e.op("VPBROADCASTD", at(r*s.width+8*quad+4*odd, "SI"), ymm(part))
 				for lane := range 2 {
 					code, sum := s.code+2*lane+odd, s.narrow(r, lane, 0)
-					if quad+odd == 0 {
+					if quad%(8/s.halves())+odd == 0 {
 						e.op("VPMADDWD", ymm(part), ymm(code), ymm(sum))
 						continue
 					}
@@ -351,22 +354,20 @@ func (s sumsAVX2) addToFrame(e *emitter) {
 
 // Registers of openAVX2 and rowAVX2 beyond those of the sums.
 const (
-	rowMaskAVX2 = 14 // 0x10 or 0x30 in every byte, or words 0x00ff
+	rowMaskAVX2 = 14 // 0x10 or 0x30 in every byte
 	rowHalfAVX2 = 15 // 0x0f in every byte
 )
 
 // masks sets the constants of expand.
-func (p packedAVX2) masks(e *emitter, pairs bool) {
-	switch {
-	case pairs:
-		e.op("VMOVDQU", evenAVX2, ymm(rowMaskAVX2))
-	case p.bits < 8:
-		e.op("VMOVDQU", nibbleAVX2, ymm(rowHalfAVX2))
-		if p.planes > 0 {
-			e.op("MOVL", fmt.Sprintf("$0x%08x", 0x10101010*(2*p.planes-1)), "AX")
-			e.op("VMOVD", "AX", xmm(rowMaskAVX2))
-			e.op("VPBROADCASTD", xmm(rowMaskAVX2), ymm(rowMaskAVX2))
-		}
+func (p packedAVX2) masks(e *emitter) {
+	if p.bits == 8 {
+		return
+	}
+	e.op("VMOVDQU", nibbleAVX2, ymm(rowHalfAVX2))
+	if p.planes > 0 {
+		e.op("MOVL", fmt.Sprintf("$0x%08x", 0x10101010*(2*p.planes-1)), "AX")
+		e.op("VMOVD", "AX", xmm(rowMaskAVX2))
+		e.op("VPBROADCASTD", xmm(rowMaskAVX2), ymm(rowMaskAVX2))
 	}
 }
 
@@ -482,7 +483,7 @@ func openAVX2(e *emitter, p packedAVX2) {
 	if p.header > 0 {
 		aligned(e, "R13")
 	}
-	p.masks(e, false)
+	p.masks(e)
 	p.groups(e, func() {
 		for q := range 8 {
 			for lane := range 2 {
@@ -519,7 +520,7 @@ func rowAVX2(e *emitter, p packedAVX2, form string) {
 	if p.header > 0 {
 		aligned(e, "R13")
 	}
-	p.masks(e, form == "Pairs")
+	p.masks(e)
 	e.label("panel")
 	e.op("MOVQ", "tile+16(FP)", "SI")
 	e.op("MOVQ", "groups+24(FP)", "CX")
@@ -527,14 +528,14 @@ func rowAVX2(e *emitter, p packedAVX2, form string) {
 	p.groups(e, func() {
 		for q := range 8 {
 			for lane := range 2 {
-				if form == "Pairs" {
-					even, odd := s.code+2*lane, s.code+2*lane+1
-					e.op("VMOVDQU", at(q*64+32*lane, "BX"), ymm(odd))
-					e.op("VPAND", ymm(rowMaskAVX2), ymm(odd), ymm(even))
-					e.op("VPSRLW", "$8", ymm(odd), ymm(odd))
-				} else {
+				if form != "Pairs" {
 					p.expand(e, q, lane, s.code+lane, s.tmp)
+					continue
 				}
+				even, odd := s.code+2*lane, s.code+2*lane+1
+				p.expand(e, q, lane, odd, s.tmp)
+				e.op("VPAND", evenAVX2, ymm(odd), ymm(even))
+				e.op("VPSRLW", "$8", ymm(odd), ymm(odd))
 			}
 			s.multiply(e, q)
 			if (q+1)%(8/s.halves()) != 0 {

@@ -9,7 +9,7 @@ func init() {
 			"GLOBL packedOrder<>(SB), RODATA|NOPTR, $32\n")
 		for _, form := range []string{"Bytes", "Split", "Pairs"} {
 			for _, kind := range []string{"Scale", "Minimum", "Halves"} {
-				if form == "Pairs" && kind != "Scale" { // codes of 8 bits: Q8_0 alone
+				if form == "Pairs" && kind == "Minimum" { // Q8_0 and Q6_K alone
 					continue
 				}
 				quantiseAVX2(e, form, kind)
