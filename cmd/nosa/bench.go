@@ -64,7 +64,7 @@ func (c *BenchCmd) Run(ctx context.Context, g *Globals) (err error) {
 			return err
 		}
 	}
-	dev, err := c.openDevice()
+	dev, err := c.openDevice(g)
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -8,14 +9,12 @@ import (
 	"nosa/compute/cpu"
 )
 
-// openDevice is deviceWith in the numerics that suit the device.
-func openDevice(name string, threads int) (compute.Device, error) {
-	return deviceWith(name, threads, compute.NumericsAuto)
-}
+// levelVariable names the kernels of the processor; without it they are the best.
+const levelVariable = "NOSA_CPU_LEVEL"
 
-// deviceWith turns --device, --threads and --numerics into a device: the one place
-// that knows which there are.
-func deviceWith(name string, threads int, numerics compute.Numerics) (compute.Device, error) {
+// newDevice turns --device, --threads, --numerics and the level of the environment
+// into a device: the one place that knows which there are.
+func newDevice(name string, threads int, numerics compute.Numerics, level string) (compute.Device, error) {
 	if threads < 0 || threads > 4096 {
 		return nil, usage("--threads %d: want 0 (all processors) to 4096", threads)
 	}
@@ -24,7 +23,14 @@ func deviceWith(name string, threads int, numerics compute.Numerics) (compute.De
 		if name != "cpu" {
 			return nil, usage("--device %s: cpu takes no number", name)
 		}
-		return cpu.New(cpu.Options{Threads: threads, Numerics: numerics})
+		dev, err := cpu.New(cpu.Options{Threads: threads, Numerics: numerics, Level: level})
+		if errors.Is(err, cpu.ErrLevel) {
+			return nil, usage("%s: %w", levelVariable, err)
+		}
+		if err != nil {
+			return nil, err
+		}
+		return dev, nil
 	case "cuda":
 		return nil, fmt.Errorf("--device %s: this build of nosa has no CUDA kernels yet: use --device cpu", name)
 	}

@@ -87,13 +87,13 @@ func (f *ModelFlags) options() (engine.Options, error) {
 	return o, nil
 }
 
-// openDevice opens the device that the flags mean.
-func (f *ModelFlags) openDevice() (compute.Device, error) {
+// openDevice opens the device that the flags and the environment mean.
+func (f *ModelFlags) openDevice(g *Globals) (compute.Device, error) {
 	numerics, err := compute.ParseNumerics(f.Numerics)
 	if err != nil {
 		return nil, usage("--numerics: %v", err)
 	}
-	return deviceWith(f.Device, f.Threads, numerics)
+	return newDevice(f.Device, f.Threads, numerics, g.Getenv(levelVariable))
 }
 
 // parseDisk splits DIR[:SIZE]. A colon whose right side is no size belongs to the

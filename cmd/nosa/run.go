@@ -176,7 +176,7 @@ func (c *RunCmd) encode(ctx context.Context, g *Globals, src *engine.Source) ([]
 
 // open plans and loads, and says on stderr what came of it.
 func (f *ModelFlags) open(g *Globals, src *engine.Source, o engine.Options) (*engine.Engine, interface{ Close() error }, error) {
-	dev, err := f.openDevice()
+	dev, err := f.openDevice(g)
 	if err != nil {
 		return nil, nil, err
 	}

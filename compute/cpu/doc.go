@@ -4,8 +4,12 @@
 // pieces for a team of threads, with kernels in assembly that are chosen once, in
 // New, by what the processor can do. A level is a set of kernels with a name:
 //
+//	avx512 AVX-512 (F, BW, DQ, VL) and VNNI: x86-64 since 2019 (Ice Lake) and 2022 (Zen 4)
 //	avx2   AVX2, FMA and F16C: x86-64 since 2013 (Haswell) and 2017 (Zen)
 //	go     plain Go, for every other machine and for builds with -tags noasm
+//
+// Options.Level names another than the best, and the environment's NOSA_CPU_LEVEL
+// does for the command line.
 //
 // What a file is called says what it is: linear.go is the op, dot.go the kernel
 // that it calls in plain Go, dot_avx2_amd64.s the same in assembly, and
