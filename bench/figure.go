@@ -40,7 +40,8 @@ type Figure struct {
 	Bound         string  `json:"bound"`       // what the roofline is: memory or arithmetic
 	Bandwidth     float64 `json:"bandwidth"`   // bytes per second that it was computed with
 
-	Tiers Tiers `json:"tiers"`
+	Tiers  Tiers   `json:"tiers"`
+	Others float64 `json:"others"` // part of the machine's processor time that other programs took during the runs
 }
 
 // Bytes are the parts of bytes_per_token.
@@ -74,6 +75,7 @@ type Ratio struct {
 	RatioMin float64   `json:"ratio_min"` // over the runs, each with its neighbour
 	RatioMax float64   `json:"ratio_max"`
 	Ours     []float64 `json:"ours_samples_ts"`
+	Others   float64   `json:"others"` // part of the processor time that went to others while the peer ran
 	// Of each setting that was run, by the value of flash_attn.
 	PeerSamples map[int][]float64 `json:"peer_samples_ts"`
 }

@@ -88,6 +88,7 @@ func (l *Lane) release() {
 type outcome struct {
 	elapsed time.Duration
 	counted kv.LayerStats
+	others  share
 }
 
 // run does a test once: it opens sequences that begin with the held ones' blocks,
@@ -122,13 +123,14 @@ func (l *Lane) run(ctx context.Context, x text, test Test) (out outcome, err err
 		todo[i] = x.slice(i, test.Depth, test.Depth+test.tokens())
 		before[i] = s.Stats().Total
 	}
-	start := time.Now()
+	clock, start := now(), time.Now()
 	if test.Prompt > 0 {
 		err = streams[0].Feed(ctx, todo[0])
 	} else {
 		err = l.decode(ctx, streams, todo)
 	}
 	out.elapsed = time.Since(start)
+	out.others = clock.since(0)
 	for i, s := range streams {
 		out.counted = sum(out.counted, difference(s.Stats().Total, before[i]))
 	}

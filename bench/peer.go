@@ -120,8 +120,9 @@ func kind(t Test, flash int) [2]int {
 	return [2]int{flash, 2}
 }
 
-// Run measures a test so many times in one process and returns tokens per second.
-func (p *Peer) Run(ctx context.Context, t Test, flash, repeat int) ([]float64, error) {
+// Run measures a test so many times in one process and returns tokens per second,
+// and what other programs took of the machine meanwhile.
+func (p *Peer) Run(ctx context.Context, t Test, flash, repeat int) (samples []float64, others share, err error) {
 	path, args := p.Path, p.arguments(t, flash, repeat)
 	if t.Batch > 1 {
 		path, args = p.Batched, p.batchedArguments(t, flash)
@@ -133,27 +134,28 @@ func (p *Peer) Run(ctx context.Context, t Test, flash, repeat int) ([]float64, e
 	cmd.WaitDelay = time.Second // for what a killed peer has started and left behind
 	var out, errs bounded
 	cmd.Stdout, cmd.Stderr = &out, &errs
-	err := cmd.Run()
+	clock := now()
+	err = cmd.Run()
 	switch {
 	case ctx.Err() != nil:
-		return nil, context.Cause(ctx)
+		return nil, others, context.Cause(ctx)
 	case limited.Err() != nil:
-		return nil, fmt.Errorf("%w: %s: no answer after %s, ended: raise --peer-timeout or leave out this test", ErrPeer, what, p.Timeout)
+		return nil, others, fmt.Errorf("%w: %s: no answer after %s, ended: raise --peer-timeout or leave out this test", ErrPeer, what, p.Timeout)
 	case err != nil:
-		return nil, fmt.Errorf("%w: %s: %w: %s", ErrPeer, what, err, errs.lastLine())
+		return nil, others, fmt.Errorf("%w: %s: %w: %s", ErrPeer, what, err, errs.lastLine())
 	case out.over:
-		return nil, fmt.Errorf("%w: %s: wrote more than %d bytes", ErrPeer, what, mostOutput)
+		return nil, others, fmt.Errorf("%w: %s: wrote more than %d bytes", ErrPeer, what, mostOutput)
 	}
-	var samples []float64
+	others = clock.since(cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime())
 	if t.Batch > 1 {
 		samples, err = parseBatched(out.Bytes(), t)
 	} else {
 		samples, err = p.parse(out.Bytes(), t, repeat)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("%w: %s: %w", ErrPeer, what, err)
+		return nil, others, fmt.Errorf("%w: %s: %w", ErrPeer, what, err)
 	}
-	return samples, nil
+	return samples, others, nil
 }
 
 // arguments are llama-bench's. Its warm-up run of a long prompt takes as long as

@@ -98,7 +98,7 @@ func TestPeer(t *testing.T) {
 		{Test{Gen: 64, Depth: 2048, Batch: 8}, 0, 1, []float64{50.5}, "-m model.gguf -t 2 -npp 2048 -ntg 64 -npl 8 -c 16896 -b 2048 -ub 512 -fa 0 --output-format jsonl"},
 		{Test{Gen: 64, Batch: 8}, 1, 1, []float64{100.5}, "-m model.gguf -t 2 -npp 1 -ntg 64 -npl 8 -c 520 -b 2048 -ub 512 -fa 1 --output-format jsonl"},
 	} {
-		got, err := p.Run(t.Context(), tc.test, tc.flash, tc.repeat)
+		got, _, err := p.Run(t.Context(), tc.test, tc.flash, tc.repeat)
 		if err != nil || !slices.Equal(got, tc.want) {
 			t.Errorf("%v: %v, %v; want %v", tc.test, got, err, tc.want)
 		}
@@ -135,7 +135,7 @@ func TestPeerFails(t *testing.T) {
 			if name == "hangs" || name == "endless" {
 				p.Timeout = 200 * time.Millisecond
 			}
-			_, err := p.Run(t.Context(), Test{Prompt: 512, Batch: 1}, 0, 1)
+			_, _, err := p.Run(t.Context(), Test{Prompt: 512, Batch: 1}, 0, 1)
 			if !errors.Is(err, ErrPeer) || !strings.Contains(err.Error(), tc.says) || !strings.Contains(err.Error(), "llama-bench -m model.gguf") {
 				t.Errorf("%v, want ErrPeer with %q", err, tc.says)
 			}
@@ -164,7 +164,7 @@ func TestPeerCancel(t *testing.T) {
 			time.Sleep(time.Millisecond)
 		}
 	}()
-	if _, err := p.Run(ctx, Test{Gen: 1, Batch: 1}, 0, 1); !errors.Is(err, stop) {
+	if _, _, err := p.Run(ctx, Test{Gen: 1, Batch: 1}, 0, 1); !errors.Is(err, stop) {
 		t.Errorf("%v, want %v", err, stop)
 	}
 	if len(calls()) != 1 {

@@ -3,7 +3,6 @@ package bench
 import (
 	"context"
 	"fmt"
-	"strings"
 
 	"nosa/kv"
 )
@@ -82,6 +81,7 @@ func (r *sweep) text(l *Lane) text { return text{ids: r.Text, vocab: l.Engine.Co
 func (r *sweep) test(ctx context.Context, t Test) error {
 	samples := make([][]float64, len(r.Lanes))
 	counted := make([]kv.LayerStats, len(r.Lanes))
+	others := make([]share, len(r.Lanes))
 	for _, l := range r.Lanes {
 		name := l.Engine.Plan().Method
 		err := l.advance(ctx, r.text(l), t.Depth, func(tokens int) {
@@ -95,7 +95,7 @@ func (r *sweep) test(ctx context.Context, t Test) error {
 			return fmt.Errorf("%s, attention %s: %w", t, name, err)
 		}
 	}
-	peer := map[int][]float64{}
+	peer := peerSamples{speeds: map[int][]float64{}}
 	for i := range r.Repeat {
 		for n, l := range r.Lanes {
 			name := l.Engine.Plan().Method
@@ -106,22 +106,24 @@ func (r *sweep) test(ctx context.Context, t Test) error {
 			}
 			samples[n] = append(samples[n], float64(t.tokens()*t.Batch)/max(out.elapsed.Seconds(), 1e-9))
 			counted[n] = sum(counted[n], out.counted)
+			others[n].add(out.others)
 			r.done += int64(t.tokens() * t.Batch)
 		}
-		if err := r.peer(ctx, t, i, peer); err != nil {
+		if err := r.peer(ctx, t, i, &peer); err != nil {
 			return err
 		}
 	}
 	for n, l := range r.Lanes {
 		f := r.figure(l, t, samples[n], counted[n])
+		f.Others = others[n].part()
 		if err := r.Emit(f); err != nil {
 			return err
 		}
 		if r.Peer == nil {
 			continue
 		}
-		if ratio, ok := newRatio(f.Setting, f.Samples, peer); ok {
-			ratio.Peer = r.Peer.Version()
+		if ratio, ok := newRatio(f.Setting, f.Samples, peer.speeds); ok {
+			ratio.Peer, ratio.Others = r.Peer.Version(), peer.others.part()
 			if err := r.Emit(&ratio); err != nil {
 				return err
 			}
@@ -173,9 +175,15 @@ func processTokens(t Test, repetitions int) int64 {
 	return int64(t.Batch * (t.Depth + repetitions*t.tokens()))
 }
 
+// peerSamples are what the peer's processes of a test gave.
+type peerSamples struct {
+	speeds map[int][]float64 // by setting of flash attention
+	others share
+}
+
 // peer runs what belongs behind our run i, and adds its samples. What goes wrong
 // with the peer is told, and ends that setting of it: ours goes on.
-func (r *sweep) peer(ctx context.Context, t Test, i int, samples map[int][]float64) error {
+func (r *sweep) peer(ctx context.Context, t Test, i int, samples *peerSamples) error {
 	if r.Peer == nil || !r.Peer.runs(t) {
 		return nil
 	}
@@ -185,17 +193,18 @@ func (r *sweep) peer(ctx context.Context, t Test, i int, samples map[int][]float
 	}
 	for _, flash := range r.Peer.Flash {
 		if !r.Peer.given(t, flash) {
-			r.Progress(r.done, r.total, strings.Join([]string{t.String(), r.Peer.Name(), fmt.Sprintf("-fa %d", flash)}, " "))
-			got, err := r.Peer.Run(ctx, t, flash, n)
+			r.Progress(r.done, r.total, fmt.Sprintf("%s %s -fa %d", t, r.Peer.Name(), flash))
+			got, others, err := r.Peer.Run(ctx, t, flash, n)
 			if cause := context.Cause(ctx); cause != nil {
 				return cause
 			}
 			if err != nil {
 				r.Warn(err)
 				r.Peer.give(t, flash)
-				delete(samples, flash)
+				delete(samples.speeds, flash)
 			} else {
-				samples[flash] = append(samples[flash], got...)
+				samples.speeds[flash] = append(samples.speeds[flash], got...)
+				samples.others.add(others)
 			}
 		}
 		r.done += processTokens(t, n)

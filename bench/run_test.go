@@ -224,8 +224,8 @@ func TestJSON(t *testing.T) {
 		v    any
 		keys string
 	}{
-		{figures[0], common + "avg_ts stddev_ts median_ts min_ts max_ts samples_ts bytes_per_token bytes flops_per_token roofline_ts fraction bound bandwidth tiers"},
-		{ratio, common + "peer flash_attn ours_ts peer_ts ratio ratio_min ratio_max ours_samples_ts peer_samples_ts"},
+		{figures[0], common + "avg_ts stddev_ts median_ts min_ts max_ts samples_ts bytes_per_token bytes flops_per_token roofline_ts fraction bound bandwidth tiers others"},
+		{ratio, common + "peer flash_attn ours_ts peer_ts ratio ratio_min ratio_max others ours_samples_ts peer_samples_ts"},
 		{machine, "kind processor device n_threads bandwidth peak_f32 peak_int16 peak_int8 memory_free"},
 	} {
 		data, err := json.Marshal(tc.v)

@@ -40,6 +40,7 @@ func (r *benchReport) write(out *Output, c bench.Config) {
 		t.row(f.Test, f.Attention, speed(f.MedianTS), speed(f.MinTS), speed(f.MaxTS), sizeText(int64(f.BytesPerToken)), most, reached, f.Bound)
 	}
 	t.write(out)
+	defer r.disturbed(out)
 	if len(r.ratios) == 0 {
 		return
 	}
@@ -49,6 +50,28 @@ func (r *benchReport) write(out *Output, c bench.Config) {
 		t.row(f.Test, f.Attention, speed(f.OursTS), speed(f.PeerTS), times(f.Ratio), times(f.RatioMin), times(f.RatioMax), fmt.Sprintf("-fa %d", f.Flash))
 	}
 	t.write(out)
+}
+
+// tolerated is the part of the machine that other programs may take before it is said.
+const tolerated = 0.02
+
+// disturbed says when other programs made the figures low.
+func (r *benchReport) disturbed(out *Output) {
+	var worst float64
+	test := ""
+	for _, f := range r.figures {
+		if f.Others > worst {
+			worst, test = f.Others, f.Test
+		}
+	}
+	for _, f := range r.ratios {
+		if f.Others > worst {
+			worst, test = f.Others, f.Test
+		}
+	}
+	if worst > tolerated {
+		out.Printf("\n%s\n", out.fold(fmt.Sprintf("other programs took up to %.0f %% of the machine's processor time (%s): these figures are low", 100*worst, test)))
+	}
 }
 
 // machineLines say what the roofline was computed from.
