@@ -79,7 +79,7 @@ func (then clock) since(peer time.Duration) share {
 		return share{}
 	}
 	return share{
-		others: max(0, c.all-then.all-(c.self-then.self)-peer),
+		others: c.all - then.all - (c.self - then.self) - peer, // a tick more or less, and so at times below 0
 		all:    c.at.Sub(then.at) * time.Duration(runtime.NumCPU()),
 	}
 }
@@ -89,10 +89,11 @@ func (s *share) add(o share) {
 	s.all += o.all
 }
 
-// part is the share as a fraction; 0 also where it is not known.
+// part is the share as a fraction; 0 also where it is not known, or what was
+// measured is too short for the unit that it is counted in.
 func (s share) part() float64 {
-	if s.all <= 0 {
+	if s.all < 50*tick {
 		return 0
 	}
-	return min(1, float64(s.others)/float64(s.all))
+	return max(0, min(1, float64(s.others)/float64(s.all)))
 }

@@ -44,13 +44,22 @@ func TestOthers(t *testing.T) {
 	if s := then.since(0); s.part() < 0 || s.part() > 1 || then.ok && s.all < 30*time.Millisecond {
 		t.Errorf("share %+v, part %g", s, s.part())
 	}
-	if s := then.since(time.Hour); s.others != 0 {
-		t.Errorf("a peer that used more than the machine leaves %v to others", s.others)
+	for name, tc := range map[string]struct {
+		s    share
+		want float64
+	}{
+		"nothing":            {share{}, 0},
+		"a quarter":          {share{time.Second, 4 * time.Second}, 0.25},
+		"too short":          {share{tick, 10 * tick}, 0},
+		"a tick below":       {share{-tick, time.Second}, 0},
+		"more than there is": {share{2 * time.Second, time.Second}, 1},
+	} {
+		if got := tc.s.part(); got != tc.want {
+			t.Errorf("%s: %g, want %g", name, got, tc.want)
+		}
 	}
-	var s share
-	s.add(share{1, 4})
-	s.add(share{1, 4})
-	if s.part() != 0.25 {
-		t.Errorf("part %g, want 0.25", s.part())
+	sum := share{1, 4}
+	if sum.add(share{2, 6}); sum != (share{3, 10}) {
+		t.Errorf("sum %+v", sum)
 	}
 }
