@@ -116,7 +116,7 @@ func (l *linear) run(w *worker, piece int) {
 func (l *linear) streamRows(w *worker, from, to int) {
 	direct := l.k.few.streams(l.weight.Type, l.width)
 	strip := to - from
-	if !direct || l.rows > l.k.few.rows {
+	if !direct || l.rows > l.k.few.rows[0] {
 		strip = max(outputsUnit, stripElems/l.width&^(outputsUnit-1))
 	}
 	for j := from; j < to; j += strip {

@@ -3,7 +3,7 @@
 package cpu
 
 var panelAVX2 = panelKernels{
-	lanes: 8, vector: 8, tile: 4, most: 3, least: 12,
+	lanes: 8, vector: 8, tile: 4, most: 3, least: 32,
 	weights: func(dst, src []float32, ss, k, class, st int) { packAVX2(dst, src, ss, k, class, st, 4) },
 	rows:    func(dst, src []float32, ss, k, class int) { packAVX2(dst, src, ss, k, class, 4, 4*((k+7)/8)) },
 	panel: func(vectors int, c []float32, ldc int, a, b []float32, steps, blocks, add int) {
@@ -20,7 +20,7 @@ var panelAVX2 = panelKernels{
 }
 
 var panelAVX512 = panelKernels{
-	lanes: 16, vector: 16, tile: 8, most: 3, least: 12,
+	lanes: 16, vector: 16, tile: 8, most: 3, least: 13,
 	weights: func(dst, src []float32, ss, k, class, st int) { packAVX512(16, dst, src, ss, k, class, st) },
 	rows:    func(dst, src []float32, ss, k, class int) { packAVX512(8, dst, src, ss, k, class, 8) },
 	panel: func(vectors int, c []float32, ldc int, a, b []float32, steps, blocks, add int) {

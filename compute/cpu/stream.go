@@ -14,11 +14,11 @@ import (
 // for n outputs; rows of weights begin ws bytes apart and have k elements.
 type streamFunc func(out []float32, os int, x []float32, xs int, w []byte, ws, n, k int)
 
-// streamKernels are a level's kernels for weights as they lie: by format, those
-// for one row, two rows, up to rows of them.
+// streamKernels are a level's kernels for weights as they lie, by format; rows says
+// for how many rows each of them is, from the most down to one.
 type streamKernels struct {
-	rows    int
 	least   int // elements of a sum, of any format but F32
+	rows    []int
 	formats map[dtype.Type][]streamFunc
 }
 
@@ -35,18 +35,20 @@ func (s *streamKernels) stream(t dtype.Type, rows int, out []float32, os int, x 
 	}
 	// What the kernels take for granted.
 	_, _, _ = out[(rows-1)*os+n-1], x[(rows-1)*xs+k-1], w[(n-1)*ws+size-1]
-	f := s.formats[t]
-	for r := 0; r < rows; {
-		m := min(rows-r, s.rows)
-		f[m-1](out[r*os:], os, x[r*xs:], xs, w, ws, n, k)
-		r += m
+	r := 0
+	for i, f := range s.formats[t] {
+		for m := s.rows[i]; rows-r >= m; r += m {
+			f(out[r*os:], os, x[r*xs:], xs, w, ws, n, k)
+		}
 	}
 }
 
 // streamsGo are the portable kernels. They keep one lane: with several outputs at
 // a time there are sums enough to fill a processor, and none is left to be added
 // across lanes.
-var streamsGo = streamKernels{rows: 2, least: 1, formats: map[dtype.Type][]streamFunc{dtype.F32: {stream1Go, stream2Go}}}
+var streamsGo = streamKernels{
+	least: 1, rows: []int{2, 1}, formats: map[dtype.Type][]streamFunc{dtype.F32: {stream2Go, stream1Go}},
+}
 
 // float32s views weights of format F32.
 func float32s(w []byte) []float32 {

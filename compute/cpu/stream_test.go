@@ -76,13 +76,13 @@ func TestStream(t *testing.T) {
 				w := append(make([]byte, shift), data...)[shift:]
 				values := make([]float32, n*length)
 				dtype.Decode(format, values, data)
-				rows, xs, os := len(kernel), length+rng.IntN(4), n+rng.IntN(3)
+				rows, xs, os := k.few.rows[0], length+rng.IntN(4), n+rng.IntN(3)
 				x := make([]float32, rows*xs)
 				fill(x, rng)
 				one := make([]float32, rows*n)
 				for r := range rows {
 					for i := range n {
-						kernel[0](one[r*n+i:r*n+i+1], 1, x[r*xs:r*xs+length], xs, w[i*ws:(i+1)*ws], ws, 1, length)
+						kernel[len(kernel)-1](one[r*n+i:r*n+i+1], 1, x[r*xs:r*xs+length], xs, w[i*ws:(i+1)*ws], ws, 1, length)
 						var want, size float64
 						for j := range length {
 							p := float64(x[r*xs+j]) * float64(values[i*length+j])
@@ -94,9 +94,9 @@ func TestStream(t *testing.T) {
 						}
 					}
 				}
-				for m := 1; m <= rows; m++ {
+				for at, m := range k.few.rows {
 					out := slices.Repeat([]float32{77}, m*os+1)
-					kernel[m-1](out, os, x, xs, w, ws, n, length)
+					kernel[at](out, os, x, xs, w, ws, n, length)
 					for at, got := range out {
 						r, i := at/os, at%os
 						if r == m || i >= n {
@@ -159,7 +159,7 @@ func TestLinearBits(t *testing.T) {
 				for r := range rows {
 					one.Linear(compute.F32s(want[r*n:(r+1)*n], 1, n), compute.F32s(x[r*k:(r+1)*k], 1, k), w, bias)
 				}
-				for _, m := range []int{2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 13, rows} {
+				for _, m := range []int{2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 13, 31, 32, rows} {
 					if m > rows {
 						continue
 					}

@@ -50,7 +50,7 @@ func init() {
 		{name: "Q41", size: 20, consts: constsQ41, block: blockQ41, weights: weightsQ4},
 	}
 	files["stream_avx2_amd64.s"] = func(e *emitter) {
-		e.raw("#include \"ahead_amd64.h\"\n" + streamConsts)
+		e.raw(streamConsts)
 		for _, f := range formats {
 			for rows := 1; rows <= 3; rows++ {
 				s := &stream{emitter: e, streamed: f, reg: ymm, lanes: 8, rows: rows, w: 15, t0: 12, x: 12, scale: 12, low: 13, c0: 14, c1: 13}
@@ -59,10 +59,9 @@ func init() {
 		}
 	}
 	files["stream_avx512_amd64.s"] = func(e *emitter) {
-		e.raw("#include \"ahead_amd64.h\"\n")
 		for _, f := range formats {
-			for rows := 1; rows <= 4; rows++ {
-				s := &stream{emitter: e, streamed: f, reg: zmm, lanes: 16, rows: rows, w: 20, t0: 24, x: 16, scale: 22, low: 23, c0: 28, c1: 29}
+			for _, rows := range []int{1, 2, 3, 4, 6, 8} {
+				s := &stream{emitter: e, streamed: f, reg: zmm, lanes: 16, rows: rows, w: 24, t0: 24, x: 16, scale: 28, low: 29, c0: 30, c1: 31}
 				s.emit("AVX512")
 			}
 		}
@@ -107,8 +106,11 @@ GLOBL ·streamEight(SB), RODATA|NOPTR, $4
 func (s *stream) emit(level string) {
 	e := s.emitter
 	group := 4
-	if s.rows == 1 {
+	switch {
+	case s.rows == 1:
 		group = 8
+	case s.rows > 4:
+		group = 2
 	}
 	e.text(fmt.Sprintf("stream%sx%d%s", s.name, s.rows, level), 112,
 		"(out []float32, os int, x []float32, xs int, w []byte, ws, n, k int)")
@@ -151,14 +153,20 @@ func (s *stream) outputs(l string, n int) {
 			e.op("VMOVUPS", "Y0", out)
 		case 4:
 			e.op("VMOVUPS", "X0", out)
+		case 2:
+			e.op("VMOVSD", "X0", out)
 		case 1:
 			e.op("VMOVSS", "X0", out)
 		}
 	})
 	e.op("MOVQ", "x_base+32(FP)", "SI")
-	if s.rows == 4 {
+	if s.rows > 3 {
 		e.op("LEAQ", "(SI)(R9*2)", "DX")
 		e.op("ADDQ", "R9", "DX")
+	}
+	if s.rows > 6 {
+		e.op("LEAQ", "(DX)(R9*2)", "R10")
+		e.op("ADDQ", "R9", "R10")
 	}
 	e.op("MOVQ", "BX", "R13")
 	if n >= 4 {
@@ -186,13 +194,10 @@ func (s *stream) outputs(l string, n int) {
 	e.op("JLT", l+"rest")
 	e.label(l + "next")
 	if s.width == 0 {
+		s.ahead(l, n, s.size)
 		s.blockStep(n)
 	} else {
-		for c := range n {
-			for at := 0; at < unit*s.width; at += 64 {
-				e.op("PREFETCHT0", s.weight(c, "AHEAD", at))
-			}
-		}
+		s.ahead(l, n, unit*s.width)
 		s.step(n, 0)
 		s.step(n, 1)
 	}
@@ -229,44 +234,71 @@ func (s *stream) outputs(l string, n int) {
 
 // eachOut calls f with the place of each row's results; AX is overwritten.
 func (s *stream) eachOut(f func(r int, out string)) {
+	base := "DI"
 	for r := range s.rows {
-		switch r {
-		case 0:
-			f(r, "(DI)")
-		case 1, 2:
-			f(r, fmt.Sprintf("(DI)(R8*%d)", r))
-		case 3:
-			s.op("LEAQ", "(DI)(R8*2)", "AX")
-			f(r, "(AX)(R8*1)")
+		if r > 0 && r%3 == 0 {
+			s.op("LEAQ", fmt.Sprintf("(%s)(R8*2)", base), "AX")
+			s.op("ADDQ", "R8", "AX")
+			base = "AX"
 		}
+		f(r, operand(0, base, "R8", r%3))
 	}
+}
+
+// operand is one in memory: off bytes and some times a distance from a base on.
+func operand(off int, base, distance string, times int) string {
+	a := fmt.Sprintf("(%s)", base)
+	if off != 0 {
+		a = fmt.Sprintf("%d(%s)", off, base)
+	}
+	if times > 0 {
+		a += fmt.Sprintf("(%s*%d)", distance, times)
+	}
+	return a
 }
 
 // row is the place of a row's elements, off bytes on.
 func (s *stream) row(r, off int) string {
-	switch r {
-	case 0:
-		return fmt.Sprintf("%d(SI)", off)
-	case 3:
-		return fmt.Sprintf("%d(DX)", off)
-	}
-	return fmt.Sprintf("%d(SI)(R9*%d)", off, r)
+	return operand(off, [3]string{"SI", "DX", "R10"}[r/3], "R9", r%3)
 }
 
-// weight is the place of an output's weights, off bytes on, from a symbol or 0.
-func (s *stream) weight(c int, from string, off int) string {
-	base := [3]string{"R13", "R12", "R10"}[c/3]
-	at := fmt.Sprintf("%d(%s)", off, base)
-	if from != "" {
-		at = fmt.Sprintf("(%s+%d)(%s)", from, off, base)
-	}
-	if c%3 > 0 {
-		at += fmt.Sprintf("(R11*%d)", c%3)
-	}
-	return at
+// weight is the place of an output's weights, off bytes on.
+func (s *stream) weight(c, off int) string {
+	return operand(off, [3]string{"R13", "R12", "R10"}[c/3], "R11", c%3)
 }
 
 func (s *stream) sum(r, c, n int) string { return s.reg(r*n + c) }
+
+// ahead asks for the weights that are due some way on: in the same rows or, near
+// their end, where the next outputs' begin. R15 is that way.
+func (s *stream) ahead(l string, n, size int) {
+	const way = 1024
+	elements := way * 32 / max(s.size, 32*s.width)
+	s.op("LEAQ", "(AX)(R14*1)", "R15")
+	s.op("CMPQ", "R15", fmt.Sprintf("$%d", elements))
+	s.op("MOVQ", fmt.Sprintf("$%d", way), "R15")
+	s.op("JGE", l+"ahead")
+	switch n {
+	case 1:
+	case 2:
+		s.op("ADDQ", "R11", "R15")
+	default:
+		s.op("LEAQ", fmt.Sprintf("(R15)(R11*%d)", n), "R15")
+		s.op("SUBQ", "R11", "R15")
+	}
+	s.label(l + "ahead")
+	for c := range n {
+		if c%3 == 0 {
+			if c > 0 {
+				s.op("SUBQ", [3]string{"R13", "R12", "R10"}[c/3-1], "R15")
+			}
+			s.op("ADDQ", [3]string{"R13", "R12", "R10"}[c/3], "R15")
+		}
+		for off := 0; off < size; off += 64 {
+			s.op("PREFETCHT0", operand(off, "R15", "R11", c%3))
+		}
+	}
+}
 
 // step adds step u of the elements ahead.
 func (s *stream) step(n, u int) {
@@ -275,7 +307,7 @@ func (s *stream) step(n, u int) {
 	}
 	for c := range n {
 		off := u * s.lanes * s.width
-		mem := func(o int) string { return s.weight(c, "", off+o) }
+		mem := func(o int) string { return s.weight(c, off+o) }
 		if s.rows == 1 && s.name == "F32" {
 			s.op("VFMADD231PS", mem(0), s.reg(s.x), s.sum(0, c, n))
 			continue
@@ -294,10 +326,7 @@ func (s *stream) step(n, u int) {
 // blockStep adds a block of 32 elements, with the rows' as operands in memory.
 func (s *stream) blockStep(n int) {
 	for c := range n {
-		s.op("PREFETCHT0", s.weight(c, "AHEAD", 0))
-	}
-	for c := range n {
-		mem := func(o int) string { return s.weight(c, "", o) }
+		mem := func(o int) string { return s.weight(c, o) }
 		s.block(s, mem)
 		for u := range 32 / s.lanes {
 			s.weights(s, mem, u, s.w)
@@ -315,8 +344,11 @@ func (s *stream) advance(n, elements int) {
 		size = s.size
 	}
 	s.op("ADDQ", fmt.Sprintf("$%d", 4*elements), "SI")
-	if s.rows == 4 {
+	if s.rows > 3 {
 		s.op("ADDQ", fmt.Sprintf("$%d", 4*elements), "DX")
+	}
+	if s.rows > 6 {
+		s.op("ADDQ", fmt.Sprintf("$%d", 4*elements), "R10")
 	}
 	for _, p := range []string{"R13", "R12", "R10"}[:(n+2)/3] {
 		s.op("ADDQ", fmt.Sprintf("$%d", size), p)
@@ -333,7 +365,7 @@ func (s *stream) tail512(n int) {
 		s.op("VMOVUPS.Z", s.row(r, 0), "K1", s.reg(s.x+r))
 	}
 	for c := range n {
-		w, mem := s.w+c%4, s.weight(c, "", 0)
+		w, mem := s.w+c%4, s.weight(c, 0)
 		if s.width == 4 {
 			s.op("VMOVUPS.Z", mem, "K1", s.reg(w))
 		} else {
@@ -369,9 +401,9 @@ func (s *stream) tail256(n int) {
 	for c := range n {
 		if s.width == 4 {
 			s.op("VMOVUPS", "(R15)", w)
-			s.op("VMASKMOVPS", s.weight(c, "", 0), w, w)
+			s.op("VMASKMOVPS", s.weight(c, 0), w, w)
 		} else {
-			s.op("VMOVDQU", s.weight(c, "", -16), xmm(s.w))
+			s.op("VMOVDQU", s.weight(c, -16), xmm(s.w))
 			s.op("VPSHUFB", "(R15)", xmm(s.w), xmm(s.w))
 			s.load(s, func(int) string { return xmm(s.w) }, s.w)
 		}
@@ -384,7 +416,7 @@ func (s *stream) tail256(n int) {
 // sums adds the lanes of every sum to its result, one after the other.
 func (s *stream) sums(n int) {
 	e := s.emitter
-	t := s.t0
+	t, even := s.t0, ""
 	extract := func(q int, from, to int) {
 		if s.lanes == 16 {
 			e.op("VEXTRACTF32X4", fmt.Sprintf("$%d", q), zmm(from), xmm(to))
@@ -412,12 +444,16 @@ func (s *stream) sums(n int) {
 			e.op("VMOVSS", xmm(t), out)
 			return
 		}
+		if n == 2 && r%2 == 0 { // two rows have their results together
+			even = out
+			return
+		}
 		for g := 0; g < n; g += 4 {
 			at := out
 			if g > 0 {
 				at = fmt.Sprintf("%d%s", 4*g, out)
 			}
-			a := r*n + g
+			a := (r*n + g) &^ 3
 			e.op("VUNPCKLPS", s.reg(a+1), s.reg(a), s.reg(t))
 			e.op("VUNPCKHPS", s.reg(a+1), s.reg(a), s.reg(t+1))
 			e.op("VUNPCKLPS", s.reg(a+3), s.reg(a+2), s.reg(t+2))
@@ -426,7 +462,12 @@ func (s *stream) sums(n int) {
 			e.op("VUNPCKHPD", s.reg(t+2), s.reg(t), s.reg(a+1))
 			e.op("VUNPCKLPD", s.reg(t+3), s.reg(t+1), s.reg(a+2))
 			e.op("VUNPCKHPD", s.reg(t+3), s.reg(t+1), s.reg(a+3))
-			e.op("VMOVUPS", at, xmm(t))
+			if n == 2 {
+				e.op("VMOVSD", even, xmm(t))
+				e.op("VMOVHPS", out, xmm(t), xmm(t))
+			} else {
+				e.op("VMOVUPS", at, xmm(t))
+			}
 			for q := range s.lanes / 4 {
 				for j := range 4 {
 					from := a + j
@@ -437,7 +478,12 @@ func (s *stream) sums(n int) {
 					e.op("VADDPS", xmm(from), xmm(t), xmm(t))
 				}
 			}
-			e.op("VMOVUPS", xmm(t), at)
+			if n == 2 {
+				e.op("VMOVSD", xmm(t), even)
+				e.op("VMOVHPS", xmm(t), out)
+			} else {
+				e.op("VMOVUPS", xmm(t), at)
+			}
 		}
 	})
 }
