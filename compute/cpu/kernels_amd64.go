@@ -18,7 +18,7 @@ var avx2 = kernels{
 var avx512 = kernels{
 	name:             "avx512",
 	linearKernels:    linearAVX512,
-	pointwiseKernels: pointwiseAVX2,
+	pointwiseKernels: pointwiseAVX512,
 	attendKernels:    attendAVX2,
 	sealKernels:      sealAVX2,
 	scoreKernels:     scoreAVX512,

@@ -12,9 +12,12 @@ type pointwiseKernels struct {
 	swiglu    func(out, gate, up []float32)
 	addScaled func(x, y []float32, scale float32)
 	rmsNorm   func(out, x, weight []float32, eps float32)
+
+	// rotate turns the heads of one row, of dim channels each (compute.Rotate).
+	rotate func(row, cos, sin []float32, heads, dim int, interleaved bool)
 }
 
-var pointwiseGo = pointwiseKernels{swiglu: swigluGo, addScaled: addScaledGo, rmsNorm: rmsNormGo}
+var pointwiseGo = pointwiseKernels{swiglu: swigluGo, addScaled: addScaledGo, rmsNorm: rmsNormGo, rotate: rotateGo}
 
 // The portable twins of pointwise_avx2_amd64.s.
 

@@ -2,7 +2,9 @@
 
 package cpu
 
-var pointwiseAVX2 = pointwiseKernels{swiglu: swiglu, addScaled: addScaled, rmsNorm: rmsNorm}
+var pointwiseAVX2 = pointwiseKernels{swiglu: swiglu, addScaled: addScaled, rmsNorm: rmsNorm, rotate: rotateAVX2}
+
+var pointwiseAVX512 = pointwiseKernels{swiglu: swiglu512, addScaled: addScaled512, rmsNorm: rmsNorm512, rotate: rotateAVX512}
 
 //go:noescape
 func swigluAVX2(out, gate, up *float32, n int)
@@ -34,5 +36,36 @@ func rmsNorm(out, x, weight []float32, eps float32) {
 	if n := len(weight); n > 0 {
 		_, _ = out[n-1], x[n-1]
 		normScaleAVX2(&out[0], &x[0], &weight[0], n, inverse(sumSquaresAVX2(&x[0], n), n, eps))
+	}
+}
+
+//go:noescape
+func swigluAVX512(out, gate, up *float32, n int)
+
+//go:noescape
+func addScaledAVX512(x, y *float32, n int, scale float32)
+
+//go:noescape
+func normScaleAVX512(out, x, weight *float32, n int, inv float32)
+
+func swiglu512(out, gate, up []float32) {
+	if n := len(gate); n > 0 {
+		_, _ = out[n-1], up[n-1]
+		swigluAVX512(&out[0], &gate[0], &up[0], n)
+	}
+}
+
+func addScaled512(x, y []float32, scale float32) {
+	if n := len(y); n > 0 {
+		_ = x[n-1]
+		addScaledAVX512(&x[0], &y[0], n, scale)
+	}
+}
+
+// rmsNorm512 sums as rmsNorm does.
+func rmsNorm512(out, x, weight []float32, eps float32) {
+	if n := len(weight); n > 0 {
+		_, _ = out[n-1], x[n-1]
+		normScaleAVX512(&out[0], &x[0], &weight[0], n, inverse(sumSquaresAVX2(&x[0], n), n, eps))
 	}
 }

@@ -35,6 +35,7 @@ func (n *norm) run(_ *worker, piece int) {
 
 // rotation is the task of Rotate; a piece is a run of rows.
 type rotation struct {
+	k          *kernels
 	x, angles  []float32
 	heads, dim int
 	rope       *compute.Rope
@@ -44,7 +45,7 @@ type rotation struct {
 // Rotate: see compute.Rotate.
 func (d *Device) Rotate(x, angles compute.Tensor, rope *compute.Rope) {
 	t := &d.rotation
-	*t = rotation{x: x.F32(), angles: angles.F32(), heads: x.Dims[1], dim: x.Dims[2], rope: rope, rows: x.Dims[0]}
+	*t = rotation{k: &d.kernels, x: x.F32(), angles: angles.F32(), heads: x.Dims[1], dim: x.Dims[2], rope: rope, rows: x.Dims[0]}
 	var pieces int
 	t.step, pieces = d.share(t.rows, 2*t.heads*t.dim)
 	d.team.do(t, pieces)
@@ -55,34 +56,7 @@ func (t *rotation) run(_ *worker, piece int) {
 	n, width := len(t.rope.Inv), t.heads*t.dim
 	for r := piece * t.step; r < min(t.rows, (piece+1)*t.step); r++ {
 		cos, sin := t.angles[r*2*n:][:n], t.angles[r*2*n+n:][:n]
-		row := t.x[r*width:][:width]
-		for h := range t.heads {
-			if t.rope.Interleaved {
-				rotatePairs(row[h*t.dim:][:t.dim], cos, sin)
-			} else {
-				rotateHalves(row[h*t.dim:][:t.dim], cos, sin)
-			}
-		}
-	}
-}
-
-func rotateHalves(v, cos, sin []float32) {
-	n := len(cos)
-	sin = sin[:n]
-	a, b := v[:n], v[n:2*n]
-	for i, c := range cos {
-		x, y, s := a[i], b[i], sin[i]
-		a[i] = float32(x*c) - float32(y*s)
-		b[i] = float32(y*c) + float32(x*s)
-	}
-}
-
-func rotatePairs(v, cos, sin []float32) {
-	v, sin = v[:2*len(cos)], sin[:len(cos)]
-	for i, c := range cos {
-		x, y, s := v[2*i], v[2*i+1], sin[i]
-		v[2*i] = float32(x*c) - float32(y*s)
-		v[2*i+1] = float32(y*c) + float32(x*s)
+		t.k.rotate(t.x[r*width:][:width], cos, sin, t.heads, t.dim, t.rope.Interleaved)
 	}
 }
 
