@@ -6,6 +6,7 @@ import (
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // task is an op cut into pieces that write to places of their own. Which worker
@@ -68,9 +69,36 @@ type failure struct {
 	stack []byte
 }
 
-// spins is how often a worker looks for work before it parks: some ten
-// microseconds, about the pause between the ops of a decode step.
-const spins = 4000
+// spinTime is how long a worker looks for work before it parks: a decode step,
+// whose ops follow each other in microseconds, wakes nobody, and an engine at rest
+// leaves the processor alone.
+const spinTime = 100 * time.Microsecond
+
+// looks is how often a worker looks before it lets other goroutines run and
+// glances at the clock. There is no PAUSE between looks: a virtual machine may take
+// the processor away for it, which cost microseconds where this was measured.
+const looks = 256
+
+// spin counts the looks of a wait.
+type spin struct {
+	n     int
+	began time.Time
+}
+
+// more reports whether to look again.
+func (s *spin) more() bool {
+	s.n++
+	return s.n%looks != 0 || s.yield()
+}
+
+func (s *spin) yield() bool {
+	runtime.Gosched()
+	if s.n == looks {
+		s.began = time.Now()
+		return true
+	}
+	return s.n%(8*looks) != 0 || time.Since(s.began) < spinTime
+}
 
 func newTeam(threads int) *team {
 	t := &team{done: make(chan struct{}, 1)}
@@ -122,7 +150,7 @@ func (t *team) do(job task, pieces int) {
 
 func (t *team) call(w *worker) {
 	w.calls.Add(1)
-	if w.parked.Swap(false) {
+	if w.parked.Load() && w.parked.Swap(false) {
 		w.wake <- struct{}{}
 	}
 }
@@ -140,7 +168,7 @@ func (t *team) serve(w *worker) {
 		// From here on the caller may be in its next call: what follows may only
 		// make it look once more.
 		w.ended.Store(w.started)
-		if t.waiting.Swap(false) {
+		if t.waiting.Load() && t.waiting.Swap(false) {
 			select {
 			case t.done <- struct{}{}:
 			default:
@@ -153,13 +181,10 @@ func (t *team) serve(w *worker) {
 // as seen.
 func (w *worker) await() {
 	for {
-		for i := range spins {
+		for s := (spin{}); s.more(); {
 			if w.calls.Load() != w.started {
 				w.started++
 				return
-			}
-			if i%256 == 255 {
-				runtime.Gosched()
 			}
 		}
 		w.parked.Store(true)
@@ -193,12 +218,9 @@ func (t *team) take(w *worker) {
 
 // wait returns when every helper has finished its last call.
 func (t *team) wait(helpers []*worker) {
-	for i := range spins {
+	for s := (spin{}); s.more(); {
 		if finished(helpers) {
 			return
-		}
-		if i%256 == 255 {
-			runtime.Gosched()
 		}
 	}
 	for {

@@ -1,9 +1,11 @@
 package cpu
 
 import (
+	"fmt"
 	"runtime"
 	"sync/atomic"
 	"testing"
+	"time"
 )
 
 // tally is a task whose pieces count themselves and give way, so that helpers are
@@ -59,5 +61,33 @@ func TestTeamFinishes(t *testing.T) {
 			close(stop)
 		}
 		team.close()
+	}
+}
+
+// idleTask is a task without work.
+type idleTask struct{}
+
+func (idleTask) run(*worker, int) {}
+
+// BenchmarkDispatch is what an op costs beside its work: two pieces with nothing to
+// do, called again after a pause that the caller spends computing. Nanoseconds are
+// those of the call alone.
+func BenchmarkDispatch(b *testing.B) {
+	for _, pause := range []time.Duration{0, 2 * time.Microsecond, 10 * time.Microsecond, 40 * time.Microsecond, 500 * time.Microsecond} {
+		b.Run(fmt.Sprintf("threads=2/pause=%v", pause), func(b *testing.B) {
+			team := newTeam(2)
+			defer team.close()
+			var job idleTask
+			var spent time.Duration
+			for b.Loop() {
+				began := time.Now()
+				for time.Since(began) < pause {
+				}
+				began = time.Now()
+				team.do(job, 2)
+				spent += time.Since(began)
+			}
+			b.ReportMetric(float64(spent.Nanoseconds())/float64(b.N), "ns/call")
+		})
 	}
 }
