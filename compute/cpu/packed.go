@@ -145,8 +145,17 @@ type packedKernels struct {
 	// of the rows' tile with an opened panel.
 	tile func(q *quantiser, rows int, out []float32, os int, panel, tile []byte, groups int)
 
+	// unopened is tile for 8, 4 or 2 rows and a panel that is not opened, which it reads
+	// while it multiplies; nil on a level where opening costs less. scratch is of
+	// fewScratch bytes.
+	unopened func(p *packing, q *quantiser, rows int, out []float32, os int, src, tile, scratch []byte, groups int)
+
 	// row sets 16 outputs a panel for all whole panels in src from a tile of one row.
 	row func(p *packing, q *quantiser, out []float32, src, tile []byte, groups int)
 }
 
-var packedGo = packedKernels{form: formGo, quantise: quantiseGo, open: openGo, tile: tileGo, row: rowGo}
+// fewScratch is what unopened may write to: what groups share, 8 rows of sums, an opened
+// group, and what aligns them.
+const fewScratch = 128 + 8*64 + openCodes + 128 + 64
+
+var packedGo = packedKernels{form: formGo, quantise: quantiseGo, open: openGo, tile: tileGo, unopened: unopenedGo, row: rowGo}

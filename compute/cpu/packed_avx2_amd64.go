@@ -10,7 +10,7 @@ import (
 // The wrappers check the lengths that the assembly takes for granted.
 
 var packedAVX2 = packedKernels{
-	form: formAVX2, quantise: quantiseAVX2, open: openAVX2, tile: tileAVX2, row: rowAVX2,
+	form: formAVX2, quantise: quantiseAVX2, open: openAVX2, tile: tileAVX2, unopened: unopenedAVX2, row: rowAVX2,
 }
 
 // formAVX2 is signed bytes for VPMADDUBSW, whose sums of two products are of 16 bits;
@@ -44,6 +44,11 @@ func openAVX2(p *packing, dst, src []byte, groups int) {
 func tileAVX2(q *quantiser, rows int, out []float32, os int, panel, tile []byte, groups int) {
 	_, _, _ = out[(rows-1)*os+panelOutputs-1], panel[groups*q.kind.opened()-1], tile[rows*q.form.row(groups)-1]
 	packedTilesAVX2[q.format][q.form][min(rows, 4)](&out[0], os, &panel[0], &tile[0], groups, rows)
+}
+
+func unopenedAVX2(p *packing, q *quantiser, rows int, out []float32, os int, src, tile, scratch []byte, groups int) {
+	_, _, _, _ = out[(rows-1)*os+panelOutputs-1], src[p.panel(groups)-1], tile[rows*q.form.row(groups)-1], scratch[fewScratch-1]
+	packedFewAVX2[p.format][q.form][min(rows, 4)](&out[0], os, &src[0], &tile[0], groups, rows, &scratch[0])
 }
 
 func rowAVX2(p *packing, q *quantiser, out []float32, src, tile []byte, groups int) {
@@ -118,6 +123,41 @@ var packedTilesAVX2 = [...][3][5]func(out *float32, os int, panel, tile *byte, g
 	},
 }
 
+// packedFewAVX2 are by the number of rows, like the tiles.
+var packedFewAVX2 = [...][3][5]func(out *float32, os int, src, tile *byte, groups, rows int, scratch *byte){
+	dtype.Q8_0: {
+		formPairs: {2: packedFewQ8Pairs2AVX2, 4: packedFewQ8Pairs4AVX2},
+	},
+	dtype.Q4_0: {
+		formBytes: {2: packedFewQ4Bytes2AVX2, 4: packedFewQ4Bytes4AVX2},
+		formSplit: {2: packedFewQ4Split2AVX2, 4: packedFewQ4Split2AVX2},
+	},
+	dtype.Q4_1: {
+		formBytes: {2: packedFewQ41Bytes2AVX2, 4: packedFewQ41Bytes4AVX2},
+		formSplit: {2: packedFewQ41Split2AVX2, 4: packedFewQ41Split2AVX2},
+	},
+	dtype.Q5_0: {
+		formBytes: {2: packedFewQ5Bytes2AVX2, 4: packedFewQ5Bytes2AVX2},
+		formSplit: {2: packedFewQ5Split2AVX2, 4: packedFewQ5Split2AVX2},
+	},
+	dtype.Q5_1: {
+		formBytes: {2: packedFewQ51Bytes2AVX2, 4: packedFewQ51Bytes2AVX2},
+		formSplit: {2: packedFewQ51Split2AVX2, 4: packedFewQ51Split2AVX2},
+	},
+	dtype.Q4_K: {
+		formBytes: {2: packedFewQ4KBytes2AVX2, 4: packedFewQ4KBytes4AVX2},
+		formSplit: {2: packedFewQ4KSplit2AVX2, 4: packedFewQ4KSplit2AVX2},
+	},
+	dtype.Q5_K: {
+		formBytes: {2: packedFewQ5KBytes2AVX2, 4: packedFewQ5KBytes2AVX2},
+		formSplit: {2: packedFewQ5KSplit2AVX2, 4: packedFewQ5KSplit2AVX2},
+	},
+	dtype.Q6_K: {
+		formBytes: {2: packedFewQ6KBytes2AVX2, 4: packedFewQ6KBytes2AVX2},
+		formPairs: {2: packedFewQ6KPairs2AVX2, 4: packedFewQ6KPairs4AVX2},
+	},
+}
+
 //go:noescape
 func packedQuantiseBytesScaleAVX2(codes, beside *byte, x *float32, groups, step int, top float32, negZero int32)
 
@@ -146,13 +186,28 @@ func packedQuantisePairsHalvesAVX2(codes, beside *byte, x *float32, groups, step
 func packedOpenQ8AVX2(dst, src *byte, groups int)
 
 //go:noescape
+func packedFewQ8Pairs4AVX2(out *float32, os int, src, tile *byte, groups, rows int, scratch *byte)
+
+//go:noescape
+func packedFewQ8Pairs2AVX2(out *float32, os int, src, tile *byte, groups, rows int, scratch *byte)
+
+//go:noescape
 func packedRowQ8PairsAVX2(out *float32, src, tile *byte, groups, panels int)
 
 //go:noescape
 func packedOpenQ4AVX2(dst, src *byte, groups int)
 
 //go:noescape
+func packedFewQ4Bytes4AVX2(out *float32, os int, src, tile *byte, groups, rows int, scratch *byte)
+
+//go:noescape
+func packedFewQ4Bytes2AVX2(out *float32, os int, src, tile *byte, groups, rows int, scratch *byte)
+
+//go:noescape
 func packedRowQ4BytesAVX2(out *float32, src, tile *byte, groups, panels int)
+
+//go:noescape
+func packedFewQ4Split2AVX2(out *float32, os int, src, tile *byte, groups, rows int, scratch *byte)
 
 //go:noescape
 func packedRowQ4SplitAVX2(out *float32, src, tile *byte, groups, panels int)
@@ -161,7 +216,16 @@ func packedRowQ4SplitAVX2(out *float32, src, tile *byte, groups, panels int)
 func packedOpenQ41AVX2(dst, src *byte, groups int)
 
 //go:noescape
+func packedFewQ41Bytes4AVX2(out *float32, os int, src, tile *byte, groups, rows int, scratch *byte)
+
+//go:noescape
+func packedFewQ41Bytes2AVX2(out *float32, os int, src, tile *byte, groups, rows int, scratch *byte)
+
+//go:noescape
 func packedRowQ41BytesAVX2(out *float32, src, tile *byte, groups, panels int)
+
+//go:noescape
+func packedFewQ41Split2AVX2(out *float32, os int, src, tile *byte, groups, rows int, scratch *byte)
 
 //go:noescape
 func packedRowQ41SplitAVX2(out *float32, src, tile *byte, groups, panels int)
@@ -170,7 +234,13 @@ func packedRowQ41SplitAVX2(out *float32, src, tile *byte, groups, panels int)
 func packedOpenQ5AVX2(dst, src *byte, groups int)
 
 //go:noescape
+func packedFewQ5Bytes2AVX2(out *float32, os int, src, tile *byte, groups, rows int, scratch *byte)
+
+//go:noescape
 func packedRowQ5BytesAVX2(out *float32, src, tile *byte, groups, panels int)
+
+//go:noescape
+func packedFewQ5Split2AVX2(out *float32, os int, src, tile *byte, groups, rows int, scratch *byte)
 
 //go:noescape
 func packedRowQ5SplitAVX2(out *float32, src, tile *byte, groups, panels int)
@@ -179,7 +249,13 @@ func packedRowQ5SplitAVX2(out *float32, src, tile *byte, groups, panels int)
 func packedOpenQ51AVX2(dst, src *byte, groups int)
 
 //go:noescape
+func packedFewQ51Bytes2AVX2(out *float32, os int, src, tile *byte, groups, rows int, scratch *byte)
+
+//go:noescape
 func packedRowQ51BytesAVX2(out *float32, src, tile *byte, groups, panels int)
+
+//go:noescape
+func packedFewQ51Split2AVX2(out *float32, os int, src, tile *byte, groups, rows int, scratch *byte)
 
 //go:noescape
 func packedRowQ51SplitAVX2(out *float32, src, tile *byte, groups, panels int)
@@ -188,7 +264,16 @@ func packedRowQ51SplitAVX2(out *float32, src, tile *byte, groups, panels int)
 func packedOpenQ4KAVX2(dst, src *byte, groups int)
 
 //go:noescape
+func packedFewQ4KBytes4AVX2(out *float32, os int, src, tile *byte, groups, rows int, scratch *byte)
+
+//go:noescape
+func packedFewQ4KBytes2AVX2(out *float32, os int, src, tile *byte, groups, rows int, scratch *byte)
+
+//go:noescape
 func packedRowQ4KBytesAVX2(out *float32, src, tile *byte, groups, panels int)
+
+//go:noescape
+func packedFewQ4KSplit2AVX2(out *float32, os int, src, tile *byte, groups, rows int, scratch *byte)
 
 //go:noescape
 func packedRowQ4KSplitAVX2(out *float32, src, tile *byte, groups, panels int)
@@ -197,7 +282,13 @@ func packedRowQ4KSplitAVX2(out *float32, src, tile *byte, groups, panels int)
 func packedOpenQ5KAVX2(dst, src *byte, groups int)
 
 //go:noescape
+func packedFewQ5KBytes2AVX2(out *float32, os int, src, tile *byte, groups, rows int, scratch *byte)
+
+//go:noescape
 func packedRowQ5KBytesAVX2(out *float32, src, tile *byte, groups, panels int)
+
+//go:noescape
+func packedFewQ5KSplit2AVX2(out *float32, os int, src, tile *byte, groups, rows int, scratch *byte)
 
 //go:noescape
 func packedRowQ5KSplitAVX2(out *float32, src, tile *byte, groups, panels int)
@@ -206,7 +297,16 @@ func packedRowQ5KSplitAVX2(out *float32, src, tile *byte, groups, panels int)
 func packedOpenQ6KAVX2(dst, src *byte, groups int)
 
 //go:noescape
+func packedFewQ6KBytes2AVX2(out *float32, os int, src, tile *byte, groups, rows int, scratch *byte)
+
+//go:noescape
 func packedRowQ6KBytesAVX2(out *float32, src, tile *byte, groups, panels int)
+
+//go:noescape
+func packedFewQ6KPairs4AVX2(out *float32, os int, src, tile *byte, groups, rows int, scratch *byte)
+
+//go:noescape
+func packedFewQ6KPairs2AVX2(out *float32, os int, src, tile *byte, groups, rows int, scratch *byte)
 
 //go:noescape
 func packedRowQ6KPairsAVX2(out *float32, src, tile *byte, groups, panels int)

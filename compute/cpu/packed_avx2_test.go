@@ -50,6 +50,10 @@ func TestPackedExtremes(t *testing.T) {
 							k.tile(q, n, got, panelOutputs, opened, tile, groups)
 							tileGo(q, n, want, panelOutputs, opened, tile, groups)
 							sameBits(t, what, got, want)
+							if n > 1 && k.unopened != nil {
+								k.unopened(p, q, n, got, panelOutputs, src, tile, make([]byte, fewScratch), groups)
+								sameBits(t, what+", packed", got, want)
+							}
 							if n == 1 {
 								k.row(p, q, got, src, tile, groups)
 								rowGo(p, q, want, src, tile, groups)
@@ -92,7 +96,7 @@ func BenchmarkPackedLevels(b *testing.B) {
 			n, width := shape[0], shape[1]
 			for _, format := range quantisedFormats {
 				var data []byte // made when a benchmark wants it
-				for _, rows := range []int{1, 2, 4, 8, 256} {
+				for _, rows := range []int{1, 2, 4, 8, 16, 24, 256} {
 					if n > 10000 && rows > 1 {
 						continue
 					}

@@ -225,6 +225,17 @@ func TestPackedKernels(t *testing.T) {
 						k.tile(q, rows, got, os, opened, tile, groups)
 						tileGo(q, rows, want, os, opened, tile, groups)
 						sameBits(t, fmt.Sprintf("%s, %d rows", what, rows), got, want)
+						if rows > 1 && k.unopened != nil {
+							for i := range got {
+								got[i] = 77
+							}
+							scratch := make([]byte, fewScratch+64)
+							k.unopened(p, q, rows, got, os, src[p.panel(groups):], tile, scratch[:fewScratch], groups)
+							sameBits(t, fmt.Sprintf("%s, %d rows, not opened", what, rows), got, want)
+							if !bytes.Equal(scratch[fewScratch:], make([]byte, 64)) {
+								t.Fatalf("%s, %d rows: written beyond the scratch", what, rows)
+							}
+						}
 						if rows == 1 {
 							got, want := make([]float32, panels*panelOutputs+1), make([]float32, panels*panelOutputs+1)
 							k.row(p, q, got[:panels*panelOutputs], src, tile, groups)

@@ -8,6 +8,7 @@ import (
 const (
 	blockBytes  = 640 << 10 // codes of rows that pass over one panel: they stay in L2
 	quantisePer = 4 << 10   // activations that are worth a helper's waking
+	fewRows     = 16        // up to here opening a panel takes longer than reading it so often
 )
 
 // packedLinear is the task of Linear for quantised weights; a piece is a run of
@@ -62,9 +63,12 @@ func (l *packedLinear) run(w *worker, piece int) {
 		return
 	}
 	to := min((l.n+panelOutputs-1)/panelOutputs, from+l.step)
-	if l.rows == 1 {
+	switch {
+	case l.rows == 1:
 		l.one(w, from, to)
-	} else {
+	case l.rows <= fewRows && l.k.unopened != nil:
+		l.few(w, from, to)
+	default:
 		l.many(w, from, to)
 	}
 	if l.bias == nil {
@@ -116,6 +120,35 @@ func (l *packedLinear) one(w *worker, from, to int) {
 	for p := from; p < to; p++ {
 		l.k.row(l.layout, &l.q, w.outputs[:panelOutputs], l.panel(w, p), l.codes, l.groups)
 		copy(l.out[p*panelOutputs:l.n], w.outputs[:panelOutputs])
+	}
+}
+
+// few multiplies some rows by packed panels: opening them would take as long.
+func (l *packedLinear) few(w *worker, from, to int) {
+	scratch := room(&w.opened, fewScratch)
+	size := l.q.form.row(l.groups)
+	for p := from; p < to; p++ {
+		panel, at := l.panel(w, p), p*panelOutputs
+		n := min(panelOutputs, l.n-at)
+		for r := 0; r < l.rows; {
+			tile := tileRows(l.rows - r)
+			codes := l.codes[r*size : (r+tile)*size]
+			out, os := l.out[r*l.n+at:], l.n
+			if n < panelOutputs {
+				out, os = w.outputs[:], panelOutputs
+			}
+			if tile == 1 {
+				l.k.row(l.layout, &l.q, out[:panelOutputs], panel, codes, l.groups)
+			} else {
+				l.k.unopened(l.layout, &l.q, tile, out, os, panel, codes, scratch, l.groups)
+			}
+			if n < panelOutputs {
+				for i := range tile {
+					copy(l.out[(r+i)*l.n+at:(r+i+1)*l.n], w.outputs[i*panelOutputs:])
+				}
+			}
+			r += tile
+		}
 	}
 }
 

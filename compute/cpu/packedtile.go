@@ -105,6 +105,26 @@ func tileGo(q *quantiser, rows int, out []float32, os int, panel, tile []byte, g
 	}
 }
 
+// unopenedGo is the portable twin of unopened.
+func unopenedGo(p *packing, q *quantiser, rows int, out []float32, os int, src, tile, _ []byte, groups int) {
+	width := q.form.bytes()
+	step := rows * (width + sideBytes)
+	var acc [8][panelOutputs]float32
+	var first, second [panelOutputs]float32
+	var codes [openCodes]byte
+	for g := range groups {
+		openCodesGo(p, codes[:], src[p.at(g):][:p.group])
+		p.scales(&first, &second, src, g)
+		x := tile[g*step:][:step]
+		for r := range rows {
+			addGroupGo(&acc[r], q, codes[:], &first, &second, x[r*width:][:width], x[rows*width+r*sideBytes:])
+		}
+	}
+	for r := range rows {
+		copy(out[r*os:r*os+panelOutputs], acc[r][:])
+	}
+}
+
 // rowGo is the portable twin of row.
 func rowGo(p *packing, q *quantiser, out []float32, src, tile []byte, groups int) {
 	width := q.form.bytes()
