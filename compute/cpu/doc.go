@@ -22,7 +22,7 @@
 // cut. It follows from three rules:
 //
 //   - A product of a row and an output is summed in one order by every kernel, in
-//     tiles of any shape (dot_avx2_amd64.s); there is no blocking along the sum.
+//     tiles of any shape and for one row: panel.go says which.
 //   - Threads share out rows, outputs and heads, never a sum. The one exception,
 //     the splits of attention, is part of the definition (compute.Split).
 //   - What a kernel reads is expanded to float32 by one function, whose values are

@@ -68,16 +68,16 @@ func (d *Device) Linear(out, x, weight, bias compute.Tensor) {
 	}
 
 	many := d.kernels.many.lanes > 0 && l.rows >= d.kernels.many.least
-	whole := outputsUnit
-	if many {
-		whole = d.kernels.many.most * d.kernels.many.vector
-	}
 	least := max(1, pieceBytes/max(1, l.rowBytes*l.rows))
 	l.step = max(least, (l.n+d.threads*piecesEach-1)/(d.threads*piecesEach))
+	l.step = (l.step + outputsUnit - 1) &^ (outputsUnit - 1)
+	if many { // a strip is work enough, and pieces may be smaller
+		strip := d.kernels.many.most * d.kernels.many.vector
+		l.step = max(1, l.n/(4*piecesEach*d.threads)/strip) * strip
+	}
 	if d.threads == 1 {
 		l.step = l.n
 	}
-	l.step = (l.step + whole - 1) / whole * whole
 	if many {
 		d.tiles(l)
 	} else {
