@@ -1,30 +1,36 @@
 package cpu
 
-// What the processor can do, and what is reached: one thread of an Intel Xeon
-// (model 167, 2.6 GHz nominal, 2 MiB of L2), level avx2. Figures are the best of
-// twelve runs by processor time, since the machine was shared.
+// What the processor can do, and what float weights reach on an Intel Xeon of two
+// processors (model 167, 2.6 GHz nominal, 48 KiB of L1, 2 MiB of L2). Figures are
+// the best of a dozen runs of BenchmarkLinearFloat, since the machine was shared.
 //
-//	fused multiply-add, operands in L1 (BenchmarkPeak)   118 GFLOP/s
-//	reading 128 MiB and more, shared L3 and memory       14 to 18 GB/s; from L2 30, from L1 100
+//	                                    avx512          avx2          go
+//	threads                             1     2        1     2        1
+//	fused multiply-add in registers    246   492      133   265            GFLOP/s (BenchmarkPeak)
+//	tile, operands in L1               234            129
 //
-// A product of many rows is bound by the first, 2·rows·n·k operations; one of a
-// single row by the bytes of its weights, each of which is read once.
+//	rows  n×k        weights
+//	512   576×576    F32, F16          212   386      125   222      11.4  GFLOP/s
+//	512   1536×576   F32, F16          205   380      125   216
+//	512   576×1536   F16               209   401      122   241
+//	512   2048×2048  F16               212   417      122   242
+//	512   5632×2048  F16               212   414      122
+//	512   2048×5632  F16               203   399      119
+//	 64   576×576    F16               175
 //
-//	rows  n×k        F32    F16    Q8_0   Q4_1   Q4_K   Q6_K
-//	512   576×576    105    108    108    109                   GFLOP/s: 89 to 92 % of peak
-//	512   1536×576   101     98    100    103
-//	512   576×1536    89     96     98     95     96     92     76 to 83 %
-//	 64   49152×576   82     90     92     94                   69 to 80 %
-//	  1   576×576    103     36     14.4    6.8                 GB/s of weights
-//	  1   576×1536    30     24     12.9    5.9    5.4    6.3
-//	  1   49152×576   17.8   22.3   15.6    6.9                 beyond L2
-//	  1   30000×1536  15.7   19.0   12.5    6.2    5.5    6.6
+//	                                                                       GB/s of weights
+//	reads of 100 MiB, of 1 GiB          29, 15  59, 28
+//	  1   5632×2048  F16, 23 MB, hot   29.8           29.4  58.8
+//	  1   5632×2048  F32, 300 MB       22.2  40.3     23.0  39.8
+//	  1              F16               20.2  40.9     20.6  41.1
+//	  1              Q8_0 in float32   14.6  27.3     13.6  25.7
+//	  1              Q4_0 in float32    9.7  17.5      6.7  12.6
+//	  4              F16                     34.0           30.1
+//	  8              F16                     25.2           19.1
 //
-// In Q4 and Q6 a row is bound by the expansion (BenchmarkExpand: 8 to 13 values a
-// nanosecond), not by memory; without asking for weights ahead (ahead_amd64.h) it
-// was by memory's latency, at 2.2 GB/s in Q4_1. Two threads on two free processors
-// reach 210 GFLOP/s on 512 rows (1.93 times one), and bring a row of 576×576 from
-// 22 to 13 µs.
+// A product of many rows is bound by the first, 2·rows·n·k operations; one of a few
+// rows by the bytes of its weights, each of which is read once. The other quantised
+// formats are expanded strip by strip before (BenchmarkExpand).
 //
 // Attention of 64 rows over 4096 tokens reaches 72 GFLOP/s (61 %): per 64 keys of
 // one row and head some 512 cycles are products and 300 the exponentials, the
@@ -109,21 +115,6 @@ func encode(t dtype.Type, data []byte, values []float32, rng *rand.Rand) {
 	}
 	for i := 0; i < len(data); i += 20 {
 		data[i], data[i+1], data[i+2], data[i+3] = 0, 0x24, 0, 0xa8 // 2⁻⁶, −2⁻⁵
-	}
-}
-
-// BenchmarkPeak runs the tile kernel over operands that stay in the first cache:
-// what the processor can do at most.
-func BenchmarkPeak(b *testing.B) {
-	for _, k := range available() {
-		b.Run(k.name, func(b *testing.B) {
-			const width, n = 256, 16
-			x, w, out := make([]float32, 3*width), make([]float32, n*width), make([]float32, 3*n)
-			for b.Loop() {
-				k.dot3(out, n, x[:width], x[width:2*width], x[2*width:], w, width, n)
-			}
-			b.ReportMetric(2*3*n*width*float64(b.N)/float64(b.Elapsed().Nanoseconds()), "GFLOP/s")
-		})
 	}
 }
 

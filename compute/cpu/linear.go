@@ -19,7 +19,7 @@ const (
 )
 
 // linear is the task of Linear; a piece is a run of outputs, for all rows, or,
-// while rows are packed for tiles, eight rows.
+// while rows are packed for tiles, a run of rows.
 type linear struct {
 	k      *kernels
 	out, x []float32
@@ -34,6 +34,7 @@ type linear struct {
 	packed []float32 // rows of this pass, for tiles
 	top    int       // the first of them
 	pass   int       // their number
+	eights int       // eights of rows of a piece that packs
 }
 
 // phase is what the pieces of a Linear are.
@@ -88,7 +89,9 @@ func (d *Device) Linear(out, x, weight, bias compute.Tensor) {
 
 func (l *linear) run(w *worker, piece int) {
 	if l.phase == packingRows {
-		l.packRows(w, piece)
+		for r := piece * l.eights; r < min((l.pass+7)/8, (piece+1)*l.eights); r++ {
+			l.packRows(w, 8*r)
+		}
 		return
 	}
 	from := piece * l.step

@@ -9,8 +9,9 @@ func (d *Device) tiles(l *linear) {
 		l.pass = min(passRows, l.rows-l.top)
 		runs := (l.width + runLen - 1) / runLen
 		l.packed = room(&d.team.workers[0].rowPack, runs*l.runSize())
-		l.phase = packingRows
-		d.team.do(l, (l.pass+7)/8)
+		eights := (l.pass + 7) / 8
+		l.phase, l.eights = packingRows, (eights+d.threads*piecesEach-1)/(d.threads*piecesEach)
+		d.team.do(l, (eights+l.eights-1)/l.eights)
 		l.phase = inTiles
 		d.team.do(l, (l.n+l.step-1)/l.step)
 	}
@@ -43,10 +44,9 @@ func (l *linear) group(row, from, steps int) (at []float32, lane int) {
 	return at, rows*steps + lanePad
 }
 
-// packRows packs the eight rows of a piece.
-func (l *linear) packRows(w *worker, piece int) {
+// packRows packs eight rows.
+func (l *linear) packRows(w *worker, first int) {
 	k := &l.k.many
-	first := piece * 8
 	rows := min(8, l.pass-first)
 	src := l.x[(l.top+first)*l.width:][:rows*l.width]
 	if rows < 8 {

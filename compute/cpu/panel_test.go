@@ -88,13 +88,13 @@ func TestPanel(t *testing.T) {
 	}
 }
 
-// BenchmarkTile runs the tile over operands that stay in the first cache, and the
+// BenchmarkPeak runs the tile over operands that stay in the first cache, and the
 // processor's fused multiply-add alone beside it.
-func BenchmarkTile(b *testing.B) {
+func BenchmarkPeak(b *testing.B) {
 	for _, k := range tileLevels(b) {
 		p := &k.many
 		for vectors := 1; vectors <= p.most; vectors++ {
-			b.Run(fmt.Sprintf("%s/vectors=%d", k.name, vectors), func(b *testing.B) {
+			b.Run(fmt.Sprintf("%s/tile/vectors=%d", k.name, vectors), func(b *testing.B) {
 				const steps = 128
 				width := vectors * p.vector
 				x, w, c := make([]float32, p.tile*steps), make([]float32, width*steps), make([]float32, p.tile*width)
