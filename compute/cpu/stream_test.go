@@ -216,3 +216,54 @@ func BenchmarkLinearFloat(b *testing.B) {
 		}
 	}
 }
+
+// TestLinearShapes: shapes and places at random, a row's bits as it has them alone
+// and near the definition.
+func TestLinearShapes(t *testing.T) {
+	eachLevel(t, func(t *testing.T, level string) {
+		rng := newRand(t)
+		one := open(t, Options{Threads: 1, Level: level, Numerics: compute.NumericsF32})
+		two := open(t, Options{Threads: 2, Level: level, Numerics: compute.NumericsF32})
+		for range 60 {
+			format := []dtype.Type{dtype.F32, dtype.F16, dtype.BF16}[rng.IntN(3)]
+			rows, n, k := 1+rng.IntN(9), 1+rng.IntN(200), 1+rng.IntN(400)
+			if rng.IntN(2) == 0 {
+				rows += rng.IntN(150)
+			}
+			shift := map[dtype.Type]int{dtype.F32: 4, dtype.F16: 1, dtype.BF16: 1}[format] * rng.IntN(4)
+			data := append(make([]byte, shift), randomWeights(t, format, n, k, rng)...)[shift:]
+			w := compute.NewTensor(format, data, n, k)
+			x, out := make([]float32, rows*k+3)[3:], make([]float32, rows*n+1)[1:]
+			fill(x, rng)
+			two.Linear(compute.F32s(out, rows, n), compute.F32s(x, rows, k), w, compute.Tensor{})
+			want, alone := make([]float32, rows*n), make([]float32, n)
+			compute.Linear(want, x, w, nil)
+			for r := range rows {
+				one.Linear(compute.F32s(alone, 1, n), compute.F32s(x[r*k:(r+1)*k], 1, k), w, compute.Tensor{})
+				for i, v := range alone {
+					if got := out[r*n+i]; math.Float32bits(got) != math.Float32bits(v) || math.Abs(float64(got-want[r*n+i])) > 1e-4 {
+						t.Fatalf("%v, %d rows, %d outputs of %d elements: row %d output %d is %v, alone %v, by definition %v", format, rows, n, k, r, i, got, v, want[r*n+i])
+					}
+				}
+			}
+		}
+	})
+}
+
+// TestLinearAllocatesNothing after the first call of a shape, whatever its way.
+func TestLinearAllocatesNothing(t *testing.T) {
+	eachLevel(t, func(t *testing.T, level string) {
+		rng := newRand(t)
+		d := open(t, Options{Threads: 2, Level: level, Numerics: compute.NumericsF32})
+		const n, k = 100, runLen + 256
+		for _, format := range []dtype.Type{dtype.F32, dtype.BF16, dtype.Q8_0, dtype.Q6_K} {
+			w := compute.NewTensor(format, randomWeights(t, format, n, k, rng), n, k)
+			for _, rows := range []int{1, 8, 70} {
+				x, out := compute.F32s(make([]float32, rows*k), rows, k), compute.F32s(make([]float32, rows*n), rows, n)
+				if got := testing.AllocsPerRun(5, func() { d.Linear(out, x, w, compute.Tensor{}) }); got != 0 {
+					t.Errorf("%v, %d rows: %v allocations a call", format, rows, got)
+				}
+			}
+		}
+	})
+}

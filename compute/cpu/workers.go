@@ -28,7 +28,6 @@ type worker struct {
 	values  []float32 // and values
 	logits  []float32 // of one step of rows
 	sum     []float32 // of a group's scores
-	state   [2]float32
 	pairs   []float32 // minima, then scales, of a block's channels
 	rows    []int     // of a tile that want a block
 	next    []int     // by row: place in its selection
