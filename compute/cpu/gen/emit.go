@@ -41,9 +41,6 @@ func (e *emitter) op(name string, operands ...any) {
 // label writes a label.
 func (e *emitter) label(name string) { fmt.Fprintf(&e.buf, "%s:\n", name) }
 
-// note writes a comment inside a routine.
-func (e *emitter) note(s string) { fmt.Fprintf(&e.buf, "\t// %s\n", s) }
-
 // zmm, ymm and xmm name registers.
 func zmm(i int) string { return fmt.Sprintf("Z%d", i) }
 func ymm(i int) string { return fmt.Sprintf("Y%d", i) }
