@@ -10,7 +10,7 @@ import (
 // The wrappers check the lengths that the assembly takes for granted.
 
 var packedAVX512 = packedKernels{
-	form: formAVX512, quantise: quantiseAVX512, open: openAVX512, tile: tileAVX512, row: rowAVX512,
+	form: formAVX512, quantise: quantiseAVX512, open: openAVX512, tile: tileAVX512, unopened: unopenedAVX512, row: rowAVX512,
 }
 
 // formAVX512 is what VPDPBUSD reads: signed bytes.
@@ -39,6 +39,11 @@ func openAVX512(p *packing, dst, src []byte, groups int) {
 func tileAVX512(q *quantiser, rows int, out []float32, os int, panel, tile []byte, groups int) {
 	_, _, _ = out[(rows-1)*os+panelOutputs-1], panel[groups*q.kind.opened()-1], tile[rows*q.form.row(groups)-1]
 	packedTilesAVX512[q.form][q.kind][rows](&out[0], os, &panel[0], &tile[0], groups)
+}
+
+func unopenedAVX512(p *packing, q *quantiser, rows int, out []float32, os int, src, tile, _ []byte, groups int) {
+	_, _, _ = out[(rows-1)*os+panelOutputs-1], src[p.panel(groups)-1], tile[rows*q.form.row(groups)-1]
+	packedFewAVX512[p.format][q.form][rows](&out[0], os, &src[0], &tile[0], groups)
 }
 
 func rowAVX512(p *packing, q *quantiser, out []float32, src, tile []byte, groups int) {
@@ -75,6 +80,42 @@ var packedRowsAVX512 = [...][2]func(out *float32, src, tile *byte, groups, panel
 	dtype.Q4_K: {packedRowQ4KBytesAVX512, packedRowQ4KSplitAVX512},
 	dtype.Q5_K: {packedRowQ5KBytesAVX512, packedRowQ5KSplitAVX512},
 	dtype.Q6_K: {packedRowQ6KBytesAVX512, packedRowQ6KSplitAVX512},
+}
+
+// packedFewAVX512 are by the number of rows.
+var packedFewAVX512 = [...][2][9]func(out *float32, os int, src, tile *byte, groups int){
+	dtype.Q8_0: {
+		formBytes: {2: packedFewQ8Bytes2AVX512, 4: packedFewQ8Bytes4AVX512, 8: packedFewQ8Bytes8AVX512},
+		formSplit: {2: packedFewQ8Split2AVX512, 4: packedFewQ8Split4AVX512, 8: packedFewQ8Split8AVX512},
+	},
+	dtype.Q4_0: {
+		formBytes: {2: packedFewQ4Bytes2AVX512, 4: packedFewQ4Bytes4AVX512, 8: packedFewQ4Bytes8AVX512},
+		formSplit: {2: packedFewQ4Split2AVX512, 4: packedFewQ4Split4AVX512, 8: packedFewQ4Split8AVX512},
+	},
+	dtype.Q4_1: {
+		formBytes: {2: packedFewQ41Bytes2AVX512, 4: packedFewQ41Bytes4AVX512, 8: packedFewQ41Bytes8AVX512},
+		formSplit: {2: packedFewQ41Split2AVX512, 4: packedFewQ41Split4AVX512, 8: packedFewQ41Split8AVX512},
+	},
+	dtype.Q5_0: {
+		formBytes: {2: packedFewQ5Bytes2AVX512, 4: packedFewQ5Bytes4AVX512, 8: packedFewQ5Bytes8AVX512},
+		formSplit: {2: packedFewQ5Split2AVX512, 4: packedFewQ5Split4AVX512, 8: packedFewQ5Split8AVX512},
+	},
+	dtype.Q5_1: {
+		formBytes: {2: packedFewQ51Bytes2AVX512, 4: packedFewQ51Bytes4AVX512, 8: packedFewQ51Bytes8AVX512},
+		formSplit: {2: packedFewQ51Split2AVX512, 4: packedFewQ51Split4AVX512, 8: packedFewQ51Split8AVX512},
+	},
+	dtype.Q4_K: {
+		formBytes: {2: packedFewQ4KBytes2AVX512, 4: packedFewQ4KBytes4AVX512, 8: packedFewQ4KBytes8AVX512},
+		formSplit: {2: packedFewQ4KSplit2AVX512, 4: packedFewQ4KSplit4AVX512, 8: packedFewQ4KSplit8AVX512},
+	},
+	dtype.Q5_K: {
+		formBytes: {2: packedFewQ5KBytes2AVX512, 4: packedFewQ5KBytes4AVX512, 8: packedFewQ5KBytes8AVX512},
+		formSplit: {2: packedFewQ5KSplit2AVX512, 4: packedFewQ5KSplit4AVX512, 8: packedFewQ5KSplit8AVX512},
+	},
+	dtype.Q6_K: {
+		formBytes: {2: packedFewQ6KBytes2AVX512, 4: packedFewQ6KBytes4AVX512, 8: packedFewQ6KBytes8AVX512},
+		formSplit: {2: packedFewQ6KSplit2AVX512, 4: packedFewQ6KSplit4AVX512, 8: packedFewQ6KSplit8AVX512},
+	},
 }
 
 var packedTilesAVX512 = [2][kinds][9]func(out *float32, os int, panel, tile *byte, groups int){
@@ -251,3 +292,147 @@ func packedTileSplitHalves2AVX512(out *float32, os int, panel, tile *byte, group
 
 //go:noescape
 func packedTileSplitHalves1AVX512(out *float32, os int, panel, tile *byte, groups int)
+
+//go:noescape
+func packedFewQ8Bytes8AVX512(out *float32, os int, src, tile *byte, groups int)
+
+//go:noescape
+func packedFewQ8Bytes4AVX512(out *float32, os int, src, tile *byte, groups int)
+
+//go:noescape
+func packedFewQ8Bytes2AVX512(out *float32, os int, src, tile *byte, groups int)
+
+//go:noescape
+func packedFewQ8Split8AVX512(out *float32, os int, src, tile *byte, groups int)
+
+//go:noescape
+func packedFewQ8Split4AVX512(out *float32, os int, src, tile *byte, groups int)
+
+//go:noescape
+func packedFewQ8Split2AVX512(out *float32, os int, src, tile *byte, groups int)
+
+//go:noescape
+func packedFewQ4Bytes8AVX512(out *float32, os int, src, tile *byte, groups int)
+
+//go:noescape
+func packedFewQ4Bytes4AVX512(out *float32, os int, src, tile *byte, groups int)
+
+//go:noescape
+func packedFewQ4Bytes2AVX512(out *float32, os int, src, tile *byte, groups int)
+
+//go:noescape
+func packedFewQ4Split8AVX512(out *float32, os int, src, tile *byte, groups int)
+
+//go:noescape
+func packedFewQ4Split4AVX512(out *float32, os int, src, tile *byte, groups int)
+
+//go:noescape
+func packedFewQ4Split2AVX512(out *float32, os int, src, tile *byte, groups int)
+
+//go:noescape
+func packedFewQ41Bytes8AVX512(out *float32, os int, src, tile *byte, groups int)
+
+//go:noescape
+func packedFewQ41Bytes4AVX512(out *float32, os int, src, tile *byte, groups int)
+
+//go:noescape
+func packedFewQ41Bytes2AVX512(out *float32, os int, src, tile *byte, groups int)
+
+//go:noescape
+func packedFewQ41Split8AVX512(out *float32, os int, src, tile *byte, groups int)
+
+//go:noescape
+func packedFewQ41Split4AVX512(out *float32, os int, src, tile *byte, groups int)
+
+//go:noescape
+func packedFewQ41Split2AVX512(out *float32, os int, src, tile *byte, groups int)
+
+//go:noescape
+func packedFewQ5Bytes8AVX512(out *float32, os int, src, tile *byte, groups int)
+
+//go:noescape
+func packedFewQ5Bytes4AVX512(out *float32, os int, src, tile *byte, groups int)
+
+//go:noescape
+func packedFewQ5Bytes2AVX512(out *float32, os int, src, tile *byte, groups int)
+
+//go:noescape
+func packedFewQ5Split8AVX512(out *float32, os int, src, tile *byte, groups int)
+
+//go:noescape
+func packedFewQ5Split4AVX512(out *float32, os int, src, tile *byte, groups int)
+
+//go:noescape
+func packedFewQ5Split2AVX512(out *float32, os int, src, tile *byte, groups int)
+
+//go:noescape
+func packedFewQ51Bytes8AVX512(out *float32, os int, src, tile *byte, groups int)
+
+//go:noescape
+func packedFewQ51Bytes4AVX512(out *float32, os int, src, tile *byte, groups int)
+
+//go:noescape
+func packedFewQ51Bytes2AVX512(out *float32, os int, src, tile *byte, groups int)
+
+//go:noescape
+func packedFewQ51Split8AVX512(out *float32, os int, src, tile *byte, groups int)
+
+//go:noescape
+func packedFewQ51Split4AVX512(out *float32, os int, src, tile *byte, groups int)
+
+//go:noescape
+func packedFewQ51Split2AVX512(out *float32, os int, src, tile *byte, groups int)
+
+//go:noescape
+func packedFewQ4KBytes8AVX512(out *float32, os int, src, tile *byte, groups int)
+
+//go:noescape
+func packedFewQ4KBytes4AVX512(out *float32, os int, src, tile *byte, groups int)
+
+//go:noescape
+func packedFewQ4KBytes2AVX512(out *float32, os int, src, tile *byte, groups int)
+
+//go:noescape
+func packedFewQ4KSplit8AVX512(out *float32, os int, src, tile *byte, groups int)
+
+//go:noescape
+func packedFewQ4KSplit4AVX512(out *float32, os int, src, tile *byte, groups int)
+
+//go:noescape
+func packedFewQ4KSplit2AVX512(out *float32, os int, src, tile *byte, groups int)
+
+//go:noescape
+func packedFewQ5KBytes8AVX512(out *float32, os int, src, tile *byte, groups int)
+
+//go:noescape
+func packedFewQ5KBytes4AVX512(out *float32, os int, src, tile *byte, groups int)
+
+//go:noescape
+func packedFewQ5KBytes2AVX512(out *float32, os int, src, tile *byte, groups int)
+
+//go:noescape
+func packedFewQ5KSplit8AVX512(out *float32, os int, src, tile *byte, groups int)
+
+//go:noescape
+func packedFewQ5KSplit4AVX512(out *float32, os int, src, tile *byte, groups int)
+
+//go:noescape
+func packedFewQ5KSplit2AVX512(out *float32, os int, src, tile *byte, groups int)
+
+//go:noescape
+func packedFewQ6KBytes8AVX512(out *float32, os int, src, tile *byte, groups int)
+
+//go:noescape
+func packedFewQ6KBytes4AVX512(out *float32, os int, src, tile *byte, groups int)
+
+//go:noescape
+func packedFewQ6KBytes2AVX512(out *float32, os int, src, tile *byte, groups int)
+
+//go:noescape
+func packedFewQ6KSplit8AVX512(out *float32, os int, src, tile *byte, groups int)
+
+//go:noescape
+func packedFewQ6KSplit4AVX512(out *float32, os int, src, tile *byte, groups int)
+
+//go:noescape
+func packedFewQ6KSplit2AVX512(out *float32, os int, src, tile *byte, groups int)

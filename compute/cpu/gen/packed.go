@@ -54,15 +54,16 @@ var packedFormats = []packedFormat{
 // Registers that all routines agree on. Integer sums of row r are r, and of its high
 // bytes 8 + r; float32 sums are 16 + r.
 const (
-	packedHigh  = 8
-	packedSum   = 16
-	packedCode  = 24 // and 25: codes
-	packedScale = 26
-	packedOther = 27 // minima, or scales of the second half
-	packedTmp   = 28
-	packedPlane = 28 // and 29: while codes are expanded
-	packedMask  = 30 // 0x10 or 0x30 in every byte
-	packedHalf  = 31 // 0x0f in every byte
+	packedHigh   = 8
+	packedSum    = 16
+	packedShared = 22 // and 23: what the groups of a header share
+	packedCode   = 24 // and 25: codes
+	packedScale  = 26
+	packedOther  = 27 // minima, or scales of the second half
+	packedTmp    = 28
+	packedPlane  = 28 // and 29: while codes are expanded
+	packedMask   = 30 // 0x10 or 0x30 in every byte
+	packedHalf   = 31 // 0x0f in every byte
 )
 
 func at(offset int, reg string) string { return fmt.Sprintf("%d(%s)", offset, reg) }
@@ -201,15 +202,17 @@ func packedTile(e *emitter, form, kind string, rows int) {
 }
 
 // masks sets the constants of expand.
-func (p packedFormat) masks(e *emitter) {
+func (p packedFormat) masks(e *emitter) { p.masksTo(e, packedMask, packedHalf) }
+
+func (p packedFormat) masksTo(e *emitter, mask, half int) {
 	if p.planes < 0 {
 		return
 	}
 	e.op("MOVL", "$0x0f0f0f0f", "AX")
-	e.op("VPBROADCASTD", "AX", zmm(packedHalf))
+	e.op("VPBROADCASTD", "AX", zmm(half))
 	if p.planes > 0 {
 		e.op("MOVL", fmt.Sprintf("$0x%08x", 0x10101010*(2*p.planes-1)), "AX")
-		e.op("VPBROADCASTD", "AX", zmm(packedMask))
+		e.op("VPBROADCASTD", "AX", zmm(mask))
 	}
 }
 
@@ -256,43 +259,49 @@ func (p packedFormat) expand(e *emitter, use func(code, quad int)) {
 	}
 }
 
-// head reads what groups share: d to 22, −dmin to 23.
-func (p packedFormat) head(e *emitter) {
-	if p.header == 0 {
-		return
-	}
-	e.op("VCVTPH2PS", "(BX)", zmm(22))
+// headTo reads what groups share: d to shared, −dmin to the register after it.
+func (p packedFormat) headTo(e *emitter, shared, tmp int) {
+	e.op("VCVTPH2PS", "(BX)", zmm(shared))
 	if p.kind == "Minimum" {
-		e.op("VCVTPH2PS", "32(BX)", zmm(23))
+		e.op("VCVTPH2PS", "32(BX)", zmm(shared+1))
 		e.op("MOVL", "$0x80000000", "AX")
-		e.op("VPBROADCASTD", "AX", zmm(packedScale))
-		e.op("VPXORD", zmm(packedScale), zmm(23), zmm(23))
+		e.op("VPBROADCASTD", "AX", zmm(tmp))
+		e.op("VPXORD", zmm(tmp), zmm(shared+1), zmm(shared+1))
 	}
 	e.op("ADDQ", fmt.Sprintf("$%d", p.header), "BX")
 }
 
 // scales reads the scales of a group and its minima or second scales.
-func (p packedFormat) scales(e *emitter) {
+func (p packedFormat) scales(e *emitter) { p.scalesTo(e, packedScale, packedShared) }
+
+// scalesTo reads them to a register and the one after it.
+func (p packedFormat) scalesTo(e *emitter, scale, shared int) {
 	if p.header == 0 {
-		e.op("VCVTPH2PS", at(p.codes, "BX"), zmm(packedScale))
+		e.op("VCVTPH2PS", at(p.codes, "BX"), zmm(scale))
 		if p.kind == "Minimum" {
-			e.op("VCVTPH2PS", at(p.codes+32, "BX"), zmm(packedOther))
+			e.op("VCVTPH2PS", at(p.codes+32, "BX"), zmm(scale+1))
 		}
 		return
 	}
-	widen, second := "VPMOVZXBD", 23
+	widen, second := "VPMOVZXBD", shared+1
 	if p.kind == "Halves" {
-		widen, second = "VPMOVSXBD", 22
+		widen, second = "VPMOVSXBD", shared
 	}
-	for i, reg := range []int{packedScale, packedOther} {
-		e.op(widen, at(p.codes+16*i, "BX"), zmm(reg))
-		e.op("VCVTDQ2PS", zmm(reg), zmm(reg))
-		e.op("VMULPS", zmm([]int{22, second}[i]), zmm(reg), zmm(reg))
+	for i, from := range []int{shared, second} {
+		reg := zmm(scale + i)
+		e.op(widen, at(p.codes+16*i, "BX"), reg)
+		e.op("VCVTDQ2PS", reg, reg)
+		e.op("VMULPS", zmm(from), reg, reg)
 	}
 }
 
 // groups writes the loop over the groups of a panel; CX counts them.
 func (p packedFormat) groups(e *emitter, body func()) {
+	p.groupsOf(e, func() { p.headTo(e, packedShared, packedScale) }, body)
+}
+
+// groupsOf is groups with steps of its own for what groups share.
+func (p packedFormat) groupsOf(e *emitter, head, body func()) {
 	if p.header == 0 {
 		e.label("group")
 		body()
@@ -302,7 +311,7 @@ func (p packedFormat) groups(e *emitter, body func()) {
 		return
 	}
 	e.label("super")
-	p.head(e)
+	head()
 	e.op("MOVQ", "$8", "DX")
 	e.label("group")
 	body()
