@@ -2,7 +2,19 @@ package cpu
 
 import "nosa/compute"
 
-// decode is Attend for a tile of one row: its splits run side by side.
+// want is a block of one row's walk.
+type want struct{ block, slot int32 }
+
+// splitWork is a run of one row's walk that ends at a split's end or at the
+// walk's.
+type splitWork struct {
+	head     int
+	from, to int // in wanted
+	spare    int // index of its state, or −1: the row's own
+}
+
+// decode is Attend for a tile of one row: its splits run side by side, each summed
+// into a state of its own, and join the total in their order afterwards.
 func (a *attend) decode(d *Device) {
 	a.span = 0
 	a.plan()
@@ -17,6 +29,7 @@ func (a *attend) decode(d *Device) {
 	d.team.do(a, len(a.splits))
 
 	// Each KV head's splits in their order, as one walk would have folded them.
+	p := &d.team.workers[0].attend.product
 	for _, s := range a.splits {
 		for g := range a.group {
 			own := a.state[(s.head*a.group+g)*length:][:length]
@@ -24,7 +37,7 @@ func (a *attend) decode(d *Device) {
 				copy(own[:3+a.dim], a.spare[(s.spare*a.group+g)*length:])
 			}
 			if own[0] == compute.Split {
-				a.k.fold(own, a.dim)
+				a.k.fold(p, own, a.dim)
 			}
 		}
 	}
@@ -38,15 +51,22 @@ func (a *attend) plan() {
 	spares := 0
 	for head := range a.cache.Heads {
 		held := int(a.state[head*a.group*length])
-		from, next := len(a.wanted), 0
+		from := len(a.wanted)
+		list, listed := a.selection(0, head)
 		for _, p := range a.parts {
 			if p.Head != head {
 				continue
 			}
 			for i, b := range p.Blocks {
-				if a.selected(0, head, b, &next) {
-					a.wanted = append(a.wanted, want{b, p.Slots[i]})
+				if listed { // both ascend
+					for len(list) > 0 && list[0] < b {
+						list = list[1:]
+					}
+					if len(list) == 0 || list[0] != b {
+						continue
+					}
 				}
+				a.wanted = append(a.wanted, want{b, p.Slots[i]})
 			}
 		}
 		for at := from; at < len(a.wanted); {
@@ -61,8 +81,7 @@ func (a *attend) plan() {
 	}
 }
 
-var onlyRow = []int{0}
-
+// runSplit adds a split's blocks to its states, as they lie in the cache.
 func (a *attend) runSplit(w *worker, s splitWork) {
 	length := compute.StateLen(a.dim)
 	own := a.state[s.head*a.group*length:][:a.group*length]
@@ -73,7 +92,25 @@ func (a *attend) runSplit(w *worker, s splitWork) {
 			own[g*length+1] = negInf
 		}
 	}
-	for _, b := range a.wanted[s.from:s.to] {
-		a.block(w, s.head, b.block, b.slot, onlyRow, own)
+	first := a.tile.Pos + 1
+	for g := 0; g < a.group; g += batchQueries {
+		n := min(batchQueries, a.group-g)
+		for j := range n {
+			w.attend.q[j] = &a.q[(a.tile.Row*a.heads+s.head*a.group+g+j)*a.dim]
+			w.attend.state[j] = own[(g+j)*length:][:length]
+		}
+		var b attended
+		for i := s.from; i < s.to; i++ {
+			x, next := a.wanted[i], int32(-1)
+			if i+1 < s.to && int(a.wanted[i+1].block) != a.own {
+				next = a.wanted[i+1].slot
+			}
+			if int(x.block) == a.own {
+				a.tail(s.head, &b)
+			} else {
+				a.direct(w, s.head, int(x.block), x.slot, next, &b)
+			}
+			a.add(w, &b, n, min(a.cache.Block, first-int(x.block)*a.cache.Block), true)
+		}
 	}
 }

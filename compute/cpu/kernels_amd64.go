@@ -19,7 +19,7 @@ var avx512 = kernels{
 	name:             "avx512",
 	linearKernels:    linearAVX512,
 	pointwiseKernels: pointwiseAVX512,
-	attendKernels:    attendAVX2,
+	attendKernels:    attendAVX512,
 	sealKernels:      sealAVX2,
 	scoreKernels:     scoreAVX512,
 	packedKernels:    packedAVX512,

@@ -130,10 +130,25 @@ func expOf(k *kernels, x []float32) []float32 {
 		n := min(len(x), 63)
 		p := append([]float32{0}, x[:n]...)
 		state := [2]float32{negInf, 0}
-		k.softmax(p, nil, &state, 1)
+		k.softmaxRow(p, nil, &state, 1)
 		out, x = append(out, p[1:]...), x[n:]
 	}
 	return out
+}
+
+// softmaxRow is softmax for one row, whose memory it extends to what kernels ask
+// for; what lies beyond the row is left alone.
+func (k *kernels) softmaxRow(p, bias []float32, state *[2]float32, scale float32) float32 {
+	row := make([]float32, (len(p)+63)&^63)
+	copy(row, p)
+	s := softRows{p: &row[0], ld: len(row), n: len(p), scale: scale}
+	s.state[0] = state
+	if bias != nil {
+		s.bias = &bias[0]
+	}
+	k.softmax(&s, 1)
+	copy(p, row)
+	return s.decay[0]
 }
 
 // TestExp walks the range of e^x in softmax: within 2 units in the last place
@@ -167,7 +182,7 @@ func TestExp(t *testing.T) {
 		for n := 1; n < 20; n++ { // a logit that is not a number spoils the sum
 			p, state := make([]float32, n), [2]float32{negInf, 0}
 			p[n*7%n] = float32(math.NaN())
-			if k.softmax(p, nil, &state, 1); state[1] == state[1] {
+			if k.softmaxRow(p, nil, &state, 1); state[1] == state[1] {
 				t.Errorf("the sum of %d weights, one of them not a number, is %v", n, state[1])
 			}
 		}
@@ -192,7 +207,7 @@ func TestSoftmax(t *testing.T) {
 			for _, b := range [][]float32{nil, bias} {
 				p := append(append([]float32(nil), logit...), 77)
 				state := [2]float32{0.25, 3}
-				decay := k.softmax(p[:n], b, &state, 0.5)
+				decay := k.softmaxRow(p[:n], b, &state, 0.5)
 				top := 0.25
 				l := make([]float64, n)
 				for i := range l {
@@ -223,7 +238,7 @@ func TestSoftmax(t *testing.T) {
 				p[i] = negInf
 			}
 			state := [2]float32{negInf, 0}
-			k.softmax(p, nil, &state, 1)
+			k.softmaxRow(p, nil, &state, 1)
 			if state[0] != negInf || state[1] != 0 || p[n-1] != 0 {
 				t.Fatalf("%d logits of −∞: state %v, weight %v", n, state, p[n-1])
 			}
@@ -232,39 +247,8 @@ func TestSoftmax(t *testing.T) {
 				p[i] = negInf
 			}
 			state = [2]float32{1, 2}
-			if decay := k.softmax(p, nil, &state, 1); state != [2]float32{1, 2} || decay != 1 {
+			if decay := k.softmaxRow(p, nil, &state, 1); state != [2]float32{1, 2} || decay != 1 {
 				t.Fatalf("%d logits of −∞ after something: state %v, decay %v", n, state, decay)
-			}
-		}
-	})
-}
-
-// TestWeigh compares with float64, for every width of the vector loops.
-func TestWeigh(t *testing.T) {
-	eachKernels(t, func(t *testing.T, k kernels) {
-		rng := newRand(t)
-		for dim := 1; dim <= 140; dim++ {
-			n := rng.IntN(9)
-			acc, p, v := make([]float32, dim+1), make([]float32, n), make([]float32, n*dim)
-			fill(acc, rng)
-			fill(p, rng)
-			fill(v, rng)
-			acc[dim] = 77
-			want := make([]float64, dim)
-			for d := range want {
-				want[d] = float64(acc[d]) * 0.75
-				for j := range n {
-					want[d] += float64(p[j]) * float64(v[j*dim+d])
-				}
-			}
-			k.weigh(acc[:dim], p, v, 0.75)
-			for d := range want {
-				if math.Abs(float64(acc[d])-want[d]) > 1e-5 {
-					t.Fatalf("dim %d, %d rows: channel %d is %v, want %v", dim, n, d, acc[d], want[d])
-				}
-			}
-			if acc[dim] != 77 {
-				t.Fatalf("dim %d: written beyond it", dim)
 			}
 		}
 	})

@@ -1,29 +1,42 @@
 package cpu
 
-import "math"
+import (
+	"math"
+	"unsafe"
+)
 
-// attendKernels are what Attend and ScoreBlocks are made of.
-type attendKernels struct {
-	// softmax continues a running softmax with the logits p·scale + bias (bias may
-	// be nil): state is maximum and sum, p becomes e^(logit − maximum), and decay
-	// is the factor by which what was summed before shrinks.
-	softmax func(p, bias []float32, state *[2]float32, scale float32) (decay float32)
+// softRowsMost is the rows that a softmax continues together.
+const softRowsMost = 4
 
-	// weigh sets acc = acc·decay + Σ p[j]·v[j·len(acc):], j ascending.
-	weigh func(acc, p, v []float32, decay float32)
-
-	// rowCodes turns rows of codes of 8 or 4 bits to float32, with a pair of minimum
-	// and scale for each.
-	rowCodes func(bits int, dst []float32, codes []byte, pairs []float32)
+// softRows continues the running softmax of a few rows over the same keys, of one
+// query each: with l = p·scale + bias the maximum takes in l, p becomes
+// e^(l − maximum), decay is the factor by which what came before shrinks, and
+// sum = sum·decay + Σp. The assembly reads the fields by their names.
+type softRows struct {
+	p     *float32 // [rows, ld]; rows have room for n rounded up to 64
+	ld    int
+	n     int      // keys, at least 1
+	bias  *float32 // [n], or nil
+	scale float32
+	decay [softRowsMost]float32
+	state [softRowsMost]*[2]float32 // maximum and sum
 }
 
-var attendGo = attendKernels{softmax: softmaxGo, weigh: weighGo, rowCodes: rowCodesGo}
-
-// The portable twins of softmax_avx2_amd64.s.
+// softmaxGo is the twin of the assembly.
+func softmaxGo(s *softRows, m int) {
+	var bias []float32
+	if s.bias != nil {
+		bias = unsafe.Slice(s.bias, s.n)
+	}
+	for i := range m {
+		p := unsafe.Slice((*float32)(unsafe.Add(unsafe.Pointer(s.p), 4*i*s.ld)), s.n)
+		s.decay[i] = softmaxRowGo(p, bias, s.state[i], s.scale)
+	}
+}
 
 var negInf = float32(math.Inf(-1))
 
-func softmaxGo(p, bias []float32, state *[2]float32, scale float32) (decay float32) {
+func softmaxRowGo(p, bias []float32, state *[2]float32, scale float32) (decay float32) {
 	before := state[0]
 	top := before
 	for i, x := range p {
@@ -46,19 +59,6 @@ func softmaxGo(p, bias []float32, state *[2]float32, scale float32) (decay float
 	decay = expGo(before - top)
 	state[1] = float32(state[1]*decay) + sum
 	return decay
-}
-
-func weighGo(acc, p, v []float32, decay float32) {
-	for d := range acc {
-		acc[d] *= decay
-	}
-	for _, w := range p {
-		row := v[:len(acc)]
-		for d, x := range row {
-			acc[d] += float32(w * x)
-		}
-		v = v[len(acc):]
-	}
 }
 
 // expGo is eˣ in float32 within 2 units in the last place (tests walk the whole

@@ -2,33 +2,43 @@
 
 package cpu
 
-var attendAVX2 = attendKernels{softmax: softmax, weigh: weigh, rowCodes: rowCodes}
+import "unsafe"
 
 //go:noescape
-func softmaxAVX2(p, bias, state *float32, n int, scale float32) (decay float32)
+func softmaxAVX2(p, bias *float32, state *[2]float32, n int, scale float32) (decay float32)
 
-//go:noescape
-func weighAVX2(acc, p, v *float32, n, dim int, decay float32)
-
-func softmax(p, bias []float32, state *[2]float32, scale float32) (decay float32) {
-	if len(p) == 0 {
-		return 1
+func softmaxAVX2Rows(s *softRows, m int) {
+	for i := range m {
+		p := (*float32)(unsafe.Add(unsafe.Pointer(s.p), 4*i*s.ld))
+		s.decay[i] = softmaxAVX2(p, s.bias, s.state[i], s.n, s.scale)
 	}
-	var b *float32
-	if bias != nil {
-		b = &bias[:len(p)][0]
-	}
-	return softmaxAVX2(&p[0], b, &state[0], len(p), scale)
 }
 
-func weigh(acc, p, v []float32, decay float32) {
-	if len(acc) == 0 {
+//go:noescape
+func softmax1AVX512(s *softRows)
+
+//go:noescape
+func softmax2AVX512(s *softRows)
+
+//go:noescape
+func softmax3AVX512(s *softRows)
+
+//go:noescape
+func softmax4AVX512(s *softRows)
+
+func softmaxAVX512(s *softRows, m int) {
+	if s.n > 64 {
+		softmaxAVX2Rows(s, m)
 		return
 	}
-	if len(p) == 0 {
-		weighGo(acc, p, v, decay)
-		return
+	switch m {
+	case 1:
+		softmax1AVX512(s)
+	case 2:
+		softmax2AVX512(s)
+	case 3:
+		softmax3AVX512(s)
+	case 4:
+		softmax4AVX512(s)
 	}
-	_ = v[len(p)*len(acc)-1]
-	weighAVX2(&acc[0], &p[0], &v[0], len(p), len(acc), decay)
 }

@@ -20,7 +20,7 @@ DATA ·expConst+44(SB)/4, $0x42b0c0a5 // 88.37626: above it eˣ is held
 DATA ·expConst+48(SB)/4, $0xff800000 // -inf
 GLOBL ·expConst(SB), RODATA|NOPTR, $52
 
-// func softmaxAVX2(p, bias, state *float32, n int, scale float32) (decay float32)
+// func softmaxAVX2(p, bias *float32, state *[2]float32, n int, scale float32) (decay float32)
 //
 // With l = p·scale + bias, which may be nil, and state = (maximum, sum): the
 // maximum takes in l, p becomes e^(l − maximum), decay is the factor by which
@@ -143,114 +143,5 @@ sum:
 	VFMADD231SS X0, X3, X2
 	VMOVSS X2, 4(BX)
 	VMOVSS X0, decay+40(FP)
-	VZEROUPPER
-	RET
-
-// func weighAVX2(acc, p, v *float32, n, dim int, decay float32)
-//
-// acc = acc·decay + Σ p[j]·v[j], j ascending, v [n, dim].
-TEXT ·weighAVX2(SB), NOSPLIT, $0-44
-	MOVQ acc+0(FP), DI
-	MOVQ p+8(FP), SI
-	MOVQ v+16(FP), BX
-	MOVQ n+24(FP), CX
-	MOVQ dim+32(FP), DX
-	VBROADCASTSS decay+40(FP), Y15
-	MOVQ DX, R11
-	SHLQ $2, R11                   // bytes of a row of v
-
-wide:
-	SUBQ $64, DX
-	JLT  narrow
-	VMULPS (DI), Y15, Y0
-	VMULPS 32(DI), Y15, Y1
-	VMULPS 64(DI), Y15, Y2
-	VMULPS 96(DI), Y15, Y3
-	VMULPS 128(DI), Y15, Y4
-	VMULPS 160(DI), Y15, Y5
-	VMULPS 192(DI), Y15, Y6
-	VMULPS 224(DI), Y15, Y7
-	MOVQ BX, R8
-	XORQ AX, AX
-
-wideNext:
-	CMPQ AX, CX
-	JGE  wideDone
-	VBROADCASTSS (SI)(AX*4), Y8
-	VFMADD231PS (R8), Y8, Y0
-	VFMADD231PS 32(R8), Y8, Y1
-	VFMADD231PS 64(R8), Y8, Y2
-	VFMADD231PS 96(R8), Y8, Y3
-	VFMADD231PS 128(R8), Y8, Y4
-	VFMADD231PS 160(R8), Y8, Y5
-	VFMADD231PS 192(R8), Y8, Y6
-	VFMADD231PS 224(R8), Y8, Y7
-	ADDQ R11, R8
-	INCQ AX
-	JMP  wideNext
-
-wideDone:
-	VMOVUPS Y0, (DI)
-	VMOVUPS Y1, 32(DI)
-	VMOVUPS Y2, 64(DI)
-	VMOVUPS Y3, 96(DI)
-	VMOVUPS Y4, 128(DI)
-	VMOVUPS Y5, 160(DI)
-	VMOVUPS Y6, 192(DI)
-	VMOVUPS Y7, 224(DI)
-	ADDQ $256, DI
-	ADDQ $256, BX
-	JMP  wide
-
-narrow:
-	ADDQ $64, DX
-
-narrowStep:
-	SUBQ $8, DX
-	JLT  rest
-	VMULPS (DI), Y15, Y0
-	MOVQ BX, R8
-	XORQ AX, AX
-
-narrowNext:
-	CMPQ AX, CX
-	JGE  narrowDone
-	VBROADCASTSS (SI)(AX*4), Y8
-	VFMADD231PS (R8), Y8, Y0
-	ADDQ R11, R8
-	INCQ AX
-	JMP  narrowNext
-
-narrowDone:
-	VMOVUPS Y0, (DI)
-	ADDQ $32, DI
-	ADDQ $32, BX
-	JMP  narrowStep
-
-rest:
-	ADDQ $8, DX
-	JZ   done
-	LEAQ ·laneMask+32(SB), R8
-	SHLQ $2, DX
-	SUBQ DX, R8
-	VMOVUPS (R8), Y9
-	VMASKMOVPS (DI), Y9, Y0
-	VMULPS Y15, Y0, Y0
-	XORQ AX, AX
-
-restNext:
-	CMPQ AX, CX
-	JGE  restDone
-	VBROADCASTSS (SI)(AX*4), Y8
-	VMASKMOVPS (BX), Y9, Y1
-	VFMADD231PS Y1, Y8, Y0
-	ADDQ R11, BX
-	INCQ AX
-	JMP  restNext
-
-restDone:
-	VMASKMOVPS Y0, Y9, (DI)
-
-done:
 	VZEROUPPER
 	RET

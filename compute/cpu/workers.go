@@ -23,14 +23,9 @@ type worker struct {
 	spare   []float32 // eight rows of them
 	edge    []float32 // results of tiles that reach beyond them
 	rowPack []float32 // of worker 0: the rows, for tiles
-	keys    []float32 // a block's expanded keys
-	turned  []float32 // the keys by token
-	values  []float32 // and values
-	logits  []float32 // of one step of rows
+	attend  attendWork
 	sum     []float32 // of a group's scores
 	pairs   []float32 // minima, then scales, of a block's channels
-	rows    []int     // of a tile that want a block
-	next    []int     // by row: place in its selection
 	codes   []byte    // of a block, one a byte
 	score   scoreMemory
 	in      []bool   // by block: chosen
