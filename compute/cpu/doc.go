@@ -11,9 +11,9 @@
 // Options.Level names another than the best, and the environment's NOSA_CPU_LEVEL
 // does for the command line.
 //
-// What a file is called says what it is: linear.go is the op, dot.go the kernel
-// that it calls in plain Go, dot_avx2_amd64.s the same in assembly, and
-// dot_amd64.go its declaration.
+// What a file is called says what it is: attend.go is the op, product.go the kernel
+// that it calls in plain Go, product_avx2_amd64.s the same in assembly, and
+// product_amd64.go its declaration.
 //
 // # The same bits
 //

@@ -24,54 +24,6 @@ func newRand(t *testing.T) *rand.Rand {
 	return rand.New(rand.NewPCG(seed, 1))
 }
 
-// TestDot: every product is the same in a tile and alone, and near its float64
-// value; nothing is written beyond the results, nothing read beyond the operands.
-func TestDot(t *testing.T) {
-	eachKernels(t, func(t *testing.T, k kernels) {
-		rng := newRand(t)
-		for width := 1; width <= 70; width++ {
-			for _, n := range []int{1, 2, 3, 4, 5, 7, 8, 9, 11, 12, 13, 16} {
-				ws := width + rng.IntN(3)
-				x, w := make([]float32, 3*width), make([]float32, (n-1)*ws+width)
-				fill(x, rng)
-				fill(w, rng)
-				os := n + rng.IntN(3)
-				out, one := make([]float32, 3*os+1), make([]float32, n+1)
-				for i := range out {
-					out[i] = 77
-				}
-				one[n] = 77
-				k.dot3(out, os, x[:width], x[width:2*width], x[2*width:], w, ws, n)
-				for r := range 3 {
-					k.dot1(one, x[r*width:(r+1)*width], w, ws, n)
-					for i := range n {
-						var want, size float64
-						for j := range width {
-							p := float64(x[r*width+j]) * float64(w[i*ws+j])
-							want += p
-							size += math.Abs(p)
-						}
-						if got := one[i]; math.Abs(float64(got)-want) > 1e-6*size {
-							t.Fatalf("width %d: %v, want %v", width, got, want)
-						}
-						if math.Float32bits(one[i]) != math.Float32bits(out[r*os+i]) {
-							t.Fatalf("width %d, %d outputs, row %d output %d: %v in a tile, %v alone", width, n, r, i, out[r*os+i], one[i])
-						}
-					}
-					for i := n; i < os; i++ {
-						if out[r*os+i] != 77 {
-							t.Fatalf("width %d, %d outputs: place %d beyond them was written", width, n, i)
-						}
-					}
-				}
-				if one[n] != 77 || out[3*os] != 77 {
-					t.Fatalf("width %d, %d outputs: written beyond the results", width, n)
-				}
-			}
-		}
-	})
-}
-
 // TestExpand: the values of dtype.Decode, for every number of every half format
 // and for random blocks.
 func TestExpand(t *testing.T) {
