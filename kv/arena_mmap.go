@@ -10,9 +10,13 @@ import (
 
 // newArena is zeroed memory outside the Go heap, at a page boundary: the
 // collector neither scans nor counts it, and a page costs nothing until it is
-// written to.
+// written to. Where the system has huge pages it is asked for them: blocks are read
+// in place, and each lies on several small ones.
 func newArena(n int) ([]byte, error) {
 	b, err := unix.Mmap(-1, 0, n, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)
+	if err == nil {
+		preferHuge(b)
+	}
 	return b, os.NewSyscallError("mmap", err)
 }
 

@@ -30,18 +30,14 @@ type region struct {
 	mapped []byte // whole pages; nil on the heap
 }
 
-func (m *memory) alloc(n int) ([]byte, error) { return m.take(n, false) }
-
-// allocLarge is alloc for what is read from front to back again and again: where it
-// spans huge pages it begins at one, and asks for them.
-func (m *memory) allocLarge(n int) ([]byte, error) { return m.take(n, true) }
-
-func (m *memory) take(n int, large bool) ([]byte, error) {
+// alloc gives zeroed memory. What spans huge pages begins at one, and asks for them:
+// blocks of the cache are read all over it, a few small pages each.
+func (m *memory) alloc(n int) ([]byte, error) {
 	var r region
 	var data []byte
 	r.bytes = n
 	switch {
-	case large && n >= hugePage && canMap:
+	case n >= hugePage && canMap:
 		pages, at, err := mapHuge(n)
 		if err != nil {
 			return nil, fmt.Errorf("%d bytes: %w: %w", n, ErrMemory, err)

@@ -94,7 +94,7 @@ func (d *Device) Load(t dtype.Type, data []byte, shape ...int) (compute.Tensor, 
 	if layout.panel(k/groupLen) > maxPacked/panels {
 		return compute.Tensor{}, fmt.Errorf("cpu: packing %v %v: %w", t, shape, ErrMemory)
 	}
-	room, err := d.memory.allocLarge(panels * layout.panel(k/groupLen))
+	room, err := d.memory.alloc(panels * layout.panel(k/groupLen))
 	if err != nil {
 		return compute.Tensor{}, fmt.Errorf("cpu: packing %v %v: %w", t, shape, err)
 	}
