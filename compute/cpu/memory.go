@@ -3,6 +3,7 @@ package cpu
 import (
 	"errors"
 	"fmt"
+	"os"
 	"sync"
 	"unsafe"
 )
@@ -11,11 +12,15 @@ import (
 var ErrMemory = errors.New("memory is exhausted")
 
 // mapFrom is the size from which memory is mapped: it leaves the collector's
-// heap, is given back for certain, and begins at a page.
+// heap and begins at a page.
 const mapFrom = 64 << 10
 
 // hugePage is the size of the pages that mapHuge asks for.
 const hugePage = 2 << 20
+
+// chunkBytes is the size of a mapping that smaller allocations share, so that they
+// lie in huge pages too.
+const chunkBytes = 4 * hugePage
 
 // memory keeps account of what Alloc gave. Its methods may be called from any
 // goroutine.
@@ -23,45 +28,76 @@ type memory struct {
 	mu   sync.Mutex
 	live map[*byte]region // by first byte
 	sum  int64
+	open *chunk // has room at its end, or nil
 }
 
+// region is what was given at once.
 type region struct {
-	bytes  int
-	mapped []byte // whole pages; nil on the heap
+	bytes int
+	from  *chunk // nil on the heap
 }
 
-// alloc gives zeroed memory. What spans huge pages begins at one, and asks for them:
-// blocks of the cache are read all over it, a few small pages each.
+// chunk is a mapping. What is freed in it is not given again, as it would have to be
+// zeroed: it goes back to the system when nothing of it is in use.
+type chunk struct {
+	mapped []byte // whole pages
+	data   []byte // of them, those that are given
+	used   int    // bytes from the front
+	live   int    // regions
+}
+
+func newChunk(n int) (*chunk, error) {
+	pages, at, err := mapHuge(n)
+	if err != nil {
+		return nil, err
+	}
+	return &chunk{mapped: pages, data: pages[at : at+n]}, nil
+}
+
+// alloc gives zeroed memory, from mapFrom on at a page. What spans huge pages begins
+// at one and asks for them, what is smaller lies with others in such pages: weights
+// and blocks of the cache are read all over them, and each small page costs a walk
+// through the page tables.
 func (m *memory) alloc(n int) ([]byte, error) {
-	var r region
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	r := region{bytes: n}
 	var data []byte
-	r.bytes = n
-	switch {
-	case n >= hugePage && canMap:
-		pages, at, err := mapHuge(n)
-		if err != nil {
-			return nil, fmt.Errorf("%d bytes: %w: %w", n, ErrMemory, err)
-		}
-		r.mapped, data = pages, pages[at:at+n:at+n]
-	case n >= mapFrom && canMap:
-		pages, err := mapMemory(n)
-		if err != nil {
-			return nil, fmt.Errorf("%d bytes: %w: %w", n, ErrMemory, err)
-		}
-		r.mapped, data = pages, pages[:n:n]
-	default:
+	if n < mapFrom || !canMap {
 		// As float64s, so that it is aligned for every view of it.
 		words := make([]float64, (n+7)/8+1)
 		data = unsafe.Slice((*byte)(unsafe.Pointer(&words[0])), 8*len(words))[:n:n]
+	} else {
+		c, err := m.chunkFor(n)
+		if err != nil {
+			return nil, fmt.Errorf("%d bytes: %w: %w", n, ErrMemory, err)
+		}
+		r.from, data = c, c.data[c.used:c.used+n:c.used+n]
+		page := os.Getpagesize()
+		c.used = min(len(c.data), c.used+(n+page-1)/page*page)
+		c.live++
 	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
 	if m.live == nil {
 		m.live = make(map[*byte]region)
 	}
 	m.live[unsafe.SliceData(data)] = r
 	m.sum += int64(n)
 	return data, nil
+}
+
+// chunkFor is a chunk with room for n bytes.
+func (m *memory) chunkFor(n int) (*chunk, error) {
+	if n >= hugePage {
+		return newChunk(n)
+	}
+	if m.open != nil && len(m.open.data)-m.open.used >= n {
+		return m.open, nil
+	}
+	c, err := newChunk(chunkBytes)
+	if err == nil {
+		m.open = c
+	}
+	return c, err
 }
 
 // free takes a slice back that alloc gave; others are none of its business.
@@ -75,8 +111,13 @@ func (m *memory) free(data []byte) {
 	}
 	delete(m.live, first)
 	m.sum -= int64(r.bytes)
-	if r.mapped != nil {
-		_ = unmapMemory(r.mapped) // fails on a wrong address alone, and this one is from the table
+	if c := r.from; c != nil {
+		if c.live--; c.live == 0 {
+			if c == m.open {
+				m.open = nil
+			}
+			_ = unmapMemory(c.mapped) // fails on a wrong address alone, and this one is its own
+		}
 	}
 }
 
@@ -86,11 +127,13 @@ func (m *memory) release() error {
 	defer m.mu.Unlock()
 	var err error
 	for _, r := range m.live {
-		if r.mapped != nil {
-			err = errors.Join(err, unmapMemory(r.mapped))
+		if c := r.from; c != nil {
+			if c.live--; c.live == 0 {
+				err = errors.Join(err, unmapMemory(c.mapped))
+			}
 		}
 	}
-	m.live, m.sum = nil, 0
+	m.live, m.sum, m.open = nil, 0, nil
 	return err
 }
 

@@ -43,3 +43,40 @@ func TestMemory(t *testing.T) {
 		t.Errorf("1 PiB: %v, want %v", err, ErrMemory)
 	}
 }
+
+// TestMemoryShared allocates and frees sizes around those that share a mapping, in
+// random order: nobody's bytes are anybody else's, and new ones are zero.
+func TestMemoryShared(t *testing.T) {
+	rng := newRand(t)
+	var m memory
+	var held [][]byte
+	for round := range 400 {
+		if len(held) > 0 && rng.IntN(100) < 45 {
+			i := rng.IntN(len(held))
+			for _, b := range held[i] {
+				if b != held[i][0] {
+					t.Fatalf("round %d: a byte is %d beside %d", round, b, held[i][0])
+				}
+			}
+			m.free(held[i])
+			held[i] = held[len(held)-1]
+			held = held[:len(held)-1]
+			continue
+		}
+		n := []int{1, mapFrom - 1, mapFrom, mapFrom + 1, hugePage / 3, hugePage - 1, hugePage, hugePage + 5}[rng.IntN(8)]
+		b, err := m.alloc(n)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range b {
+			if b[i] != 0 {
+				t.Fatalf("round %d: byte %d of %d is %d", round, i, n, b[i])
+			}
+			b[i] = byte(1 + round%255)
+		}
+		held = append(held, b)
+	}
+	if err := m.release(); err != nil || m.bytes() != 0 {
+		t.Errorf("release: %v, %d bytes left", err, m.bytes())
+	}
+}

@@ -119,3 +119,70 @@ func BenchmarkScore(b *testing.B) {
 		b.ReportMetric(float64(b.Elapsed().Microseconds())/float64(b.N*s.tile.N)*30/1000, "ms/token30")
 	})
 }
+
+// BenchmarkScoreKernels runs the kernels on operands in the first cache: a chunk
+// of sixteen blocks of 64 channels, and the windows of a chunk.
+func BenchmarkScoreKernels(b *testing.B) {
+	const steps, blocks, most = 16, 16, 12
+	rng := rand.New(rand.NewPCG(1, 2))
+	q, base := make([]float32, most*4*steps), make([]float32, blocks*16*steps)
+	fill(q, rng)
+	fill(base, rng)
+	half := make([]byte, 2*len(base))
+	dtype.Encode(dtype.F16, half, base)
+	out := make([]float32, most*(4*blocks+16))
+	table := inOrder[:]
+	for _, k := range available() {
+		for _, h := range []int{1, 2, 3, 4, 6} {
+			if h > k.tall {
+				continue
+			}
+			gflops := func(b *testing.B) {
+				b.ReportMetric(2*64*4*blocks*float64(h)*float64(b.N)/float64(b.Elapsed().Nanoseconds()), "GFLOP/s")
+			}
+			b.Run(fmt.Sprintf("%s/means16/queries=%d", k.name, h), func(b *testing.B) {
+				b.SetBytes(int64(len(half)))
+				for b.Loop() {
+					k.means16(out, 4*blocks+16, q, h, steps, half, table)
+				}
+				gflops(b)
+			})
+			b.Run(fmt.Sprintf("%s/means32/queries=%d", k.name, h), func(b *testing.B) {
+				for b.Loop() {
+					k.means32(out, 4*blocks+16, q, h, steps, base, table)
+				}
+				gflops(b)
+			})
+		}
+		const n = 4 * chunkBlocks
+		part, win, blocks := make([]float32, 3*n+16), make([]float32, 3*n), make([]float32, chunkBlocks)
+		fill(part, rng)
+		each := func(b *testing.B, per float64) {
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/per, "ns/window")
+		}
+		b.Run(k.name+"/windows", func(b *testing.B) {
+			for b.Loop() {
+				k.windows(win[:n], part, 2, 0.05)
+			}
+			each(b, n)
+		})
+		b.Run(k.name+"/blend", func(b *testing.B) {
+			for b.Loop() {
+				k.blend(win[:n], part, n, blocks, 1, 3)
+			}
+			each(b, 3*n)
+		})
+		b.Run(k.name+"/pool", func(b *testing.B) {
+			for b.Loop() {
+				k.pool(blocks[:chunkBlocks-1], win)
+			}
+			each(b, n)
+		})
+		b.Run(k.name+"/widen", func(b *testing.B) {
+			b.SetBytes(int64(len(half)))
+			for b.Loop() {
+				k.widen(base, half, len(half)/16, table)
+			}
+		})
+	}
+}

@@ -252,8 +252,8 @@ func (p product512) step() {
 		}
 		return
 	case "BF16":
-		e.op("PREFETCHT0", "(DI)(R12*1)")
-		e.op("PREFETCHT0", "64(DI)(R12*1)")
+		e.op("PREFETCHT1", "(DI)(R12*1)")
+		e.op("PREFETCHT1", "64(DI)(R12*1)")
 		e.op("VMOVDQU32", "(DI)", "Z25")
 		e.op("VMOVDQU32", "64(DI)", "Z27")
 		e.op("VPSLLD", "$16", "Z25", "Z24")
@@ -261,19 +261,19 @@ func (p product512) step() {
 		e.op("VPANDD", "Z31", "Z25", "Z25")
 		e.op("VPANDD", "Z31", "Z27", "Z27")
 	case "F16":
-		e.op("PREFETCHT0", "(DI)(R12*1)")
-		e.op("PREFETCHT0", "64(DI)(R12*1)")
+		e.op("PREFETCHT1", "(DI)(R12*1)")
+		e.op("PREFETCHT1", "64(DI)(R12*1)")
 		for v := range 4 {
 			e.op("VCVTPH2PS", fmt.Sprintf("%d(DI)", 32*v), zmm(24+v))
 		}
 	case "Q8":
-		e.op("PREFETCHT0", "(DI)(R12*1)")
+		e.op("PREFETCHT1", "(DI)(R12*1)")
 		for v := range 4 {
 			e.op("VPMOVZXBD", fmt.Sprintf("%d(DI)", 16*v), zmm(24+v))
 		}
 		p.scaled()
 	case "Q4":
-		e.op("PREFETCHT0", "(DI)(R12*1)")
+		e.op("PREFETCHT1", "(DI)(R12*1)")
 		for v := range 2 {
 			e.op("VPMOVZXBD", fmt.Sprintf("%d(DI)", 16*v), zmm(24+v))
 		}

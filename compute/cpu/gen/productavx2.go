@@ -61,7 +61,7 @@ func (p product256) write() {
 	e.op("JLE", "store")
 	e.label("next")
 	if p.format != "F32" {
-		e.op("PREFETCHT0", "(DI)(R12*1)")
+		e.op("PREFETCHT1", "(DI)(R12*1)")
 	}
 	for i := range p.m {
 		e.op("VBROADCASTSS", fmt.Sprintf("(%s)(AX*1)", rowRegister(i)), ymm(12+i))
