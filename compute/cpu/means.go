@@ -38,11 +38,19 @@ type scoreKernels struct {
 
 	// pool sets out[b] to the maximum of win[4b] to win[4b+4].
 	pool func(out, win []float32)
+
+	// tops sets top[i] to the greatest of x[i], x[i+lanes], …, −∞ where there is none;
+	// what is not a number is passed over.
+	tops func(top *[lanes]float32, x []float32)
+
+	// above lists the elements of x that are at least low, ascending, and returns how
+	// many there are. It may use 16 places of ids more than x has elements.
+	above func(ids []int32, x []float32, low float32) int
 }
 
 var scoreGo = scoreKernels{
 	tall: 4, means16: means16Go, means32: means32Go, widen: widenGo,
-	windows: windowsGo, blend: blendGo, pool: poolGo,
+	windows: windowsGo, blend: blendGo, pool: poolGo, tops: topsGo, above: aboveGo,
 }
 
 func means16Go(out []float32, os int, q []float32, height, steps int, base []byte, table []int32) {

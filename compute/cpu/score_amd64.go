@@ -4,12 +4,12 @@ package cpu
 
 var scoreAVX2 = scoreKernels{
 	tall: 3, means16: means16Narrow, means32: means32Narrow, widen: widenNarrow,
-	windows: windowsNarrow, blend: blendNarrow, pool: poolNarrow,
+	windows: windowsNarrow, blend: blendNarrow, pool: poolNarrow, tops: topsNarrow, above: aboveNarrow,
 }
 
 var scoreAVX512 = scoreKernels{
 	tall: 6, means16: means16Wide, means32: means32Wide, widen: widenWide,
-	windows: windowsWide, blend: blendWide, pool: poolWide,
+	windows: windowsWide, blend: blendWide, pool: poolNarrow, tops: topsWide, above: aboveWide,
 }
 
 //go:noescape
@@ -44,9 +44,6 @@ func blendAVX512(sum, e *float32, es int, factor *float32, fs, group, n int)
 
 //go:noescape
 func poolAVX2(out, win *float32, n int)
-
-//go:noescape
-func poolAVX512(out, win *float32, n int)
 
 // The widths of the levels: blocks of a group of products.
 const (
@@ -172,12 +169,5 @@ func poolNarrow(out, win []float32) {
 	if len(out) > 0 {
 		_ = win[4*len(out)]
 		poolAVX2(&out[0], &win[0], len(out))
-	}
-}
-
-func poolWide(out, win []float32) {
-	if len(out) > 0 {
-		_ = win[4*len(out)]
-		poolAVX512(&out[0], &win[0], len(out))
 	}
 }

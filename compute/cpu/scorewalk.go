@@ -14,6 +14,8 @@ type scoreMemory struct {
 	part  []float32 // products of a chunk, after those of the block before it
 	panel []float32 // means of some blocks
 	sum   []float32
+
+	chosen chosen
 }
 
 // queries lays out the queries of rows for one KV head as the products read them:

@@ -1,148 +1,90 @@
 package cpu
 
-import (
-	"math"
-
-	"nosa/compute"
-)
+import "nosa/compute"
 
 // selection is the task of Select; a piece is a run of a tile's rows.
 type selection struct {
+	k                *kernels
 	sel              compute.Selection
 	byQuery, byScore []float32
 	tile             compute.Tile
 	own, heads       int
-	forced           int
 	params           compute.SelectParams
+	from, to         int // the blocks that are not forced
 	step             int
 }
 
-// Select: see compute.Select, whose result this is: the best blocks are found by
-// partition instead of by sorting them all.
+// Select: see compute.Select, whose result this is: only those blocks are ranked
+// that may be among the best, and nothing but their scores is looked at for the
+// others.
 func (d *Device) Select(sel compute.Selection, byQuery, byScore compute.Tensor, t compute.Tile, block int, p compute.SelectParams) {
 	s := &d.selection
-	*s = selection{sel: sel, tile: t, own: t.Own(block), heads: sel.Blocks.Dims[1], params: p}
+	*s = selection{k: &d.kernels, sel: sel, tile: t, own: t.Own(block), heads: sel.Blocks.Dims[1], params: p}
 	if p.ByQuery {
 		s.byQuery = byQuery.F32()[:t.N*s.heads*(s.own+1)]
 	}
 	if p.ByScore {
 		s.byScore = byScore.F32()[:t.N*s.heads*(s.own+1)]
 	}
-	for b := range s.own + 1 {
-		if p.Forced(b, s.own) {
-			s.forced++
-		}
-	}
+	s.from = min(p.Init, s.own+1)
+	s.to = max(s.from, s.own-p.Local)
 	var pieces int
-	s.step, pieces = d.share(t.N, 8*s.heads*(s.own+1))
+	s.step, pieces = d.share(t.N, s.heads*(512+(s.own+1)/4))
 	d.team.do(s, pieces)
 	*s = selection{}
 }
 
 func (s *selection) run(w *worker, piece int) {
-	n, p := s.own+1, s.params
+	m, p := &w.score.chosen, s.params
+	n, free := s.own+1, s.to-s.from
 	places := s.sel.Blocks.Dims[2]
-	in, keys := room(&w.in, n), room(&w.order, n)
 	for at := piece * s.step * s.heads; at < min(s.tile.N, (piece+1)*s.step)*s.heads; at++ {
 		count := &s.sel.Count.I32()[at]
 		if s.tile.Pos+at/s.heads < p.DenseLen || n <= p.K {
 			*count = -1
 			continue
 		}
-		for b := range in {
-			in[b] = p.Forced(b, s.own)
-		}
-		have := s.forced
+		have := n - free
+		byQuery, byScore := room(&m.pick[0], free)[:0], room(&m.pick[1], free)[:0]
 		if p.ByQuery {
 			want := p.K
 			if p.ByScore {
 				want = min(p.K, p.Init+p.Local+p.Query)
 			}
-			have = take(in, keys, s.byQuery[at*n:(at+1)*n], have, want)
+			byQuery = m.best(s.k, byQuery, s.byQuery[at*n+s.from:at*n+s.to], nil, min(want-have, free))
+			have += len(byQuery)
 		}
 		if p.ByScore {
-			have = take(in, keys, s.byScore[at*n:(at+1)*n], have, p.K)
+			byScore = m.best(s.k, byScore, s.byScore[at*n+s.from:at*n+s.to], byQuery, min(p.K-have, free-len(byQuery)))
+			have += len(byScore)
 		}
 		row := s.sel.Blocks.I32()[at*places : (at+1)*places]
 		*count = int32(have)
-		i := 0
-		for b, chosen := range in {
-			if chosen {
-				row[i] = int32(b)
-				i++
-			}
-		}
-		for ; i < places; i++ {
+		s.list(row[:have], byQuery, byScore)
+		for i := have; i < places; i++ {
 			row[i] = -1
 		}
 	}
 }
 
-// take adds the best blocks by score to in until there are want, lower numbers
-// first among equals, and returns how many there are.
-func take(in []bool, keys []uint64, score []float32, have, want int) int {
-	if have >= want {
-		return have
+// list sets row to the forced blocks and those of two lists, ascending; the lists
+// count from the first block that is not forced.
+func (s *selection) list(row []int32, a, b []int32) {
+	i, first := 0, int32(s.from)
+	for ; i < s.from; i++ {
+		row[i] = int32(i)
 	}
-	keys = keys[:0]
-	for b, chosen := range in {
-		if !chosen {
-			keys = append(keys, rank(score[b], b))
+	for len(a)+len(b) > 0 {
+		if len(b) == 0 || len(a) > 0 && a[0] < b[0] {
+			row[i] = first + a[0]
+			a = a[1:]
+		} else {
+			row[i] = first + b[0]
+			b = b[1:]
 		}
+		i++
 	}
-	n := min(want-have, len(keys))
-	largest(keys, n)
-	for _, key := range keys[:n] {
-		in[uint32(math.MaxUint32-key&math.MaxUint32)] = true
-	}
-	return have + n
-}
-
-// rank is a number that is greater for what is to be taken first: by score, what
-// is not a number last, then by lower block. No two blocks have the same.
-func rank(score float32, block int) uint64 {
-	var order uint32
-	switch u := math.Float32bits(score); {
-	case score != score:
-	case score == 0: // of either sign
-		order = 1 << 31
-	case u>>31 == 0:
-		order = u | 1<<31
-	default:
-		order = ^u
-	}
-	return uint64(order)<<32 | uint64(math.MaxUint32-uint32(block))
-}
-
-// largest moves the n largest keys, which are all different, to the front.
-func largest(keys []uint64, n int) {
-	lo, hi := 0, len(keys)
-	for hi-lo > 1 && n > lo && n < hi {
-		// Median of three against sorted input; keys are distinct, so every round
-		// takes at least the pivot away.
-		a, b, c := keys[lo], keys[(lo+hi)/2], keys[hi-1]
-		pivot := max(min(a, b), min(max(a, b), c))
-		i, j := lo, hi-1
-		for i <= j {
-			switch {
-			case keys[i] > pivot:
-				i++
-			case keys[j] < pivot:
-				j--
-			default:
-				keys[i], keys[j] = keys[j], keys[i]
-				i++
-				j--
-			}
-		}
-		// Now keys[lo:j+1] ≥ pivot ≥ keys[i:hi].
-		switch {
-		case n <= j+1:
-			hi = j + 1
-		case n >= i:
-			lo = i
-		default:
-			return
-		}
+	for number := s.to; i < len(row); i, number = i+1, number+1 {
+		row[i] = int32(number)
 	}
 }

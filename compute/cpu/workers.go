@@ -28,8 +28,6 @@ type worker struct {
 	pairs   []float32 // minima, then scales, of a block's channels
 	codes   []byte    // of a block, one a byte
 	score   scoreMemory
-	in      []bool   // by block: chosen
-	order   []uint64 // of the blocks that may be chosen
 
 	packed  []byte // a panel of a weight that was not loaded
 	opened  []byte // a panel for many rows

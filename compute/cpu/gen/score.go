@@ -12,7 +12,6 @@ func init() {
 		widen(e, wide512)
 		windows512(e)
 		blend512(e)
-		pool512(e)
 	}
 	files["score_avx2_amd64.s"] = func(e *emitter) {
 		scoreConstants(e)
@@ -35,8 +34,8 @@ type width struct {
 }
 
 var (
-	wide512 = width{"AVX512", zmm, 16, 4, 6, 3}
-	wide256 = width{"AVX2", ymm, 8, 2, 3, 6}
+	wide512 = width{"AVX512", zmm, 16, 4, 6, 8}
+	wide256 = width{"AVX2", ymm, 8, 2, 3, 16}
 )
 
 // constants of eˣ = 2^(x·log2 e): the coefficients are the best on [−½, ½] for the
@@ -78,7 +77,8 @@ const (
 )
 
 // products writes the routines for means in float16 and in float32, with a loop
-// for each height of a tile.
+// for each height of a tile. In place of arguments that are needed once a group it
+// keeps what they are multiplied with: bytes of a row of out and of a summary.
 func products(e *emitter, w width) {
 	for _, half := range []bool{true, false} {
 		name, size, element := "means32", 64, "float32"
@@ -86,17 +86,14 @@ func products(e *emitter, w width) {
 			name, size, element = "means16", 32, "byte"
 		}
 		e.text(name+w.level, 72, fmt.Sprintf("(out *float32, os int, q *float32, height, steps int, base *%s, table *int32, groups, more int)", element))
-		e.op("MOVQ", "out+0(FP)", "DI")
-		e.op("MOVQ", "os+8(FP)", "R12")
-		e.op("SHLQ", "$2", "R12")
+		e.op("SHLQ", "$2", "os+8(FP)")
 		e.op("MOVQ", "q+16(FP)", "SI")
 		e.op("MOVQ", "steps+32(FP)", "R11")
-		e.op("MOVQ", "R11", "DX")
-		e.op("IMULQ", fmt.Sprintf("$%d", size), "DX")
+		e.op("IMUL3Q", fmt.Sprintf("$%d", size), "R11", "AX")
+		e.op("MOVQ", "AX", "steps+32(FP)")
 		e.op("SHLQ", "$4", "R11")
 		e.op("MOVQ", "base+40(FP)", "R13")
 		e.op("MOVQ", "table+48(FP)", "BX")
-		e.op("MOVQ", "groups+56(FP)", "CX")
 		if w.lanes == 16 {
 			e.op("VMOVUPS", "·blockLanes(SB)", "Z31")
 		}
@@ -116,37 +113,32 @@ func products(e *emitter, w width) {
 
 // productTile writes the loop over groups of blocks for h queries.
 //
-// R11 bytes of a query's channels, DX bytes of a summary, AX the step, R15 the
-// tile's queries of the step, R8 to R10 and R14 the summaries.
+// R11 bytes of a query's channels, AX the step, R15 the tile's queries of the step,
+// R8 to R10 and R14 the summaries; CX, DX, DI and R12 those of a later group, which
+// are asked for line by line as the lines of this one are read: so memory is never
+// asked for more at once than it can be, nor left without a request.
 func productTile(e *emitter, w width, half bool, h int) {
-	at := []string{"R8", "R9", "R10", "R14"}[:w.blocks]
-	group, ask, step := fmt.Sprintf("group%d", h), fmt.Sprintf("asked%d", h), fmt.Sprintf("step%d", h)
+	at, next := []string{"R8", "R9", "R10", "R14"}[:w.blocks], []string{"CX", "DX", "DI", "R12"}[:w.blocks]
+	group, far, step := fmt.Sprintf("group%d", h), fmt.Sprintf("far%d", h), fmt.Sprintf("step%d", h)
 	halves := 16 / w.lanes // vectors of a block's step
 	sums := w.blocks * halves
 	sum := func(j, v int) string { return w.reg(j*sums + v) }
 
 	e.label(group)
-	// Ask for the summaries of a later group, if the table goes so far.
+	e.op("MOVQ", fmt.Sprintf("$%d", 4*w.blocks*w.ahead), "AX")
 	e.op("CMPQ", "more+64(FP)", fmt.Sprintf("$%d", w.ahead))
-	e.op("JLE", ask)
-	for b := range w.blocks {
-		e.op("MOVLQSX", fmt.Sprintf("%d(BX)", 4*(w.blocks*w.ahead+b)), "AX")
-		e.op("IMULQ", "DX", "AX")
-		e.op("ADDQ", "R13", "AX")
-		e.op("LEAQ", "(AX)(DX*1)", "R15")
-		loop := fmt.Sprintf("line%d_%d", h, b)
-		e.label(loop)
-		e.op("PREFETCHT0", "(AX)")
-		e.op("ADDQ", "$64", "AX")
-		e.op("CMPQ", "AX", "R15")
-		e.op("JLT", loop)
-	}
-	e.label(ask)
+	e.op("JGT", far)
+	e.op("XORQ", "AX", "AX") // the table does not go so far: what is there already
+	e.label(far)
 	e.op("DECQ", "more+64(FP)")
-	for b, r := range at {
-		e.op("MOVLQSX", fmt.Sprintf("%d(BX)", 4*b), r)
-		e.op("IMULQ", "DX", r)
-		e.op("ADDQ", "R13", r)
+	e.op("MOVQ", "steps+32(FP)", "R15")
+	for b := range w.blocks {
+		e.op("MOVLQSX", fmt.Sprintf("%d(BX)", 4*b), at[b])
+		e.op("MOVLQSX", fmt.Sprintf("%d(BX)(AX*1)", 4*b), next[b])
+		e.op("IMULQ", "R15", at[b])
+		e.op("IMULQ", "R15", next[b])
+		e.op("ADDQ", "R13", at[b])
+		e.op("ADDQ", "R13", next[b])
 	}
 	for i := range h * sums {
 		clearReg(e, w, i)
@@ -155,6 +147,13 @@ func productTile(e *emitter, w width, half bool, h int) {
 	e.op("XORQ", "AX", "AX")
 
 	e.label(step)
+	for _, r := range next {
+		if half {
+			e.op("PREFETCHT1", fmt.Sprintf("(%s)(AX*2)", r))
+		} else {
+			e.op("PREFETCHT1", fmt.Sprintf("(%s)(AX*4)", r))
+		}
+	}
 	load := func(b, v int, dst string) {
 		if half {
 			e.op("VCVTPH2PS", fmt.Sprintf("%d(%s)(AX*2)", 2*w.lanes*v, at[b]), dst)
@@ -190,7 +189,8 @@ func productTile(e *emitter, w width, half bool, h int) {
 	e.op("JLT", step)
 
 	// The four sums of an element: (first + third) + (second + fourth).
-	e.op("MOVQ", "DI", "R15")
+	e.op("MOVQ", "out+0(FP)", "R15")
+	e.op("MOVQ", "os+8(FP)", "R12")
 	t := func(i int) string {
 		if w.lanes == 16 {
 			return w.reg(24 + i)
@@ -218,9 +218,9 @@ func productTile(e *emitter, w width, half bool, h int) {
 			e.op("ADDQ", "R12", "R15")
 		}
 	}
-	e.op("ADDQ", fmt.Sprintf("$%d", 16*w.blocks), "DI")
+	e.op("ADDQ", fmt.Sprintf("$%d", 16*w.blocks), "out+0(FP)")
 	e.op("ADDQ", fmt.Sprintf("$%d", 4*w.blocks), "BX")
-	e.op("DECQ", "CX")
+	e.op("DECQ", "groups+56(FP)")
 	e.op("JNZ", group)
 	e.op("JMP", "done")
 }

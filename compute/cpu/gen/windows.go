@@ -312,44 +312,8 @@ func blendVector(e *emitter, name string, add func(first bool)) {
 
 const poolDecl = "(out, win *float32, n int)"
 
-// pool512 and pool256 write maxima over five neighbours at every fourth place.
-func pool512(e *emitter) {
-	e.text("poolAVX512", 24, poolDecl)
-	e.op("MOVQ", "out+0(FP)", "DI")
-	e.op("MOVQ", "win+8(FP)", "SI")
-	e.op("MOVQ", "n+16(FP)", "CX")
-	e.op("MOVL", "$0x1111", "AX")
-	e.op("KMOVW", "AX", "K1")
-	e.op("KXNORW", "K2", "K2", "K2")
-	e.label("next")
-	e.op("CMPQ", "CX", "$4")
-	e.op("JGE", "whole")
-	e.op("MOVL", "$15", "R8")
-	e.op("BZHIL", "CX", "R8", "R8")
-	e.op("KMOVW", "R8", "K2")
-	e.op("SHLQ", "$2", "CX") // the windows of those blocks
-	e.op("MOVL", "$0xffff", "R9")
-	e.op("BZHIL", "CX", "R9", "R9")
-	e.op("KMOVW", "R9", "K3")
-	e.op("VMOVUPS.Z", "(SI)", "K3", "Z0")
-	e.op("VMOVUPS.Z", "4(SI)", "K3", "Z1")
-	e.op("XORQ", "CX", "CX")
-	e.op("JMP", "maxima")
-	e.label("whole")
-	e.op("VMOVUPS", "(SI)", "Z0")
-	e.op("VMOVUPS", "4(SI)", "Z1")
-	e.label("maxima")
-	poolLanes(e, zmm)
-	e.op("VCOMPRESSPS", "Z1", "K1", "Z0")
-	e.op("VMOVUPS", "X0", "K2", "(DI)")
-	e.op("ADDQ", "$16", "DI")
-	e.op("ADDQ", "$64", "SI")
-	e.op("SUBQ", "$4", "CX")
-	e.op("JG", "next")
-	e.op("VZEROUPPER")
-	e.op("RET")
-}
-
+// pool256 writes maxima over five neighbours at every fourth place. Wider vectors
+// win nothing here.
 func pool256(e *emitter) {
 	e.text("poolAVX2", 24, poolDecl)
 	e.op("MOVQ", "out+0(FP)", "DI")
