@@ -26,7 +26,7 @@ func (m *chosen) best(k *kernels, to []int32, x []float32, skip []int32, want in
 		return to
 	}
 	ids := m.candidates(k, x, want+len(skip))
-	keys := room(&m.keys, len(ids))[:0]
+	keys := room(&m.keys, grown(len(ids)))[:0]
 	for _, i := range ids {
 		for len(skip) > 0 && skip[0] < i {
 			skip = skip[1:]
@@ -37,9 +37,7 @@ func (m *chosen) best(k *kernels, to []int32, x []float32, skip []int32, want in
 	}
 	low := uint64(0)
 	if len(keys) > want {
-		rest := append(m.rest[:0], keys...)
-		m.rest = rest
-		low = nth(rest, want)
+		low = nth(append(room(&m.rest, grown(len(keys)))[:0], keys...), want)
 	}
 	for _, key := range keys {
 		if key >= low {
@@ -49,13 +47,17 @@ func (m *chosen) best(k *kernels, to []int32, x []float32, skip []int32, want in
 	return to
 }
 
+// grown is room for n elements and more, for what grows with the context: so it is
+// made anew every thousand blocks and not with each of them.
+func grown(n int) int { return (n + 1023) &^ 1023 }
+
 // candidates returns elements of x among which the n best are, ascending.
 func (m *chosen) candidates(k *kernels, x []float32, n int) []int32 {
-	ids := room(&m.ids, len(x)+16)
+	ids := room(&m.ids, grown(len(x)+16))
 	// Three quarters of the maxima may be asked for: few lanes have two of the best.
 	runs := (4*n + 3*lanes - 1) / (3 * lanes)
 	if len(x) >= 4*lanes*runs {
-		tops, keys := room(&m.tops, lanes*runs), room(&m.keys, lanes*runs)
+		tops, keys := room(&m.tops, lanes*runs), room(&m.keys, grown(lanes*runs))[:lanes*runs]
 		for i := range runs {
 			k.tops((*[lanes]float32)(tops[i*lanes:]), x[i*len(x)/runs:(i+1)*len(x)/runs])
 		}

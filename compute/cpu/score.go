@@ -179,7 +179,7 @@ func (s *score) pool(m *scoreMemory, x *softmaxed, head, r, j int) {
 			factor[c] /= total
 		}
 	}
-	sum := room(&m.sum, n)
+	sum := room(&m.sum, grown(n))[:n]
 	for c := range chunks {
 		from, to := max(c*size, s.span-1), min(n, (c+1)*size)
 		s.k.blend(sum[from:to], x.windows[j*x.places+from:], x.places, x.tops[j*s.chunks+c:], s.chunks, s.group)

@@ -45,7 +45,7 @@ func (s *selection) run(w *worker, piece int) {
 			continue
 		}
 		have := n - free
-		byQuery, byScore := room(&m.pick[0], free)[:0], room(&m.pick[1], free)[:0]
+		byQuery, byScore := room(&m.pick[0], grown(free))[:0], room(&m.pick[1], grown(free))[:0]
 		if p.ByQuery {
 			want := p.K
 			if p.ByScore {
