@@ -3,6 +3,7 @@ package attention
 import (
 	"context"
 	"fmt"
+	"math/bits"
 
 	"nosa/compute"
 	"nosa/dtype"
@@ -36,8 +37,9 @@ type Attention struct {
 	byScore compute.Tensor
 	state   compute.Tensor // F32 [Block, heads, StateLen]
 	want    [][]int32      // by KV head: union of the rows' selections, own block left out
-	marks   []bool         // by block number, scratch of union
+	marks   []uint64       // a bit a block number, scratch of union
 	own     []compute.Part // the own block, for each KV head
+	parts   []compute.Part // the last round and the own block
 	all     []int32        // 0, 1, 2, …
 }
 
@@ -69,13 +71,14 @@ func New(dev compute.Device, store *kv.Store, cfg Config) (*Attention, error) {
 		a.Close()
 		return nil, fmt.Errorf("attention: scratch memory: %w", err)
 	}
-	a.marks = make([]bool, most)
+	a.marks = make([]uint64, (most+63)/64)
 	a.all = make([]int32, most)
 	for i := range a.all {
 		a.all[i] = int32(i)
 	}
 	a.want = make([][]int32, l.Heads)
 	a.own = make([]compute.Part, l.Heads)
+	a.parts = make([]compute.Part, 0, 2*l.Heads)
 	for h := range a.want {
 		a.want[h] = make([]int32, 0, most)
 		a.own[h] = compute.Part{Head: h, Blocks: make([]int32, 1), Slots: []int32{-1}}
@@ -162,16 +165,22 @@ func (a *Attention) attend(ctx context.Context, s Span, t compute.Tile) error {
 		a.store.Prefetch(s.Seq, s.Layer+1, a.want)
 	}
 	a.dev.AttendBegin(a.state, t, a.Heads, a.layout.Dim)
+	for h := range a.own {
+		a.own[h].Blocks[0] = int32(own)
+	}
+	last := a.own // the own block goes with the last round
 	for rounds.Next(ctx) {
-		a.dev.Attend(a.state, s.Q, cache, t, sel, rounds.Parts())
+		if !rounds.Last() {
+			a.dev.Attend(a.state, s.Q, cache, t, sel, rounds.Parts())
+			continue
+		}
+		last = append(append(a.parts[:0], rounds.Parts()...), a.own...)
+		break
 	}
 	if err := rounds.Err(); err != nil {
 		return err
 	}
-	for h := range a.own {
-		a.own[h].Blocks[0] = int32(own)
-	}
-	a.dev.Attend(a.state, s.Q, cache, t, sel, a.own)
+	a.dev.Attend(a.state, s.Q, cache, t, sel, last)
 	a.dev.AttendEnd(s.Out, a.state, t)
 	return nil
 }
@@ -209,28 +218,34 @@ func (a *Attention) union(sel compute.Selection, t compute.Tile, own int) {
 	count, blocks := sel.Count.I32(), sel.Blocks.I32()
 	heads, places := a.layout.Heads, sel.Blocks.Dims[2]
 	for h := range a.want {
-		a.want[h] = a.want[h][:0]
-		every := false
+		want, every := a.want[h][:0], false
 		for r := range t.N {
 			every = every || count[r*heads+h] < 0
 		}
-		if every {
-			a.want[h] = append(a.want[h], a.all[:own]...)
-			continue
-		}
-		clear(a.marks[:own])
-		for r := range t.N {
-			at := r*heads + h
-			for _, b := range blocks[at*places : at*places+int(count[at])] {
-				if int(b) < own {
-					a.marks[b] = true
+		switch {
+		case every:
+			want = append(want, a.all[:own]...)
+		case t.N == 1:
+			want = append(want, blocks[h*places:][:count[h]]...)
+			if n := len(want); n > 0 && int(want[n-1]) == own {
+				want = want[:n-1]
+			}
+		default:
+			marks := a.marks[:own/64+1]
+			clear(marks)
+			for r := range t.N {
+				at := r*heads + h
+				for _, b := range blocks[at*places:][:count[at]] {
+					marks[b/64] |= 1 << (b % 64)
+				}
+			}
+			marks[own/64] &^= 1 << (own % 64)
+			for i, word := range marks {
+				for ; word != 0; word &= word - 1 {
+					want = append(want, int32(64*i+bits.TrailingZeros64(word)))
 				}
 			}
 		}
-		for b, marked := range a.marks[:own] {
-			if marked {
-				a.want[h] = append(a.want[h], int32(b))
-			}
-		}
+		a.want[h] = want
 	}
 }

@@ -94,8 +94,12 @@ func (q *testSequence) full() int { return q.Len() / q.s.cfg.Layout.Block }
 func (q *testSequence) recall(ctx context.Context, layer int, want [][]int32, stop func() bool) error {
 	r := q.s.Recall(ctx, q.Sequence, layer, want)
 	defer r.Close()
-	got := make([][]int32, len(want))
+	got, rounds, last := make([][]int32, len(want)), 0, false
 	for r.Next(ctx) {
+		if last {
+			return fmt.Errorf("layer %d: a round after %d, which was the last", layer, rounds)
+		}
+		rounds, last = rounds+1, r.Last()
 		for _, p := range r.Parts() {
 			if len(p.Blocks) == 0 || len(p.Blocks) != len(p.Slots) {
 				return fmt.Errorf("part of %d blocks and %d slots", len(p.Blocks), len(p.Slots))
@@ -114,6 +118,9 @@ func (q *testSequence) recall(ctx context.Context, layer int, want [][]int32, st
 	}
 	if err := r.Err(); err != nil {
 		return err
+	}
+	if rounds > 0 && !last {
+		return fmt.Errorf("layer %d: %d rounds, of which none is the last", layer, rounds)
 	}
 	for h := range want {
 		if !slices.Equal(got[h], want[h]) {

@@ -14,7 +14,7 @@ import (
 //	r := store.Recall(ctx, seq, layer, want)
 //	defer r.Close()
 //	for r.Next(ctx) {
-//		dev.Attend(state, q, cache, tile, sel, r.Parts())
+//		dev.Attend(state, q, cache, tile, sel, r.Parts()) // of Last, the own block too
 //	}
 //	err := r.Err()
 //
@@ -254,6 +254,11 @@ func (r Recall) Parts() []compute.Part {
 		return nil
 	}
 	return r.parts
+}
+
+// Last reports whether no round follows the one that Next has brought.
+func (r Recall) Last() bool {
+	return r.turn == r.recall.turn && !r.closed && r.shown && r.left == 0 && r.next.empty()
 }
 
 // Err is why Next stopped early, or nil; also after Close, until the store's next

@@ -183,7 +183,7 @@ func TestFreedSequence(t *testing.T) {
 		t.Errorf("next: %v, want %v", open.Err(), ErrClosed)
 	}
 	open.Close()
-	if open.Parts() != nil || open.Next(t.Context()) {
+	if open.Parts() != nil || open.Last() || open.Next(t.Context()) {
 		t.Error("a closed recall goes on")
 	}
 	if err := q.Reserve(1); !errors.Is(err, ErrClosed) {
