@@ -3,7 +3,9 @@ package kv
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"testing"
+	"unsafe"
 
 	"nosa/compute"
 	"nosa/kv/vfs"
@@ -95,6 +97,150 @@ func BenchmarkRecall(b *testing.B) {
 		b.Run("disk/"+name, func(b *testing.B) {
 			benchRecall(b, Config{Slots: 256, HostPages: 256, Disk: &disk}, columns, 64, false)
 		})
+	}
+}
+
+// smol is the shape of SmolLM2-135M: 30 layers of 3 heads, blocks of 16 KiB.
+var smol = compute.Layout{Heads: 3, Dim: 64, Block: 64, Type: compute.KVBF16}
+
+// decoder runs decode steps over a sequence of so many columns: each layer and
+// head wants so many blocks, of which a few change from step to step.
+type decoder struct {
+	s    *Store
+	q    *Sequence
+	want [][][]int32 // by layer and head
+	in   [][]bool
+	rnd  *rand.Rand
+	sum  byte
+}
+
+func newDecoder(tb testing.TB, cfg Config, columns, k int) *decoder {
+	cfg.Layout, cfg.Layers, cfg.Workers = smol, 30, 16
+	width := cfg.Layers * smol.Heads
+	cfg.Blocks = width * (columns + 1)
+	s := openTest(tb, cfg)
+	q, err := s.NewSequence(SequenceOptions{Tokens: (columns + 1) * 64, NoShare: true})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tokens := ids(0, 64)
+	for c := range columns {
+		s.BeginStep()
+		if err := q.Reserve(64); err != nil {
+			tb.Fatal(err)
+		}
+		for layer := range cfg.Layers {
+			t := compute.Tile{N: 1, Pos: c*64 + 63, Tables: q.Tables(layer), Tail: q.Tail(layer)}
+			if err := q.Seal(context.Background(), t, layer); err != nil {
+				tb.Fatal(err)
+			}
+		}
+		q.Advance(tokens)
+	}
+	d := &decoder{s: s, q: q, want: make([][][]int32, cfg.Layers), rnd: rand.New(rand.NewPCG(1, 2))}
+	for layer := range d.want {
+		d.want[layer] = make([][]int32, smol.Heads)
+		for h := range d.want[layer] {
+			in := make([]bool, columns)
+			for _, b := range d.rnd.Perm(columns)[:k] {
+				in[b] = true
+			}
+			d.in = append(d.in, in)
+			d.want[layer][h] = make([]int32, 0, columns)
+		}
+	}
+	return d
+}
+
+// step is a decode step without a model: change of so many blocks of each head's
+// choice, and the bytes of what is wanted are read, if they are asked for.
+func (d *decoder) step(tb testing.TB, change int, read bool) {
+	ctx := context.Background()
+	d.s.BeginStep()
+	for layer, want := range d.want {
+		for h := range want {
+			in := d.in[layer*len(want)+h]
+			for range change {
+				for { // one out, one in
+					if i, j := d.rnd.IntN(len(in)), d.rnd.IntN(len(in)); in[i] && !in[j] {
+						in[i], in[j] = false, true
+						break
+					}
+				}
+			}
+			want[h] = want[h][:0]
+			for b, chosen := range in {
+				if chosen {
+					want[h] = append(want[h], int32(b))
+				}
+			}
+		}
+		r := d.s.Recall(ctx, d.q, layer, want)
+		for r.Next(ctx) {
+			if !read {
+				continue
+			}
+			for _, p := range r.Parts() {
+				for _, slot := range p.Slots {
+					d.sum ^= bytesum(d.s.cache.SlotData(slot))
+				}
+			}
+		}
+		r.Close()
+		if err := r.Err(); err != nil {
+			tb.Fatal(err)
+		}
+	}
+}
+
+// bytesum reads a block, about as fast as attention does.
+func bytesum(b []byte) byte {
+	w := unsafe.Slice((*uint64)(unsafe.Pointer(&b[0])), len(b)/8)
+	var x, y, z, u uint64
+	for i := 0; i+4 <= len(w); i += 4 {
+		x, y, z, u = x^w[i], y^w[i+1], z^w[i+2], u^w[i+3]
+	}
+	return byte(x ^ y ^ z ^ u)
+}
+
+// BenchmarkDecode is the store's part of decode steps of SmolLM2-135M, the wanted
+// blocks being read as attention reads them: everything resident, a quarter in
+// slots and the rest in the host pool (copied and in place), and a quarter each in
+// slots and pages over a disk.
+func BenchmarkDecode(b *testing.B) {
+	for _, size := range []struct{ columns, k, change int }{{128, 64, 3}, {512, 64, 3}, {512, 512, 0}} {
+		width := 90 * (size.columns + 1)
+		for _, c := range []struct {
+			name string
+			cfg  Config
+		}{
+			{"resident", Config{}},
+			{"host", Config{Slots: width / 4, HostPages: width}},
+			{"copied", Config{Slots: width / 4, HostPages: width, Copying: true}},
+			{"disk", Config{Slots: width / 4, HostPages: width / 4, Disk: &Disk{Dir: b.TempDir(), Direct: true}}},
+			{"cached", Config{Slots: width / 4, HostPages: width / 4, Disk: &Disk{FS: &vfs.Memory{}, Dir: "d"}}},
+		} {
+			for _, read := range []bool{false, true} {
+				b.Run(fmt.Sprintf("%d of %d/%s/read=%v", size.k, size.columns, c.name, read), func(b *testing.B) {
+					d := newDecoder(b, c.cfg, size.columns, size.k)
+					for range 4 {
+						d.step(b, size.change, read)
+					}
+					before := d.s.Stats().Total
+					for b.Loop() {
+						d.step(b, size.change, read)
+					}
+					after := d.s.Stats().Total
+					per := float64(b.N * 90 * size.k)
+					b.ReportMetric(float64(b.Elapsed().Nanoseconds())/per, "ns/block")
+					b.ReportMetric(float64(after.HostHits-before.HostHits)/per, "host/block")
+					b.ReportMetric(float64(after.DiskHits-before.DiskHits)/per, "disk/block")
+					b.ReportMetric(float64(after.Wait-before.Wait)/float64(b.Elapsed()), "waiting")
+					d.q.Free()
+					closeTest(b, d.s)
+				})
+			}
+		}
 	}
 }
 
