@@ -19,7 +19,7 @@ type block struct {
 	is     state
 }
 
-const blockSize = int64(unsafe.Sizeof(block{})) + 20 // with its entries in SlotOf, the free list, a table, a column and a foresight
+const blockSize = int64(unsafe.Sizeof(block{})) + 17 // with its entries in SlotOf, a table, a column, a foresight and the free ids
 
 // state is a set of what is the case for a block.
 type state uint16
@@ -50,8 +50,7 @@ func (b *block) inRecord() bool { return b.rec >= 0 && !b.has(spill) }
 
 // birth takes an id for a block of q; the caller knows that there is one.
 func (s *Store) birth(q *Sequence, layer, head, number int) int32 {
-	id := s.freeIDs[len(s.freeIDs)-1]
-	s.freeIDs = s.freeIDs[:len(s.freeIDs)-1]
+	id := s.free.take(q.place.wish(s.cfg.Layers*s.cfg.Layout.Heads, layer*s.cfg.Layout.Heads+head, q.tables[layer][head]))
 	s.blocks[id] = block{
 		owner: q, refs: 1, page: -1, rec: -1, is: live,
 		layer: int32(layer), head: int32(head), number: int32(number),
@@ -109,7 +108,7 @@ func (s *Store) bury(id int32) {
 	delete(s.faults, id)
 	s.count(b.owner, int(b.layer), func(l *LayerStats) { l.Freed++ })
 	s.blocks[id] = block{page: -1, rec: -1}
-	s.freeIDs = append(s.freeIDs, id)
+	s.free.give(id)
 	s.dying--
 }
 

@@ -3,6 +3,7 @@ package kv
 import (
 	"errors"
 	"fmt"
+	"math/bits"
 )
 
 // Check proves the invariants of the store: every full block has a home, or a
@@ -49,25 +50,35 @@ func (s *Store) checkHolders() error {
 			}
 		}
 	}
-	free := make([]bool, len(s.blocks))
-	for _, id := range s.freeIDs {
-		if free[id] {
-			return fmt.Errorf("id %d is free twice", id)
-		}
-		free[id] = true
-	}
+	left := 0
 	for id := range s.blocks {
-		b := &s.blocks[id]
+		b, free := &s.blocks[id], s.free.has(int32(id))
+		if free {
+			left++
+		}
 		switch {
 		case b.refs != refs[id]:
 			return fmt.Errorf("id %d: %d holders, %d tables have it", id, b.refs, refs[id])
-		case free[id] != (b.is == 0):
-			return fmt.Errorf("id %d: free %v, state %b", id, free[id], b.is)
-		case free[id] && (s.pool.SlotOf[id] >= 0 || b.page >= 0 || b.rec >= 0 || b.busy != 0):
+		case free != (b.is == 0):
+			return fmt.Errorf("id %d: free %v, state %b", id, free, b.is)
+		case free && (s.pool.SlotOf[id] >= 0 || b.page >= 0 || b.rec >= 0 || b.busy != 0):
 			return fmt.Errorf("id %d is free, with slot %d, page %d, record %d, %d transfers", id, s.pool.SlotOf[id], b.page, b.rec, b.busy)
 		case b.has(live) && b.has(dying) != (b.refs == 0):
 			return fmt.Errorf("id %d: %d holders, state %b", id, b.refs, b.is)
 		}
+	}
+	taken, places := 0, 0
+	for _, w := range s.free.taken {
+		taken += bits.OnesCount64(w)
+	}
+	for q := range s.sequences {
+		places += s.cfg.Layers * s.cfg.Layout.Heads * q.place.stride
+	}
+	if taken != places {
+		return fmt.Errorf("%d ids lie in places of %d", taken, places)
+	}
+	if left != s.free.left {
+		return fmt.Errorf("%d ids are free, want %d", s.free.left, left)
 	}
 	return nil
 }

@@ -21,12 +21,13 @@ func TestCheckFindsDamage(t *testing.T) {
 	onDisk := func(_ int32, b *block) bool { return b.inRecord() && b.page < 0 }
 	open := func(_ int32, b *block) bool { return !b.has(full) }
 	for name, damage := range map[string]func(s *Store){
+		"place lost":      func(s *Store) { s.free.mark(0, 1) },
 		"holder lost":     func(s *Store) { _, b := find(s, inHost); b.refs-- },
 		"holder too many": func(s *Store) { _, b := find(s, inHost); b.refs++ },
 		"wrong place":     func(s *Store) { _, b := find(s, inHost); b.number++ },
-		"id free twice":   func(s *Store) { s.freeIDs = append(s.freeIDs, s.freeIDs[0]) },
-		"id leaked":       func(s *Store) { s.freeIDs = s.freeIDs[1:] },
-		"free and full":   func(s *Store) { s.blocks[s.freeIDs[0]].page = 0 },
+		"id miscounted":   func(s *Store) { s.free.left++ },
+		"id leaked":       func(s *Store) { s.free.take(0) },
+		"free and full":   func(s *Store) { s.blocks[s.free.run(1)].page = 0 },
 		"not sealed":      func(s *Store) { _, b := find(s, inHost); b.is &^= full },
 		"page lost":       func(s *Store) { _, b := find(s, inHost); b.page = -1 },
 		"page stolen":     func(s *Store) { _, b := find(s, inHost); _, c := find(s, onDisk); c.page = b.page },
@@ -48,7 +49,7 @@ func TestCheckFindsDamage(t *testing.T) {
 		"columns":         func(s *Store) { _, b := find(s, inHost); b.column = &column{} },
 		"dead column": func(s *Store) {
 			for _, c := range s.columns {
-				c.ids[0] = s.freeIDs[0]
+				c.ids[0] = s.free.run(1)
 				return
 			}
 		},

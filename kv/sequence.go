@@ -23,6 +23,7 @@ type Sequence struct {
 	opt    SequenceOptions
 
 	tables  [][][]int32    // by layer and KV head: ids by block number
+	place   place          // of its ids
 	tail    compute.Tensor // F32 [layers·kvHeads, 2, Block, Dim]
 	len     int            // tokens complete in every layer
 	columns int            // block numbers that have ids
@@ -62,6 +63,7 @@ func (s *Store) NewSequence(o SequenceOptions) (*Sequence, error) {
 		layers: make([]LayerStats, s.cfg.Layers),
 		open:   make([]int32, 0, l.Block),
 		chain:  s.root(o.Salt),
+		place:  s.free.newPlace(width, most),
 	}
 	s.made++
 	ids := make([]int32, width*most)
@@ -121,7 +123,7 @@ func (q *Sequence) Reserve(n int) error {
 	columns := max((q.len+n+l.Block-1)/l.Block, q.columns)
 	dues := max((q.len+n)/l.Block, q.dues)
 	needIDs, needHomes := (columns-q.columns)*width, (dues-q.dues)*width
-	enough := func() bool { return needIDs <= len(s.freeIDs) && needHomes <= s.cfg.homes()-s.due }
+	enough := func() bool { return needIDs <= s.free.left && needHomes <= s.cfg.homes()-s.due }
 	if !enough() {
 		s.settle(false)
 	}
@@ -131,7 +133,7 @@ func (q *Sequence) Reserve(n int) error {
 	}
 	if !enough() {
 		return fmt.Errorf("kv: sequence %d: %d more tokens need %d block ids and %d homes, %d and %d are free: %w: wait for other sequences, shorten --context, or raise --kv-host or --kv-disk",
-			q.number, n, needIDs, needHomes, len(s.freeIDs), s.cfg.homes()-s.due, ErrFull)
+			q.number, n, needIDs, needHomes, s.free.left, s.cfg.homes()-s.due, ErrFull)
 	}
 	for layer, heads := range q.tables {
 		for h := range heads {
@@ -187,6 +189,7 @@ func (q *Sequence) Free() {
 			}
 		}
 	}
+	s.free.mark(q.place.from, s.cfg.Layers*s.cfg.Layout.Heads*q.place.stride)
 	s.dev.Free(q.tail)
 	q.tables, q.open, q.tail = nil, nil, compute.Tensor{}
 	delete(s.sequences, q)

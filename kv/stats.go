@@ -99,10 +99,10 @@ func (s *Store) Stats() Stats {
 	defer s.leave()
 	s.settle(false)
 	st := totals(s.layers)
-	st.Live = len(s.blocks) - len(s.freeIDs)
+	st.Live = len(s.blocks) - s.free.left
 	st.InSlot = s.cfg.Slots - s.pool.Free() - s.unready
 	st.Sequences = len(s.sequences)
-	st.FreeIDs, st.FreeSlots = len(s.freeIDs), s.pool.Free()
+	st.FreeIDs, st.FreeSlots = s.free.left, s.pool.Free()
 	st.UnderWay, st.Published = s.mover.underWay, len(s.columns)
 	if s.host != nil {
 		st.FreePages = len(s.host.free)

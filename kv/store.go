@@ -23,12 +23,12 @@ type Store struct {
 	inPlace  bool // ops read blocks in their pages: a copy to a slot wins nothing
 	resident bool // no block ever loses its slot
 
-	blocks  []block // by id
-	freeIDs []int32 // ids of no block, taken from the end
-	pool    *compute.Pool
-	host    *host // nil: no tier below the slots
-	disk    *disk // nil: no tier below the host pool
-	mover   *mover
+	blocks []block // by id
+	free   freeIDs // ids of no block
+	pool   *compute.Pool
+	host   *host // nil: no tier below the slots
+	disk   *disk // nil: no tier below the host pool
+	mover  *mover
 
 	step  int64 // forward passes so far: the clock of least recent use
 	due   int   // blocks that have or will need a home
@@ -76,7 +76,7 @@ func Open(dev compute.Device, cfg Config, log *slog.Logger) (*Store, error) {
 	s := &Store{
 		dev: dev, cfg: cfg, log: log,
 		blocks:    make([]block, cfg.Blocks),
-		freeIDs:   make([]int32, cfg.Blocks),
+		free:      newFreeIDs(cfg.Blocks),
 		pool:      compute.NewPool(cfg.Slots, cfg.Blocks),
 		faults:    map[int32]error{},
 		columns:   make(map[key]*column, cfg.Blocks/(cfg.Layers*cfg.Layout.Heads)),
@@ -88,7 +88,6 @@ func Open(dev compute.Device, cfg Config, log *slog.Logger) (*Store, error) {
 	s.timer.Stop()
 	for i := range s.blocks {
 		s.blocks[i] = block{page: -1, rec: -1}
-		s.freeIDs[i] = int32(len(s.blocks) - 1 - i)
 	}
 	if err := s.allocate(); err != nil {
 		return nil, fmt.Errorf("kv: open: %w", errors.Join(err, s.release()))
