@@ -110,7 +110,15 @@ func (s *score) one(d *Device) {
 	heads := s.cache.Heads
 	cuts := 1
 	if d.threads > 1 {
-		cuts = (4*d.threads + heads - 1) / heads
+		// A few pieces for each thread, and as many for one as for another: what is not
+		// asked for ahead is the beginning of each.
+		cuts = (3*d.threads + heads - 1) / heads
+		for range d.threads {
+			if heads*cuts%d.threads == 0 {
+				break
+			}
+			cuts++
+		}
 	}
 	run := max(1, (s.chunks+cuts-1)/cuts)
 	o := &s.alone
