@@ -146,9 +146,6 @@ func (x *bench) fill(b *testing.B) {
 		x.normal(cache.SegScore.F32(), nil, 1)
 	}
 	tokens := make([]int32, 64)
-	if err := x.seq.Reserve(x.depth); err != nil {
-		b.Fatal(err)
-	}
 	for pos := 0; pos < x.depth; pos += 64 {
 		x.store.BeginStep()
 		n := min(64, x.depth-pos)
