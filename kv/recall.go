@@ -109,6 +109,10 @@ func (r *recall) begin(ctx context.Context) {
 		s.host.enter(r.layer)
 	}
 	s.settle(false)
+	if s.readable() {
+		r.whereverItIs()
+		return
+	}
 	r.most, r.ahead = r.limit()
 	if s.cfg.Keep == KeepSelected {
 		if r.err = r.dropOthers(ctx); r.err != nil {
@@ -163,6 +167,39 @@ func (r *recall) everything() {
 		l.Hits += n
 	})
 	r.cur.all = n > 0
+	r.left = 0
+}
+
+// whereverItIs is the round of all wanted blocks where every one is in a slot or in
+// a page that it keeps as long as it lives. Slots are pinned, since others may ask
+// for them; nothing is ordered or waited for.
+func (r *recall) whereverItIs() {
+	s, rd := r.store, &r.cur
+	n := LayerStats{Selected: int64(r.left)}
+	slotOf, used, pins, pages := s.pool.SlotOf, s.pool.Used, s.pool.Pins, int32(s.cfg.Slots)
+	for h, w := range r.want {
+		ids, slots := r.seq.tables[r.layer][h], r.slots[h]
+		for i, b := range w {
+			id := ids[b]
+			slot := slotOf[id]
+			if slot < 0 {
+				slots[i] = pages + s.blocks[id].page
+				n.HostHits++
+				if s.cfg.Trace != nil {
+					r.missed[h] = append(r.missed[h], b)
+				}
+				continue
+			}
+			slots[i] = slot
+			used[slot] = s.step
+			pins[slot]++
+			rd.ids, rd.slots = append(rd.ids, id), append(rd.slots, slot)
+		}
+	}
+	n.Hits, n.InPlace = n.Selected-n.HostHits, n.HostHits
+	n.BytesUp = n.HostHits * int64(s.cfg.Layout.BlockBytes())
+	s.count(r.seq, r.layer, func(l *LayerStats) { l.add(n) })
+	rd.all = r.left > 0
 	r.left = 0
 }
 

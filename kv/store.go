@@ -154,6 +154,10 @@ func (s *Store) release() (err error) {
 	return err
 }
 
+// readable reports whether every full block is where ops can read it, for as long as
+// it lives, and none is to be brought anywhere else.
+func (s *Store) readable() bool { return s.inPlace && s.disk == nil && s.cfg.Keep == KeepLRU }
+
 // Close waits for the transfers that are under way, ends the store's goroutines
 // and gives back its memory and its file. With live sequences it does nothing
 // and returns ErrBusy. If transfers do not report in time, their memory is left
