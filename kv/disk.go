@@ -54,7 +54,7 @@ func (d *disk) left() int { return d.most - d.made + len(d.free) }
 
 // write runs on a worker.
 func (d *disk) write(rec int32, from []byte) error {
-	n, err := d.file.WriteAt(from, int64(rec)*int64(d.stride))
+	n, err := d.file.WriteAt(from, d.at(rec))
 	if err == nil && n == len(from) {
 		return nil
 	}
@@ -70,14 +70,22 @@ func (d *disk) write(rec int32, from []byte) error {
 
 // read runs on a worker.
 func (d *disk) read(rec int32, into []byte) error {
-	n, err := d.file.ReadAt(into, int64(rec)*int64(d.stride))
+	n, err := d.file.ReadAt(into, d.at(rec))
 	if n == len(into) {
 		return nil // io.ReaderAt may say io.EOF at the end of the file
 	}
 	if err == nil || errors.Is(err, io.EOF) {
 		err = io.ErrUnexpectedEOF
 	}
-	return fmt.Errorf("%w: reading record %d from --kv-disk %s, %d of %d bytes: %w", ErrDisk, rec, d.dir, n, len(into), err)
+	return d.unread(rec, n, err)
+}
+
+// at is where a record begins in the file.
+func (d *disk) at(rec int32) int64 { return int64(rec) * int64(d.stride) }
+
+// unread is the error of a read that ended after n bytes.
+func (d *disk) unread(rec int32, n int, err error) error {
+	return fmt.Errorf("%w: reading record %d from --kv-disk %s, %d of %d bytes: %w", ErrDisk, rec, d.dir, n, d.stride, err)
 }
 
 func (d *disk) close() error {

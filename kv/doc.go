@@ -52,6 +52,10 @@
 // and report; the owner takes reports at every verb, and stands still for one
 // only where it needs it. Everything that waits takes a context.
 //
+// Where the system reads a file without a thread for each read (vfs.Reads: direct
+// transfers on Linux), the owner begins reads and takes them in itself, and looks
+// out for them while it stands still. Workers read otherwise.
+//
 // Where slots lie in the host's memory a copy takes less time than to hand it to
 // somebody. There the owner, when it would stand still, makes the copies itself
 // that wait for a worker; and before it evicts it finishes those on their way

@@ -25,6 +25,7 @@ type mover struct {
 	workers  sync.WaitGroup
 	wake     chan struct{} // has an element while reports may be there
 	received []transfer    // the owner's, swapped with reports
+	loads    loads         // the owner's
 }
 
 type fifo struct {
@@ -50,6 +51,7 @@ func (f *fifo) pop() transfer {
 func newMover(s *Store, workers int) *mover {
 	m := &mover{store: s, most: max(1, workers/2), wake: make(chan struct{}, 1)}
 	m.work.L = &m.mu
+	m.loads = newLoads(s)
 	if !s.cfg.below() {
 		workers = 0 // nothing ever moves
 	}
@@ -80,6 +82,19 @@ func (m *mover) start(t transfer, urgent bool) {
 // startAll hands loads to the workers, sorted by record.
 func (m *mover) startAll(loads []transfer, urgent bool) {
 	m.underWay += len(loads)
+	if l := &m.loads; l.reads != nil {
+		to := &l.later
+		if urgent {
+			to = &l.urgent
+		}
+		for _, t := range loads {
+			to.push(t)
+		}
+		if l.begin(); l.stuck() {
+			m.leave(l)
+		}
+		return
+	}
 	to := &m.later
 	if urgent {
 		to = &m.urgent
@@ -94,11 +109,37 @@ func (m *mover) startAll(loads []transfer, urgent bool) {
 	}
 }
 
+// leave gives the reads that wait to the workers: the system takes none.
+func (m *mover) leave(l *loads) {
+	m.mu.Lock()
+	for ; l.urgent.len() > 0; m.work.Signal() {
+		m.urgent.push(l.urgent.pop())
+	}
+	for ; l.later.len() > 0; m.work.Signal() {
+		m.later.push(l.later.pop())
+	}
+	m.mu.Unlock()
+}
+
 // take gives the owner what has been reported; valid until the next call.
 func (m *mover) take() []transfer {
 	m.mu.Lock()
 	m.received, m.reports = m.reports, m.received[:0]
 	m.mu.Unlock()
+	if l := &m.loads; l.reads != nil || len(l.landed) > 0 {
+		if l.reads != nil {
+			l.poll(0)
+			if l.begin(); l.stuck() {
+				m.leave(l)
+			}
+		}
+		for i := range l.landed {
+			m.store.arrive(&l.landed[i])
+		}
+		m.received = append(m.received, l.landed...)
+		clear(l.landed)
+		l.landed = l.landed[:0]
+	}
 	m.underWay -= len(m.received)
 	return m.received
 }
@@ -129,6 +170,9 @@ func (m *mover) close(timeout time.Duration) bool {
 	}()
 	timer := time.NewTimer(timeout)
 	defer timer.Stop()
+	if !m.loads.close(timeout) {
+		return false
+	}
 	select {
 	case <-done:
 		return true
@@ -196,15 +240,21 @@ func (s *Store) carry(t *transfer) {
 	case moveSpill:
 		t.err = s.disk.write(t.rec, s.host.record(t.page))
 	case moveLoad:
-		if t.err = s.disk.read(t.rec, s.host.record(t.page)); t.err != nil {
-			return
-		}
-		if got := crc32.Checksum(s.host.bytes(t.page), checksum); got != t.crc {
-			t.err = fmt.Errorf("crc %08x, want %08x: %w", got, t.crc, ErrCorrupt)
-			return
-		}
-		if t.slot >= 0 {
-			s.dev.FillSlot(&s.cache, t.slot, s.host.bytes(t.page))
-		}
+		t.err = s.disk.read(t.rec, s.host.record(t.page))
+		s.arrive(t)
+	}
+}
+
+// arrive checks what has been read into a page, and brings it on to its slot.
+func (s *Store) arrive(t *transfer) {
+	if t.err != nil {
+		return
+	}
+	if got := crc32.Checksum(s.host.bytes(t.page), checksum); got != t.crc {
+		t.err = fmt.Errorf("crc %08x, want %08x: %w", got, t.crc, ErrCorrupt)
+		return
+	}
+	if t.slot >= 0 {
+		s.dev.FillSlot(&s.cache, t.slot, s.host.bytes(t.page))
 	}
 }

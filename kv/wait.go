@@ -79,6 +79,9 @@ func (s *Store) finishDown(ctx context.Context) {
 
 // stand waits for the next report.
 func (s *Store) stand(ctx context.Context) error {
+	if s.mover.loads.left() > 0 {
+		return s.standByDisk(ctx)
+	}
 	s.timer.Reset(s.cfg.Timeout)
 	defer s.timer.Stop()
 	select {
@@ -90,6 +93,34 @@ func (s *Store) stand(ctx context.Context) error {
 	case <-s.timer.C:
 		s.hung = true
 		return fmt.Errorf("%w: after %v: %s", ErrTimeout, s.cfg.Timeout, s.suspects())
+	}
+}
+
+// standByDisk waits for the next report of a read, or of a worker.
+func (s *Store) standByDisk(ctx context.Context) error {
+	l := &s.mover.loads
+	for deadline := time.Now().Add(s.cfg.Timeout); ; {
+		if l.begin(); l.stuck() {
+			s.mover.leave(l)
+			return nil
+		}
+		l.await(min(time.Millisecond, s.cfg.Timeout))
+		select {
+		case <-s.mover.wake:
+			s.hung = false
+			return nil
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		default:
+		}
+		switch {
+		case len(l.landed) > 0:
+			s.hung = false
+			return nil
+		case time.Now().After(deadline):
+			s.hung = true
+			return fmt.Errorf("%w: after %v: %s", ErrTimeout, s.cfg.Timeout, s.suspects())
+		}
 	}
 }
 
