@@ -4,6 +4,7 @@
 // pieces for a team of threads, with kernels in assembly that are chosen once, in
 // New, by what the processor can do. A level is a set of kernels with a name:
 //
+//	amx    avx512, and AMX with bfloat16: x86-64 since 2023 (Sapphire Rapids), on Linux
 //	avx512 AVX-512 (F, BW, DQ, VL) and VNNI: x86-64 since 2019 (Ice Lake) and 2022 (Zen 4)
 //	avx2   AVX2, FMA and F16C: x86-64 since 2013 (Haswell) and 2017 (Zen)
 //	go     plain Go, for every other machine and for builds with -tags noasm

@@ -25,11 +25,25 @@ var avx512 = kernels{
 	packedKernels:    packedAVX512,
 }
 
+// amx is avx512 with products of quantised weights in tiles.
+var amx = kernels{
+	name:             "amx",
+	linearKernels:    linearAVX512,
+	pointwiseKernels: pointwiseAVX512,
+	attendKernels:    attendAVX512,
+	sealKernels:      sealAVX2,
+	scoreKernels:     scoreAVX512,
+	packedKernels:    packedAMX,
+}
+
 // available lists the levels of this machine, the best first.
 func available() []kernels {
 	var all []kernels
 	if cpu.X86.HasAVX2 && cpu.X86.HasFMA && cpu.X86.HasF16C {
 		if cpu.X86.HasAVX512F && cpu.X86.HasAVX512BW && cpu.X86.HasAVX512DQ && cpu.X86.HasAVX512VL && cpu.X86.HasAVX512VNNI {
+			if hasAMX() {
+				all = append(all, amx)
+			}
 			all = append(all, avx512)
 		}
 		all = append(all, avx2)

@@ -150,6 +150,9 @@ type packedKernels struct {
 	// fewScratch bytes.
 	unopened func(p *packing, q *quantiser, rows int, out []float32, os int, src, tile, scratch []byte, groups int)
 
+	// wide multiplies many rows; nil on a level whose tiles do that.
+	wide *wideKernels
+
 	// row sets 16 outputs a panel for all whole panels in src from a tile of one row.
 	row func(p *packing, q *quantiser, out []float32, src, tile []byte, groups int)
 }

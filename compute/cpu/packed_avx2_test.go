@@ -96,7 +96,7 @@ func BenchmarkPackedLevels(b *testing.B) {
 			n, width := shape[0], shape[1]
 			for _, format := range quantisedFormats {
 				var data []byte // made when a benchmark wants it
-				for _, rows := range []int{1, 2, 4, 8, 16, 24, 256} {
+				for _, rows := range []int{1, 2, 4, 8, 16, 32, 48, 64, 128, 512} {
 					if n > 10000 && rows > 1 {
 						continue
 					}

@@ -2,6 +2,7 @@ package cpu
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -73,7 +74,7 @@ func sameBits(t *testing.T, what string, got, want []float32) {
 func TestPackedLinear(t *testing.T) {
 	shapes := [][3]int{
 		{1, 1, 32}, {1, 16, 64}, {2, 17, 96}, {3, 33, 160}, {8, 15, 288}, {5, 100, 32}, {15, 48, 512},
-		{1, 47, 256}, {4, 16, 256}, {7, 31, 768}, {9, 40, 512}, {70, 35, 256}, {1, 130, 1024}, {33, 3, 1280},
+		{1, 47, 256}, {4, 16, 256}, {7, 31, 768}, {9, 40, 512}, {70, 35, 256}, {1, 130, 1024}, {33, 3, 1280}, {65, 37, 96}, {35, 20, 2304},
 	}
 	eachLevel(t, func(t *testing.T, level string) {
 		rng := newRand(t)
@@ -268,6 +269,115 @@ func TestForms(t *testing.T) {
 			f.get(&got, b)
 			if got != codes {
 				t.Fatalf("form %d: %v came back as %v", f, codes, got)
+			}
+		}
+	}
+}
+
+// TestWideKernels holds the kernels for many rows against their portable twins, and
+// these against the tiles of other levels.
+func TestWideKernels(t *testing.T) {
+	eachKernels(t, func(t *testing.T, k kernels) {
+		wide := k.wide
+		if wide == nil {
+			wide = &wideGo
+		}
+		rng := newRand(t)
+		for _, format := range quantisedFormats {
+			p := packings[format]
+			for _, mode := range intModes {
+				q := &quantiser{numerics: mode, format: format, form: formGo(mode, format), kind: p.kind, zero: p.zero}
+				for _, groups := range []int{1, 2, 3, 8, 24} {
+					if groups*groupLen%format.Block() != 0 {
+						continue
+					}
+					testWide(t, wide, p, q, rng, groups)
+				}
+			}
+		}
+	})
+}
+
+func testWide(t *testing.T, wide *wideKernels, p *packing, q *quantiser, rng *rand.Rand, groups int) {
+	t.Helper()
+	what := fmt.Sprintf("%v %v, %d groups", p.format, q.numerics, groups)
+	const panels, os = 3, 3*panelOutputs + 5
+	file := randomBlocks(rng, p.format, panels*panelOutputs, groups*groupLen)
+	src := make([]byte, panels*p.panel(groups))
+	size, in := groups*p.kind.wide(), p.panel(groups)
+	opened, twin := make([]byte, panels*size+64), make([]byte, panels*size+64)
+	for i := range panels {
+		from := len(file) / panels
+		p.pack(src[i*in:(i+1)*in], file[i*from:(i+1)*from], from/panelOutputs, panelOutputs, groups)
+		wide.open(p, opened[i*size:], src[i*in:], groups)
+		openWideGo(p, twin[i*size:], src[i*in:], groups)
+	}
+	if !bytes.Equal(opened, twin) {
+		t.Fatalf("%s: opened panels differ", what)
+	}
+	x := spiked(rng, wideRows, groups*groupLen)
+	x[3] = float32(math.Inf(1))
+	clear(x[groups*groupLen : groups*groupLen+groupLen])
+	tile, same := make([]byte, groups*q.wideStep()+64), make([]byte, groups*q.wideStep()+64)
+	for _, r := range rng.Perm(wideRows) {
+		wide.quantise(tile, x[r*groups*groupLen:(r+1)*groups*groupLen], q, r)
+		quantiseWideGo(same, x[r*groups*groupLen:(r+1)*groups*groupLen], q, r)
+	}
+	sameTiles(t, what, q, tile, same)
+	got := make([]float32, wideRows*os)
+	for i := range got {
+		got[i] = 77
+	}
+	want, scratch := slices.Clone(got), make([]byte, wideScratch+64)
+	for _, more := range []bool{false, true} {
+		wide.tile(q, got, os, opened, panels, tile, tile, groups, more, scratch[:wideScratch])
+		tileWideGo(q, want, os, opened, panels, tile, nil, groups, more, nil)
+		sameBits(t, what, got, want)
+		if !bytes.Equal(scratch[wideScratch:], make([]byte, 64)) {
+			t.Fatalf("%s: written beyond the scratch", what)
+		}
+		if more {
+			continue
+		}
+		direct := make([]float32, wideRows*panels*panelOutputs)
+		compute.LinearInt(direct, x, compute.NewTensor(p.format, file, panels*panelOutputs, groups*groupLen), nil, q.numerics)
+		for r := range wideRows {
+			sameBits(t, what+", as defined", got[r*os:r*os+panels*panelOutputs], direct[r*panels*panelOutputs:(r+1)*panels*panelOutputs])
+		}
+	}
+}
+
+// sameTiles compares the rows of a tile; not a number is one, whatever its bits.
+func sameTiles(t *testing.T, what string, q *quantiser, got, want []byte) {
+	t.Helper()
+	for at := 0; at < len(want); at += 4 {
+		a, b := binary.LittleEndian.Uint32(got[at:]), binary.LittleEndian.Uint32(want[at:])
+		if x, y := math.Float32frombits(a), math.Float32frombits(b); a != b && (x == x || y == y) {
+			t.Fatalf("%s: rows differ at byte %d of groups of %d: %x, want %x", what, at, q.wideStep(), a, b)
+		}
+	}
+}
+
+// TestWideSets: a weight of more panels than are opened together, and of more groups,
+// has the bits of the other levels, on any number of threads.
+func TestWideSets(t *testing.T) {
+	const rows, n, k = 71, 431, 2304
+	rng := newRand(t)
+	for _, format := range []dtype.Type{dtype.Q8_0, dtype.Q4_K} {
+		data, x := randomBlocks(rng, format, n, k), spiked(rng, rows, k)
+		w := compute.NewTensor(format, data, n, k)
+		for _, mode := range intModes {
+			var want []float32
+			for _, level := range Levels() {
+				for _, threads := range []int{1, 3} {
+					d := open(t, Options{Threads: threads, Level: level, Numerics: mode})
+					got := make([]float32, rows*n)
+					d.Linear(compute.F32s(got, rows, n), compute.F32s(x, rows, k), w, compute.Tensor{})
+					if want == nil {
+						want = got
+					}
+					sameBits(t, fmt.Sprintf("%v %v on %d threads, level %s", format, mode, threads, level), got, want)
+				}
 			}
 		}
 	}

@@ -1,6 +1,7 @@
 package cpu
 
 import (
+	"bytes"
 	"fmt"
 	"math/rand/v2"
 	"testing"
@@ -51,6 +52,35 @@ func BenchmarkPacked(b *testing.B) {
 							})
 						}
 					})
+				}
+			}
+		}
+	}
+}
+
+// BenchmarkPackedMemory multiplies one row and a few by weights that a cache shared by
+// many processors still holds, and by weights that come from memory.
+func BenchmarkPackedMemory(b *testing.B) {
+	rng := rand.New(rand.NewPCG(1, 2))
+	const k = 2048
+	for _, size := range []int{90 << 20, 1 << 30} {
+		for _, format := range []dtype.Type{dtype.Q8_0, dtype.Q4_0, dtype.Q4_1, dtype.Q4_K} {
+			n := size / packings[format].panel(k/groupLen) * panelOutputs
+			var data []byte // made when a benchmark wants it
+			for _, rows := range []int{1, 2, 8} {
+				for _, mode := range intModes {
+					for _, threads := range []int{1, 2} {
+						b.Run(fmt.Sprintf("%dMiB/%v/rows=%d/%v/threads=%d", size>>20, format, rows, mode, threads), func(b *testing.B) {
+							if data == nil {
+								some := randomBlocks(rng, format, 256, k)
+								data = bytes.Repeat(some, n/256)
+								n = n / 256 * 256
+							}
+							x := make([]float32, rows*k)
+							fill(x, rng)
+							benchmarkLinear(b, Options{Threads: threads, Numerics: mode}, format, data, x, n, k)
+						})
+					}
 				}
 			}
 		}

@@ -8,7 +8,7 @@ import (
 const (
 	blockBytes  = 640 << 10 // codes of rows that pass over one panel: they stay in L2
 	quantisePer = 4 << 10   // activations that are worth a helper's waking
-	fewRows     = 16        // up to here opening a panel takes longer than reading it so often
+	fewRows     = 32        // up to here opening a panel takes longer than reading it so often
 )
 
 // packedLinear is the task of Linear for quantised weights; a piece is a run of
@@ -27,6 +27,7 @@ type packedLinear struct {
 	rowBytes        int // of a weight in its file
 	step            int // of a piece
 	quantising      bool
+	wide            bool // rows stand in tiles of 16
 }
 
 // linearPacked is Linear for a quantised weight: see compute.LinearInt.
@@ -41,9 +42,10 @@ func (d *Device) linearPacked(out, x []float32, weight compute.Tensor, bias []fl
 	if p := d.packed.find(weight); p != nil {
 		l.panels = p.data
 	}
-	l.codes = room(&d.codes, l.rows*l.q.form.row(l.groups))
+	l.wide = l.takesWide()
+	l.codes = room(&d.codes, l.rowCodes())
 
-	l.quantising, l.step = true, 8*max(1, quantisePer/8/k)
+	l.quantising, l.step = true, wideRows*max(1, quantisePer/wideRows/k)
 	d.team.do(l, (l.rows+l.step-1)/l.step)
 
 	panels := (l.n + panelOutputs - 1) / panelOutputs
@@ -58,14 +60,19 @@ func (d *Device) linearPacked(out, x []float32, weight compute.Tensor, bias []fl
 
 func (l *packedLinear) run(w *worker, piece int) {
 	from := piece * l.step
-	if l.quantising {
-		l.quantise(from, min(l.rows, from+l.step))
+	if to := min(l.rows, from+l.step); l.quantising && l.wide {
+		l.quantiseWide(from, to)
+		return
+	} else if l.quantising {
+		l.quantise(from, to)
 		return
 	}
 	to := min((l.n+panelOutputs-1)/panelOutputs, from+l.step)
 	switch {
 	case l.rows == 1:
 		l.one(w, from, to)
+	case l.wide:
+		l.wideTiles(w, from, to)
 	case l.rows <= fewRows && l.k.unopened != nil:
 		l.few(w, from, to)
 	default:

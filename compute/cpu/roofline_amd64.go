@@ -5,7 +5,7 @@ package cpu
 // probesOf picks the loops of a level's vectors.
 func probesOf(level string) probes {
 	switch level {
-	case avx512.name:
+	case amx.name, avx512.name:
 		return probes{
 			read:  func(p []byte) { readAVX512(&p[0], len(p)) },
 			madds: func(n int) int { maddsAVX512(n); return 12 * 16 * 2 },
