@@ -12,20 +12,21 @@ import (
 // The kernel's asynchronous reads, which are such for direct transfers alone. They
 // are older than io_uring, and allowed in containers that forbid that.
 
-// controlBlock is struct iocb of linux/aio_abi.h, on little-endian machines.
+// controlBlock is struct iocb of linux/aio_abi.h, on little-endian machines. Its
+// blanks stay zero: opcode 0 is pread, and the others ask for nothing.
 type controlBlock struct {
-	data     uint64
-	key      uint32
-	rwFlags  uint32
-	opcode   uint16 // 0: pread
-	priority int16
-	file     uint32
-	into     uint64
-	size     uint64
-	off      int64
-	_        uint64
-	flags    uint32
-	_        uint32
+	data uint64
+	_    uint32 // aio_key
+	_    uint32 // aio_rw_flags
+	_    uint16 // aio_lio_opcode
+	_    int16  // aio_reqprio
+	file uint32
+	into uint64
+	size uint64
+	off  int64
+	_    uint64 // aio_reserved2
+	_    uint32 // aio_flags
+	_    uint32 // aio_resfd
 }
 
 // event is struct io_event.
