@@ -81,6 +81,15 @@ func (a *attend) plan() {
 	}
 }
 
+// after is the slot that is read after the i-th wanted block, or −1: the same thread
+// takes the next split too, as a rule.
+func (a *attend) after(i int) int32 {
+	if i+1 < len(a.wanted) && int(a.wanted[i+1].block) != a.own {
+		return a.wanted[i+1].slot
+	}
+	return -1
+}
+
 // runSplit adds a split's blocks to its states, as they lie in the cache.
 func (a *attend) runSplit(w *worker, s splitWork) {
 	length := compute.StateLen(a.dim)
@@ -101,14 +110,11 @@ func (a *attend) runSplit(w *worker, s splitWork) {
 		}
 		var b attended
 		for i := s.from; i < s.to; i++ {
-			x, next := a.wanted[i], int32(-1)
-			if i+1 < s.to && int(a.wanted[i+1].block) != a.own {
-				next = a.wanted[i+1].slot
-			}
+			x := a.wanted[i]
 			if int(x.block) == a.own {
 				a.tail(s.head, &b)
 			} else {
-				a.direct(w, s.head, int(x.block), x.slot, next, &b)
+				a.direct(w, s.head, int(x.block), x.slot, a.after(i), &b)
 			}
 			a.add(w, &b, n, min(a.cache.Block, first-int(x.block)*a.cache.Block), true)
 		}
