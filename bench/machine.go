@@ -43,7 +43,7 @@ type Reading struct {
 
 // workingSets are those that are measured. The least fits into the second cache of
 // a core and is taken for each thread; the largest is beyond any cache.
-var workingSets = []int{256 << 10, 4 << 20, 25_000_000, 100_000_000, 300_000_000, 1_000_000_000}
+var workingSets = []int{256 << 10, 4 << 20, 25_000_000, 100_000_000, 300_000_000, 600_000_000, 1_000_000_000}
 
 // Probe measures the machine, some two seconds. Working sets that would take more
 // than a quarter of the memory that is free (0: unknown) are left out.
