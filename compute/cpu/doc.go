@@ -7,14 +7,18 @@
 //	amx    avx512, and AMX with bfloat16: x86-64 since 2023 (Sapphire Rapids), on Linux
 //	avx512 AVX-512 (F, BW, DQ, VL) and VNNI: x86-64 since 2019 (Ice Lake) and 2022 (Zen 4)
 //	avx2   AVX2, FMA and F16C: x86-64 since 2013 (Haswell) and 2017 (Zen)
+//	neon   arm64; products in integers where there is SDOT: ARMv8.2 and on (Apple's M1, Graviton 2)
 //	go     plain Go, for every other machine and for builds with -tags noasm
+//
+// neon is checked in an emulator, with SDOT and without, and has not been measured
+// on hardware: how its work is cut is reasoned, not tuned.
 //
 // Options.Level names another than the best, and the environment's NOSA_CPU_LEVEL
 // does for the command line.
 //
 // What a file is called says what it is: attend.go is the op, product.go the kernel
-// that it calls in plain Go, product_avx2_amd64.s the same in assembly, and
-// product_amd64.go its declaration.
+// that it calls in plain Go, product_avx2_amd64.s and product_neon_arm64.s the same in
+// assembly, product_amd64.go and product_arm64.go their declarations.
 //
 // # The same bits
 //
