@@ -17,7 +17,7 @@ var neon = kernels{
 	attendKernels:    attendNEON,
 	sealKernels:      sealNEON,
 	scoreKernels:     scoreGo,
-	packedKernels:    packedGo,
+	packedKernels:    packedNEON,
 }
 
 // hasDotProducts tells whether there is SDOT. Every Mac with arm64 has it, and the first

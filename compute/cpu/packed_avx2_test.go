@@ -1,7 +1,9 @@
 package cpu
 
 import (
+	"encoding/binary"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"testing"
 
@@ -67,19 +69,30 @@ func TestPackedExtremes(t *testing.T) {
 	})
 }
 
-// fillTile sets all codes of a tile to one number, with scale 1 beside them.
+// fillTile sets all codes of a tile to one number, with scale 1 and what makes up for the
+// zero of weights beside them.
 func fillTile(tile []byte, q *quantiser, code int32, rows, groups int) {
 	var codes [groupLen]int32
 	for i := range codes {
 		codes[i] = code
 	}
-	one := []float32{1}
+	scale, sum := math.Float32bits(1), groupLen*code
+	first, second := uint32(-q.zero*sum), uint32(0)
+	switch q.kind {
+	case kindMinimum:
+		first = math.Float32bits(float32(sum))
+	case kindHalves:
+		first, second = uint32(-q.zero*sum/2), uint32(-q.zero*sum/2)
+	}
 	size := q.form.bytes()
 	for g := range groups {
 		part := tile[g*rows*(size+sideBytes):]
 		for r := range rows {
 			q.form.put(part[r*size:][:size], &codes)
-			copy(part[rows*size+r*sideBytes:], compute.F32s(one, 1).Data)
+			beside := part[rows*size+r*sideBytes:]
+			for i, v := range []uint32{scale, first, second} {
+				binary.LittleEndian.PutUint32(beside[4*i:], v)
+			}
 		}
 	}
 }
