@@ -12,7 +12,7 @@ import (
 // where the processor has them.
 var neon = kernels{
 	name:             "neon",
-	linearKernels:    linearGo,
+	linearKernels:    linearNEON,
 	pointwiseKernels: pointwiseGo,
 	attendKernels:    attendNEON,
 	sealKernels:      sealNEON,

@@ -180,7 +180,7 @@ func (s *stream) outputs(l string, n int) {
 	e.op("MOVQ", "k+104(FP)", "R14")
 
 	e.label(l + "run")
-	e.op("MOVQ", fmt.Sprintf("$%d", 2048), "AX")
+	e.op("MOVQ", fmt.Sprintf("$%d", runLength), "AX")
 	e.op("CMPQ", "R14", "AX")
 	e.op("CMOVQLT", "R14", "AX")
 	e.op("SUBQ", "AX", "R14")

@@ -1,0 +1,5 @@
+//go:build !noasm
+
+package cpu
+
+var linearNEON = linearKernels{few: streamsNEON, many: panelNEON, expand: expand}
