@@ -13,10 +13,10 @@ import (
 var neon = kernels{
 	name:             "neon",
 	linearKernels:    linearNEON,
-	pointwiseKernels: pointwiseGo,
+	pointwiseKernels: pointwiseNEON,
 	attendKernels:    attendNEON,
 	sealKernels:      sealNEON,
-	scoreKernels:     scoreGo,
+	scoreKernels:     scoreNEON,
 	packedKernels:    packedNEON,
 }
 
