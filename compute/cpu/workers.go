@@ -42,6 +42,10 @@ type worker struct {
 
 // team hands the pieces of one task at a time to its workers. It creates no
 // goroutine after newTeam and allocates nothing per call.
+//
+// Where one side sets a flag and then looks at what the other one sets, the flag is
+// swapped in: on amd64 a Store is the same, and QEMU, which runs the tests for arm64,
+// lets the load overtake a store, so that both sides would wait.
 type team struct {
 	workers []*worker
 	ended   sync.WaitGroup
@@ -159,7 +163,7 @@ func (t *team) serve(w *worker) {
 		t.take(w)
 		// From here on the caller may be in its next call: what follows may only
 		// make it look once more.
-		w.ended.Store(w.started)
+		w.ended.Swap(w.started)
 		if t.waiting.Load() && t.waiting.Swap(false) {
 			select {
 			case t.done <- struct{}{}:
@@ -179,7 +183,7 @@ func (w *worker) await() {
 				return
 			}
 		}
-		w.parked.Store(true)
+		w.parked.Swap(true)
 		// A call before this look left parked as it was, or took it and sends.
 		if w.calls.Load() != w.started && w.parked.Swap(false) {
 			continue
@@ -216,7 +220,7 @@ func (t *team) wait(helpers []*worker) {
 		}
 	}
 	for {
-		t.waiting.Store(true)
+		t.waiting.Swap(true)
 		// A helper that ends before this look is seen by it; one that ends later
 		// finds waiting set.
 		if finished(helpers) {
