@@ -62,12 +62,11 @@ func productGo(p *product, m int) {
 				c[j] *= p.decay[i]
 			}
 		}
-		row := p.b
-		for _, x := range unsafe.Slice(p.a[i], p.depth) {
+		for k, x := range unsafe.Slice(p.a[i], p.depth) {
+			row := unsafe.Add(p.b, k*p.stride)
 			for j, y := range unsafe.Slice((*float32)(row), p.cols) {
 				c[j] += float32(x * y)
 			}
-			row = unsafe.Add(row, p.stride)
 		}
 	}
 }
