@@ -75,7 +75,7 @@ type bench struct {
 	depth  int
 }
 
-func newBench(b *testing.B, method string, threads, layers, depth, rows int, tiers func(blocks int) kv.Config) *bench {
+func newBench(b *testing.B, method string, threads, layers, depth, rows int, format compute.KVType, tiers func(blocks int) kv.Config) *bench {
 	const heads, group, dim = 3, 3, 64
 	device, err := cpu.New(cpu.Options{Threads: threads})
 	if err != nil {
@@ -89,7 +89,7 @@ func newBench(b *testing.B, method string, threads, layers, depth, rows int, tie
 	columns := (depth + rows + 63) / 64
 	blocks := columns * layers * heads
 	cfg := tiers(blocks)
-	cfg.Layout, cfg.Layers, cfg.Blocks = Layout(m, published, heads, dim, compute.KVBF16), layers, blocks
+	cfg.Layout, cfg.Layers, cfg.Blocks = Layout(m, published, heads, dim, format), layers, blocks
 	if x.store, err = kv.Open(x.dev, cfg, nil); err != nil {
 		b.Fatal(err)
 	}
@@ -237,12 +237,14 @@ func resident(int) kv.Config { return kv.Config{} }
 func BenchmarkDecode(b *testing.B) {
 	for _, method := range []string{"infllmv2", "nosa"} {
 		for _, depth := range []int{8, 32, 128, 300} {
-			for threads := 1; threads <= 2; threads++ {
-				b.Run(fmt.Sprintf("%s/%dK/threads=%d", method, depth, threads), func(b *testing.B) {
-					x := newBench(b, method, threads, 30, depth<<10-32, 1, resident)
-					x.measure(b)
-					x.close(b)
-				})
+			for _, format := range []compute.KVType{compute.KVBF16, compute.KVQ8, compute.KVQ4} {
+				for threads := 1; threads <= 2; threads++ {
+					b.Run(fmt.Sprintf("%s/%dK/%v/threads=%d", method, depth, format, threads), func(b *testing.B) {
+						x := newBench(b, method, threads, 30, depth<<10-32, 1, format, resident)
+						x.measure(b)
+						x.close(b)
+					})
+				}
 			}
 		}
 	}
@@ -253,7 +255,7 @@ func BenchmarkPrefill(b *testing.B) {
 	for _, depth := range []int{8, 32, 128, 300} {
 		for threads := 1; threads <= 2; threads++ {
 			b.Run(fmt.Sprintf("%dK/threads=%d", depth, threads), func(b *testing.B) {
-				x := newBench(b, "infllmv2", threads, 3, depth<<10-64, 63, resident)
+				x := newBench(b, "infllmv2", threads, 3, depth<<10-64, 63, compute.KVBF16, resident)
 				x.measure(b)
 				x.close(b)
 			})
@@ -277,7 +279,7 @@ func BenchmarkTiers(b *testing.B) {
 				}},
 			} {
 				b.Run(fmt.Sprintf("%s/%dK/%s", method, depth, tier.name), func(b *testing.B) {
-					x := newBench(b, method, 2, 30, depth<<10-32, 1, tier.cfg)
+					x := newBench(b, method, 2, 30, depth<<10-32, 1, compute.KVBF16, tier.cfg)
 					x.measure(b)
 					x.close(b)
 				})

@@ -14,6 +14,7 @@ const batchQueries = 24
 // attendWork is a worker's memory for blocks.
 type attendWork struct {
 	product product
+	coded   [codedRows]codedRow
 	soft    softRows
 	logits  []float32
 	q       [batchQueries]*float32  // of the queries at hand
@@ -28,8 +29,8 @@ type attendWork struct {
 type matrix struct {
 	data, pairs, ahead unsafe.Pointer
 	stride             int
-	product            func(p *product, m int)
-	most               int // rows of product
+	product            func(p *product, m int) // nil: codes, which meet codes (coded.go)
+	most               int                     // rows of product
 }
 
 // attended is a block as queries read it.
@@ -62,6 +63,10 @@ func (a *attend) biased(b *attended, head, number int) {
 // expanded is a full block, expanded to float32 for many queries.
 func (a *attend) expanded(w *worker, head, number int, slot int32, b *attended) {
 	c := a.cache
+	if a.codes() {
+		a.coded(head, number, slot, -1, b)
+		return
+	}
 	data := c.SlotData(slot)
 	a.biased(b, head, number)
 	if c.Type == compute.KVF32 {
@@ -79,11 +84,37 @@ func (a *attend) expanded(w *worker, head, number int, slot int32, b *attended) 
 // that will be read after it, or −1.
 func (a *attend) direct(w *worker, head, number int, slot, next int32, b *attended) {
 	c := a.cache
+	if a.codes() {
+		a.coded(head, number, slot, next, b)
+		return
+	}
 	f := a.k.direct[c.Type]
 	if f == nil || c.Block%a.k.directCols != 0 || c.Dim%a.k.directCols != 0 {
 		a.expanded(w, head, number, slot, b)
 		return
 	}
+	a.asKept(head, number, slot, next, b)
+	b.key.product, b.val.product = f, f
+	b.key.most, b.val.most = a.k.directRows, a.k.directRows
+}
+
+// codes reports whether blocks are multiplied as codes, by few and by many queries.
+func (a *attend) codes() bool {
+	c := a.cache
+	return c.Type == compute.KVQ8 && a.k.productCoded != nil && c.Block%codedStep == 0 && c.Dim%codedStep == 0 &&
+		max(c.Block, c.Dim) <= codedDepth
+}
+
+// coded is a full block of 8-bit codes; next as for direct.
+func (a *attend) coded(head, number int, slot, next int32, b *attended) {
+	a.asKept(head, number, slot, next, b)
+	b.key.product, b.val.product = nil, nil
+	b.key.most, b.val.most = codedRows, codedRows
+}
+
+// asKept points b at a block's memory in the cache.
+func (a *attend) asKept(head, number int, slot, next int32, b *attended) {
+	c := a.cache
 	a.biased(b, head, number)
 	data := c.SlotData(slot)
 	ahead := data
@@ -92,7 +123,7 @@ func (a *attend) direct(w *worker, head, number int, slot, next int32, b *attend
 	}
 	half := len(data) / 2
 	size := elementBits(c.Type)
-	b.key = matrix{data: unsafe.Pointer(&data[0]), ahead: unsafe.Pointer(&ahead[0]), product: f, most: a.k.directRows}
+	b.key = matrix{data: unsafe.Pointer(&data[0]), ahead: unsafe.Pointer(&ahead[0])}
 	b.val = b.key
 	switch c.Type {
 	case compute.KVQ8, compute.KVQ4:
@@ -137,7 +168,7 @@ func (a *attend) add(w *worker, b *attended, n, seen int, spare bool) {
 		for j := range rows {
 			p.a[j], p.c[j] = m.q[i+j], &logits[(i+j)*ld]
 		}
-		b.key.product(p, rows)
+		a.multiply(m, &b.key, rows)
 	}
 
 	p.b, p.pairs, p.ahead, p.stride = b.val.data, b.val.pairs, b.val.ahead, b.val.stride
@@ -159,13 +190,24 @@ func (a *attend) add(w *worker, b *attended, n, seen int, spare bool) {
 			p.a[j], p.c[j] = &logits[(i+j)*ld], &m.state[i+j][3]
 			p.decay[j] = decay[i+j]
 		}
-		b.val.product(p, rows)
+		a.multiply(m, &b.val, rows)
 	}
 	for _, state := range m.state[:n] {
 		if state[0]++; state[0] == compute.Split && !spare {
 			a.k.fold(p, state, a.dim)
 		}
 	}
+}
+
+// multiply runs the product at hand of m by a matrix.
+func (a *attend) multiply(m *attendWork, b *matrix, rows int) {
+	p := &m.product
+	if b.product != nil {
+		b.product(p, rows)
+		return
+	}
+	a.k.codeRows(p, &m.coded, rows)
+	a.k.productCoded(p, &m.coded, rows)
 }
 
 // fold merges the running split of s into the total and starts the next one, as

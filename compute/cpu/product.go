@@ -19,6 +19,11 @@ type attendKernels struct {
 	directRows int
 	directCols int
 
+	// codeRows and productCoded multiply by blocks of 8-bit codes (coded.go); nil where
+	// they are multiplied as float32.
+	codeRows     func(p *product, rows *[codedRows]codedRow, m int)
+	productCoded func(p *product, rows *[codedRows]codedRow, m int)
+
 	// softmax continues the softmax of up to softRowsMost rows.
 	softmax func(s *softRows, m int)
 
@@ -29,7 +34,11 @@ type attendKernels struct {
 
 const kvTypes = compute.KVQ4 + 1
 
-var attendGo = attendKernels{product: productGo, productRows: productMost, softmax: softmaxGo, rowCodes: rowCodesGo}
+var attendGo = attendKernels{
+	product: productGo, productRows: productMost,
+	codeRows: codeRowsGo, productCoded: productCodedGo,
+	softmax: softmaxGo, rowCodes: rowCodesGo,
+}
 
 // productMost is the rows of the tallest product.
 const productMost = 6

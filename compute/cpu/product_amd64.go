@@ -14,10 +14,10 @@ var attendAVX2 = attendKernels{
 var attendAVX512 = attendKernels{
 	product: productAVX512, productRows: 6,
 	direct: [kvTypes]func(*product, int){
-		compute.KVBF16: productBF16AVX512, compute.KVF16: productF16AVX512,
-		compute.KVQ8: productQ8AVX512, compute.KVQ4: productQ4AVX512,
+		compute.KVBF16: productBF16AVX512, compute.KVF16: productF16AVX512, compute.KVQ4: productQ4AVX512,
 	},
 	directRows: 4, directCols: 64,
+	codeRows: codeRows512, productCoded: productCoded512,
 	softmax: softmaxAVX512, rowCodes: rowCodes,
 }
 
@@ -94,19 +94,6 @@ func productF16AVX512(p *product, m int) {
 		productF16x3AVX512(p)
 	case 4:
 		productF16x4AVX512(p)
-	}
-}
-
-func productQ8AVX512(p *product, m int) {
-	switch m {
-	case 1:
-		productQ8x1AVX512(p)
-	case 2:
-		productQ8x2AVX512(p)
-	case 3:
-		productQ8x3AVX512(p)
-	case 4:
-		productQ8x4AVX512(p)
 	}
 }
 
@@ -191,18 +178,6 @@ func productF16x3AVX512(p *product)
 
 //go:noescape
 func productF16x4AVX512(p *product)
-
-//go:noescape
-func productQ8x1AVX512(p *product)
-
-//go:noescape
-func productQ8x2AVX512(p *product)
-
-//go:noescape
-func productQ8x3AVX512(p *product)
-
-//go:noescape
-func productQ8x4AVX512(p *product)
 
 //go:noescape
 func productQ4x1AVX512(p *product)

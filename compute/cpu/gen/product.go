@@ -11,8 +11,9 @@ func init() {
 	files["product_avx2_amd64.s"] = products256
 }
 
-// blockFormats are the formats in which a product reads its matrix.
-var blockFormats = []string{"F32", "BF16", "F16", "Q8", "Q4"}
+// blockFormats are the formats in which a product reads its matrix; for codes of 8
+// bits see coded.go.
+var blockFormats = []string{"F32", "BF16", "F16", "Q4"}
 
 const (
 	productArgs = "BX" // *product
@@ -101,13 +102,11 @@ func (p product512) write() {
 	switch p.format {
 	case "BF16":
 		e.op("VPBROADCASTD", "lowHalf<>+4(SB)", "Z31")
-	case "Q8":
-		e.op("MOVQ", field("pairs", 0), "R13")
 	case "Q4":
 		e.op("VPBROADCASTD", "lowHalf<>+0(SB)", "Z31")
 		e.op("MOVQ", field("pairs", 0), "R13")
 	}
-	columns, bytes := "$256", map[string]string{"F32": "$256", "BF16": "$128", "F16": "$128", "Q8": "$64", "Q4": "$32"}[p.format]
+	columns, bytes := "$256", map[string]string{"F32": "$256", "BF16": "$128", "F16": "$128", "Q4": "$32"}[p.format]
 	if p.format == "Q4" {
 		columns = "$128"
 	}
@@ -266,12 +265,6 @@ func (p product512) step() {
 		for v := range 4 {
 			e.op("VCVTPH2PS", fmt.Sprintf("%d(DI)", 32*v), zmm(24+v))
 		}
-	case "Q8":
-		e.op("PREFETCHT1", "(DI)(R12*1)")
-		for v := range 4 {
-			e.op("VPMOVZXBD", fmt.Sprintf("%d(DI)", 16*v), zmm(24+v))
-		}
-		p.scaled()
 	case "Q4":
 		e.op("PREFETCHT1", "(DI)(R12*1)")
 		for v := range 2 {
