@@ -102,7 +102,7 @@ func (a *attend) direct(w *worker, head, number int, slot, next int32, b *attend
 func (a *attend) codes() bool {
 	c := a.cache
 	return c.Type == compute.KVQ8 && a.k.productCoded != nil && c.Block%codedStep == 0 && c.Dim%codedStep == 0 &&
-		max(c.Block, c.Dim) <= codedDepth
+		max(c.Block, c.Dim) <= codedMost
 }
 
 // coded is a full block of 8-bit codes; next as for direct.

@@ -21,16 +21,18 @@ const (
 	codedDepth = math.MaxInt32 / (codedTop * 255)
 	// codedLeast is the largest value from which on a row has codes; below, all are 0.
 	codedLeast = 1e-30
-	// codedStep is the multiple that a block's sides must be of.
+	// codedStep is the multiple that a block's sides must be of, codedMost their most.
 	codedStep = 64
+	codedMost = codedDepth / codedStep * codedStep
 )
 
-// codedRow is a row of a product as codes: code r is 256·high[r] + low[r] and stands
-// for scale times itself; base is Σ a·lo, and not a number if any a·s is infinite or
-// not a number. The assembly reads the fields by their names.
+// codedRow is a row of a product as codes: a code stands for scale times itself; base
+// is Σ a·lo, and not a number if any a·s is infinite or not a number. With AVX-512 a
+// code is 256·high + low. The assembly reads the fields by their names.
 type codedRow struct {
-	scaled    [codedDepth &^ (codedStep - 1)]float32 // a·s, while it is made codes
-	high, low [codedDepth &^ (codedStep - 1)]int8
+	scaled    [codedMost]float32 // a·s, while it is made codes
+	codes     [codedMost]int16
+	high, low [codedMost]int8
 	scale     float32
 	base      float32
 }
@@ -67,8 +69,7 @@ func codeRow(p *product, i int, r *codedRow) {
 		inverse, r.scale = codedTop/top, top/codedTop
 	}
 	for k := range a {
-		q := int32(math.RoundToEven(float64(float32(r.scaled[k] * inverse))))
-		r.high[k], r.low[k] = int8((q+128)>>8), int8(q)
+		r.codes[k] = int16(math.RoundToEven(float64(float32(r.scaled[k] * inverse))))
 	}
 }
 
@@ -78,13 +79,11 @@ func productCodedGo(p *product, rows *[codedRows]codedRow, m int) {
 	for i := range m {
 		r, c := &rows[i], unsafe.Slice(p.c[i], p.cols)
 		for j := range c {
-			var high, low int32
+			var sum int32
 			for k := range p.depth {
-				b := int32(*(*byte)(unsafe.Add(p.b, k*p.stride+j)))
-				high += int32(r.high[k]) * b
-				low += int32(r.low[k]) * b
+				sum += int32(r.codes[k]) * int32(*(*byte)(unsafe.Add(p.b, k*p.stride+j)))
 			}
-			v := float32(float32(high<<8+low)*r.scale) + r.base
+			v := float32(float32(sum)*r.scale) + r.base
 			if p.fresh == 0 {
 				v += float32(c[j] * p.decay[i])
 			}

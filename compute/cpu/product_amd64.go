@@ -8,6 +8,7 @@ var attendAVX2 = attendKernels{
 	product: productAVX2, productRows: 3,
 	direct:     [kvTypes]func(*product, int){compute.KVBF16: productBF16AVX2, compute.KVF16: productF16AVX2},
 	directRows: 3, directCols: 32,
+	codeRows: codeRowsAVX2, productCoded: productCodedAVX2,
 	softmax: softmaxAVX2Rows, rowCodes: rowCodes,
 }
 

@@ -8,7 +8,7 @@ import "fmt"
 
 func init() { files["coded_avx512_amd64.s"] = coded512 }
 
-const codedMost = 3 // codedRows in the package
+const codedRows = 3 // as in the package
 
 func coded512(e *emitter) {
 	e.raw("#include \"go_asm.h\"\n\n// Twin: coded.go.\n")
@@ -23,7 +23,7 @@ func coded512(e *emitter) {
 	e.raw("DATA codedLimits<>+8(SB)/4, $0x46fefe00\n")  // codedTop
 	e.raw("DATA codedLimits<>+12(SB)/4, $0x0da24260\n") // codedLeast
 	e.raw("GLOBL codedLimits<>(SB), RODATA|NOPTR, $16\n")
-	for m := 1; m <= codedMost; m++ {
+	for m := 1; m <= codedRows; m++ {
 		codeRows512(e, m)
 		productCoded512(e, m)
 	}
