@@ -101,11 +101,11 @@ func (a *attend) direct(w *worker, head, number int, slot, next int32, b *attend
 // codes reports whether blocks are multiplied as codes, by few and by many queries.
 func (a *attend) codes() bool {
 	c := a.cache
-	return c.Type == compute.KVQ8 && a.k.productCoded != nil && c.Block%codedStep == 0 && c.Dim%codedStep == 0 &&
+	return a.k.coded[c.Type] != nil && c.Block%codedStep == 0 && c.Dim%codedStep == 0 &&
 		max(c.Block, c.Dim) <= codedMost
 }
 
-// coded is a full block of 8-bit codes; next as for direct.
+// coded is a full block of codes; next as for direct.
 func (a *attend) coded(head, number int, slot, next int32, b *attended) {
 	a.asKept(head, number, slot, next, b)
 	b.key.product, b.val.product = nil, nil
@@ -207,7 +207,7 @@ func (a *attend) multiply(m *attendWork, b *matrix, rows int) {
 		return
 	}
 	a.k.codeRows(p, &m.coded, rows)
-	a.k.productCoded(p, &m.coded, rows)
+	a.k.coded[a.cache.Type](p, &m.coded, rows)
 }
 
 // fold merges the running split of s into the total and starts the next one, as

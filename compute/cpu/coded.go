@@ -5,13 +5,13 @@ import (
 	"unsafe"
 )
 
-// Blocks of 8-bit codes are multiplied in integers: with a code c of row r standing
+// Blocks of codes of 8 and 4 bits are multiplied in integers: with a code c of row r standing
 // for lo[r] + s[r]·c,
 //
 //	Σ a[r]·(lo[r] + s[r]·c[r, j]) = Σ a[r]·lo[r] + Σ (a[r]·s[r])·c[r, j]
 //
 // where the first sum is one number a row of a, and a·s becomes codes of 16 bits,
-// to one part in 65,278 of its largest value: 128 times as fine as the block's own.
+// to one part in 65,278 of its largest value: 128 times as fine as a block's finest.
 // Turning every code into a float32 instead takes longer than reading it.
 
 const (
@@ -73,15 +73,15 @@ func codeRow(p *product, i int, r *codedRow) {
 	}
 }
 
-// productCodedGo is c = c·decay + a·b for m rows of codes and a matrix of 8-bit
-// codes.
-func productCodedGo(p *product, rows *[codedRows]codedRow, m int) {
+// codedGo is c = c·decay + a·b for m rows of codes and a matrix of codes.
+func codedGo(bits int, p *product, rows *[codedRows]codedRow, m int) {
 	for i := range m {
 		r, c := &rows[i], unsafe.Slice(p.c[i], p.cols)
 		for j := range c {
 			var sum int32
 			for k := range p.depth {
-				sum += int32(r.codes[k]) * int32(*(*byte)(unsafe.Add(p.b, k*p.stride+j)))
+				row := unsafe.Slice((*byte)(unsafe.Add(p.b, k*p.stride)), p.cols*bits/8)
+				sum += int32(r.codes[k]) * int32(code(bits, row, j))
 			}
 			v := float32(float32(sum)*r.scale) + r.base
 			if p.fresh == 0 {

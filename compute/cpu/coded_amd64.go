@@ -4,7 +4,7 @@ package cpu
 
 import "unsafe"
 
-func codeRows512(p *product, rows *[codedRows]codedRow, m int) {
+func codeRowsAVX512(p *product, rows *[codedRows]codedRow, m int) {
 	switch m {
 	case 1:
 		codeRowsx1AVX512(p, &rows[0])
@@ -15,16 +15,58 @@ func codeRows512(p *product, rows *[codedRows]codedRow, m int) {
 	}
 }
 
-func productCoded512(p *product, rows *[codedRows]codedRow, m int) {
-	switch m {
-	case 1:
-		productCodedx1AVX512(p, &rows[0])
-	case 2:
-		productCodedx2AVX512(p, &rows[0])
-	case 3:
-		productCodedx3AVX512(p, &rows[0])
+func codeRowsAVX2(p *product, rows *[codedRows]codedRow, m int) {
+	for i := range m {
+		codeRowAVX2(&rows[i], p.a[i], p.pairs, p.depth)
 	}
 }
+
+func codedQ8AVX512(p *product, rows *[codedRows]codedRow, m int) {
+	switch m {
+	case 1:
+		codedQ8x1AVX512(p, &rows[0])
+	case 2:
+		codedQ8x2AVX512(p, &rows[0])
+	case 3:
+		codedQ8x3AVX512(p, &rows[0])
+	}
+}
+
+func codedQ4AVX512(p *product, rows *[codedRows]codedRow, m int) {
+	switch m {
+	case 1:
+		codedQ4x1AVX512(p, &rows[0])
+	case 2:
+		codedQ4x2AVX512(p, &rows[0])
+	case 3:
+		codedQ4x3AVX512(p, &rows[0])
+	}
+}
+
+func codedQ8AVX2(p *product, rows *[codedRows]codedRow, m int) {
+	switch m {
+	case 1:
+		codedQ8x1AVX2(p, &rows[0])
+	case 2:
+		codedQ8x2AVX2(p, &rows[0])
+	case 3:
+		codedQ8x3AVX2(p, &rows[0])
+	}
+}
+
+func codedQ4AVX2(p *product, rows *[codedRows]codedRow, m int) {
+	switch m {
+	case 1:
+		codedQ4x1AVX2(p, &rows[0])
+	case 2:
+		codedQ4x2AVX2(p, &rows[0])
+	case 3:
+		codedQ4x3AVX2(p, &rows[0])
+	}
+}
+
+//go:noescape
+func codeRowAVX2(r *codedRow, a *float32, pairs unsafe.Pointer, depth int)
 
 //go:noescape
 func codeRowsx1AVX512(p *product, rows *codedRow)
@@ -36,39 +78,37 @@ func codeRowsx2AVX512(p *product, rows *codedRow)
 func codeRowsx3AVX512(p *product, rows *codedRow)
 
 //go:noescape
-func productCodedx1AVX512(p *product, rows *codedRow)
+func codedQ8x1AVX512(p *product, rows *codedRow)
 
 //go:noescape
-func productCodedx2AVX512(p *product, rows *codedRow)
+func codedQ8x2AVX512(p *product, rows *codedRow)
 
 //go:noescape
-func productCodedx3AVX512(p *product, rows *codedRow)
-
-func codeRowsAVX2(p *product, rows *[codedRows]codedRow, m int) {
-	for i := range m {
-		codeRowAVX2(&rows[i], p.a[i], p.pairs, p.depth)
-	}
-}
-
-func productCodedAVX2(p *product, rows *[codedRows]codedRow, m int) {
-	switch m {
-	case 1:
-		productCodedx1AVX2(p, &rows[0])
-	case 2:
-		productCodedx2AVX2(p, &rows[0])
-	case 3:
-		productCodedx3AVX2(p, &rows[0])
-	}
-}
+func codedQ8x3AVX512(p *product, rows *codedRow)
 
 //go:noescape
-func codeRowAVX2(r *codedRow, a *float32, pairs unsafe.Pointer, depth int)
+func codedQ4x1AVX512(p *product, rows *codedRow)
 
 //go:noescape
-func productCodedx1AVX2(p *product, rows *codedRow)
+func codedQ4x2AVX512(p *product, rows *codedRow)
 
 //go:noescape
-func productCodedx2AVX2(p *product, rows *codedRow)
+func codedQ4x3AVX512(p *product, rows *codedRow)
 
 //go:noescape
-func productCodedx3AVX2(p *product, rows *codedRow)
+func codedQ8x1AVX2(p *product, rows *codedRow)
+
+//go:noescape
+func codedQ8x2AVX2(p *product, rows *codedRow)
+
+//go:noescape
+func codedQ8x3AVX2(p *product, rows *codedRow)
+
+//go:noescape
+func codedQ4x1AVX2(p *product, rows *codedRow)
+
+//go:noescape
+func codedQ4x2AVX2(p *product, rows *codedRow)
+
+//go:noescape
+func codedQ4x3AVX2(p *product, rows *codedRow)

@@ -14,13 +14,14 @@ import (
 // number shows in its row alone.
 func TestCoded(t *testing.T) {
 	eachKernels(t, func(t *testing.T, k kernels) {
-		if k.productCoded == nil {
-			t.Skip("this level multiplies 8-bit blocks as float32")
+		if k.codeRows == nil {
+			t.Skip("this level multiplies codes as float32")
 		}
 		rng := newRand(t)
 		for round := range 300 {
 			m, depth, cols := 1+rng.IntN(codedRows), 64*(1+rng.IntN(4)), 64*(1+rng.IntN(4))
-			l := compute.Layout{Heads: 1, Block: cols, Dim: depth, Type: compute.KVQ8}
+			kv := []compute.KVType{compute.KVQ8, compute.KVQ4}[round/10%2]
+			l := compute.Layout{Heads: 1, Block: cols, Dim: depth, Type: kv}
 			key, val, data := make([]float32, depth*cols), make([]float32, depth*cols), make([]byte, l.BlockBytes())
 			fill(key, rng)
 			fill(val, rng)
@@ -45,14 +46,17 @@ func TestCoded(t *testing.T) {
 				got.a[broken][rng.IntN(depth)] = []float32{float32(math.NaN()), float32(math.Inf(1)), negInf}[rng.IntN(3)]
 			}
 			twin, alone := got.clone(), got.clone()
+			bits := elementBits(kv)
+			pairs := data[2*depth*cols*bits/8:]
+			top := float64(int(1)<<bits - 1)
 			run := func(o operands, k *kernels, first, n, fresh int) {
 				p := product{fresh: fresh}
 				o.set(&p, first, n, depth, cols)
-				p.b, p.stride = unsafe.Pointer(&data[0]), cols
-				p.ahead, p.pairs = p.b, unsafe.Pointer(&data[2*depth*cols])
+				p.b, p.stride = unsafe.Pointer(&data[0]), cols*bits/8
+				p.ahead, p.pairs = p.b, unsafe.Pointer(&pairs[0])
 				var rows [codedRows]codedRow
 				k.codeRows(&p, &rows, n)
-				k.productCoded(&p, &rows, n)
+				k.coded[kv](&p, &rows, n)
 			}
 			fresh := rng.IntN(2)
 			before := got.clone()
@@ -61,7 +65,7 @@ func TestCoded(t *testing.T) {
 			for i := range m {
 				run(alone, &k, i, 1, fresh)
 			}
-			what := fmt.Sprintf("%d rows, %d deep, %d columns", m, depth, cols)
+			what := fmt.Sprintf("%v: %d rows, %d deep, %d columns", kv, m, depth, cols)
 			for i := range m {
 				if i == broken {
 					for j := range cols {
@@ -75,7 +79,7 @@ func TestCoded(t *testing.T) {
 				sameRows(t, what+", alone", alone.c[i:i+1], got.c[i:i+1])
 				var most float64 // largest a·s, of which a code is 1/65,278
 				for d := range depth {
-					_, s := codePair(data[2*depth*cols:], d)
+					_, s := codePair(pairs, d)
 					most = max(most, math.Abs(float64(got.a[i][d])*s))
 				}
 				for j := range cols {
@@ -88,7 +92,7 @@ func TestCoded(t *testing.T) {
 						x := float64(got.a[i][d]) * float64(key[d*cols+j])
 						want, size = want+x, size+math.Abs(x)
 					}
-					bound := 4e-6*size + float64(depth)*255*max(most/(2*codedTop), codedLeast)
+					bound := 4e-6*size + float64(depth)*top*max(most/(2*codedTop), codedLeast)
 					if e := math.Abs(float64(got.c[i][j]) - want); e > bound {
 						t.Fatalf("%s: row %d, column %d is %v, want %v: %.2g off, at most %.2g allowed", what, i, j, got.c[i][j], want, e, bound)
 					}

@@ -31,7 +31,7 @@
 //   - Threads share out rows, outputs and heads, never a sum. The one exception,
 //     the splits of attention, is part of the definition (compute.Split).
 //   - What a kernel reads is expanded to float32 by one function, whose values are
-//     those of the definition. Blocks of 8-bit codes are not expanded on x86-64 and by
+//     those of the definition. Blocks of codes are not expanded on x86-64 and by
 //     plain Go: many rows and few ones meet their codes in integers (coded.go).
 //
 // Levels differ from each other in the last bits, but for products of quantised

@@ -19,10 +19,10 @@ type attendKernels struct {
 	directRows int
 	directCols int
 
-	// codeRows and productCoded multiply by blocks of 8-bit codes (coded.go); nil where
-	// they are multiplied as float32.
-	codeRows     func(p *product, rows *[codedRows]codedRow, m int)
-	productCoded func(p *product, rows *[codedRows]codedRow, m int)
+	// codeRows and coded multiply by blocks of codes (coded.go); nil where they are
+	// multiplied as float32.
+	codeRows func(p *product, rows *[codedRows]codedRow, m int)
+	coded    [kvTypes]func(p *product, rows *[codedRows]codedRow, m int)
 
 	// softmax continues the softmax of up to softRowsMost rows.
 	softmax func(s *softRows, m int)
@@ -36,7 +36,11 @@ const kvTypes = compute.KVQ4 + 1
 
 var attendGo = attendKernels{
 	product: productGo, productRows: productMost,
-	codeRows: codeRowsGo, productCoded: productCodedGo,
+	codeRows: codeRowsGo,
+	coded: [kvTypes]func(*product, *[codedRows]codedRow, int){
+		compute.KVQ8: func(p *product, rows *[codedRows]codedRow, m int) { codedGo(8, p, rows, m) },
+		compute.KVQ4: func(p *product, rows *[codedRows]codedRow, m int) { codedGo(4, p, rows, m) },
+	},
 	softmax: softmaxGo, rowCodes: rowCodesGo,
 }
 

@@ -8,18 +8,18 @@ var attendAVX2 = attendKernels{
 	product: productAVX2, productRows: 3,
 	direct:     [kvTypes]func(*product, int){compute.KVBF16: productBF16AVX2, compute.KVF16: productF16AVX2},
 	directRows: 3, directCols: 32,
-	codeRows: codeRowsAVX2, productCoded: productCodedAVX2,
-	softmax: softmaxAVX2Rows, rowCodes: rowCodes,
+	codeRows: codeRowsAVX2,
+	coded:    [kvTypes]func(*product, *[codedRows]codedRow, int){compute.KVQ8: codedQ8AVX2, compute.KVQ4: codedQ4AVX2},
+	softmax:  softmaxAVX2Rows, rowCodes: rowCodes,
 }
 
 var attendAVX512 = attendKernels{
 	product: productAVX512, productRows: 6,
-	direct: [kvTypes]func(*product, int){
-		compute.KVBF16: productBF16AVX512, compute.KVF16: productF16AVX512, compute.KVQ4: productQ4AVX512,
-	},
+	direct:     [kvTypes]func(*product, int){compute.KVBF16: productBF16AVX512, compute.KVF16: productF16AVX512},
 	directRows: 4, directCols: 64,
-	codeRows: codeRows512, productCoded: productCoded512,
-	softmax: softmaxAVX512, rowCodes: rowCodes,
+	codeRows: codeRowsAVX512,
+	coded:    [kvTypes]func(*product, *[codedRows]codedRow, int){compute.KVQ8: codedQ8AVX512, compute.KVQ4: codedQ4AVX512},
+	softmax:  softmaxAVX512, rowCodes: rowCodes,
 }
 
 func productAVX2(p *product, m int) {
@@ -98,19 +98,6 @@ func productF16AVX512(p *product, m int) {
 	}
 }
 
-func productQ4AVX512(p *product, m int) {
-	switch m {
-	case 1:
-		productQ4x1AVX512(p)
-	case 2:
-		productQ4x2AVX512(p)
-	case 3:
-		productQ4x3AVX512(p)
-	case 4:
-		productQ4x4AVX512(p)
-	}
-}
-
 //go:noescape
 func productF32x1AVX2(p *product)
 
@@ -179,15 +166,3 @@ func productF16x3AVX512(p *product)
 
 //go:noescape
 func productF16x4AVX512(p *product)
-
-//go:noescape
-func productQ4x1AVX512(p *product)
-
-//go:noescape
-func productQ4x2AVX512(p *product)
-
-//go:noescape
-func productQ4x3AVX512(p *product)
-
-//go:noescape
-func productQ4x4AVX512(p *product)

@@ -2,15 +2,17 @@ package main
 
 import "fmt"
 
-// The products of rows of codes with blocks of 8-bit codes (coded.go in the package),
-// for AVX-512 with VNNI: 64 columns and four rows of the matrix at a time. The bytes of
-// four rows are interleaved, so that each 32-bit lane holds a column's four codes.
+// The products of rows of codes with blocks of codes of 8 and 4 bits (coded.go in the
+// package), for AVX-512 with VNNI: 64 columns and four rows of the matrix at a time. The
+// bytes of four rows are interleaved, so that each 32-bit lane holds a column's four
+// codes. Of 4 bits, the low halves of 32 bytes are columns and the high ones those that
+// lie half a row further.
 
-func init() { files["coded_avx512_amd64.s"] = coded512 }
+func init() { files["coded_avx512_amd64.s"] = codedProducts512 }
 
 const codedRows = 3 // as in the package
 
-func coded512(e *emitter) {
+func codedProducts512(e *emitter) {
 	e.raw("#include \"go_asm.h\"\n\n// Twin: coded.go.\n")
 	for odd := range 2 {
 		for lane := range 16 {
@@ -22,10 +24,17 @@ func coded512(e *emitter) {
 	e.raw("DATA codedLimits<>+4(SB)/4, $0x80\n")
 	e.raw("DATA codedLimits<>+8(SB)/4, $0x46fefe00\n")  // codedTop
 	e.raw("DATA codedLimits<>+12(SB)/4, $0x0da24260\n") // codedLeast
-	e.raw("GLOBL codedLimits<>(SB), RODATA|NOPTR, $16\n")
+	e.raw("DATA codedLimits<>+16(SB)/4, $0x0f0f0f0f\n")
+	e.raw("GLOBL codedLimits<>(SB), RODATA|NOPTR, $20\n")
+	var shifts [32]uint16 // of the words of two copies of 32 bytes
+	for i := range 16 {
+		shifts[16+i] = 4
+	}
+	e.words("halfShifts", shifts)
 	for m := 1; m <= codedRows; m++ {
 		codeRows512(e, m)
-		productCoded512(e, m)
+		coded512{e, 8, m}.write()
+		coded512{e, 4, m}.write()
 	}
 }
 
@@ -121,13 +130,38 @@ func codeRows512(e *emitter, m int) {
 	e.op("RET")
 }
 
-// productCoded512 is one height: sums of high bytes in Z0 to Z11, of low ones in Z12
-// to Z23, four vectors a row.
-func productCoded512(e *emitter, m int) {
+// coded512 is one routine: sums of high bytes in Z0 to Z11, of low ones in Z12 to Z23,
+// four vectors a row.
+type coded512 struct {
+	*emitter
+	bits, m int
+}
+
+// place is where vector v of these columns lies in a row of results.
+func (c coded512) place(v int) string {
+	if c.bits == 4 && v > 1 {
+		return fmt.Sprintf("%d(AX)(R13*1)", 64*(v-2))
+	}
+	return fmt.Sprintf("%d(AX)(DX*1)", 64*v)
+}
+
+// load sets a register to 64 codes, a byte each.
+func (c coded512) load(at, reg string) {
+	if c.bits == 8 {
+		c.op("VMOVDQU32", at, reg)
+		return
+	}
+	c.op("VBROADCASTI64X4", at, reg)
+	c.op("VPSRLVW", "halfShifts<>(SB)", reg, reg)
+	c.op("VPANDD.BCST", "codedLimits<>+16(SB)", reg, reg)
+}
+
+func (c coded512) write() {
+	e, m := c.emitter, c.m
 	high := func(i, v int) string { return zmm(4*i + v) }
 	low := func(i, v int) string { return zmm(12 + 4*i + v) }
 	row := func(i int) string { return fmt.Sprintf("codedRow__size*%d", i) }
-	e.text(fmt.Sprintf("productCodedx%dAVX512", m), 16, "(p *product, rows *codedRow)")
+	e.text(fmt.Sprintf("codedQ%dx%dAVX512", c.bits, m), 16, "(p *product, rows *codedRow)")
 	e.op("MOVQ", "p+0(FP)", productArgs)
 	e.op("MOVQ", "rows+8(FP)", "R8")
 	e.op("MOVQ", field("b", 0), productB)
@@ -138,6 +172,9 @@ func productCoded512(e *emitter, m int) {
 	e.op("SUBQ", productB, "R12") // from what is read to what will be
 	e.op("LEAQ", "(R14)(R14*2)", "R11")
 	e.op("XORQ", productC, productC)
+	if c.bits == 4 {
+		e.op("LEAQ", "(CX)(CX*1)", "R13")
+	}
 
 	e.label("columns")
 	for i := range m {
@@ -150,13 +187,8 @@ func productCoded512(e *emitter, m int) {
 	e.op("XORQ", productK, productK)
 	e.label("next")
 	e.op("LEAQ", "(DI)(R12*1)", "R10")
-	for i, at := range []string{"(R14*0)", "(R14*1)", "(R14*2)", "(R11*1)"} {
-		if i == 0 {
-			e.op("VMOVDQU32", "(DI)", "Z24")
-			e.op("PREFETCHT1", "(R10)")
-			continue
-		}
-		e.op("VMOVDQU32", "(DI)"+at, zmm(24+i))
+	for i, at := range []string{"", "(R14*1)", "(R14*2)", "(R11*1)"} {
+		c.load("(DI)"+at, zmm(24+i))
 		e.op("PREFETCHT1", "(R10)"+at)
 	}
 	e.op("VPUNPCKLBW", "Z25", "Z24", "Z28")
@@ -171,9 +203,9 @@ func productCoded512(e *emitter, m int) {
 	for i := range m {
 		e.op("VPBROADCASTD", fmt.Sprintf("codedRow_high+%s(R8)(AX*1)", row(i)), "Z25")
 		e.op("VPBROADCASTD", fmt.Sprintf("codedRow_low+%s(R8)(AX*1)", row(i)), "Z26")
-		for v, c := range columns {
-			e.op("VPDPBUSD", "Z25", c, high(i, v))
-			e.op("VPDPBUSD", "Z26", c, low(i, v))
+		for v, codes := range columns {
+			e.op("VPDPBUSD", "Z25", codes, high(i, v))
+			e.op("VPDPBUSD", "Z26", codes, low(i, v))
 		}
 	}
 	e.op("LEAQ", "(DI)(R14*4)", "DI")
@@ -206,18 +238,21 @@ func productCoded512(e *emitter, m int) {
 	results(e, m, func(i int) {
 		e.op("VBROADCASTSS", field("decay", 4*i), "Z24")
 		for v := range 4 {
-			e.op("VMULPS", fmt.Sprintf("%d(AX)(DX*1)", 64*v), "Z24", "Z25")
+			e.op("VMULPS", c.place(v), "Z24", "Z25")
 			e.op("VADDPS", "Z25", high(i, v), high(i, v))
 		}
 	})
 	e.label("store")
 	results(e, m, func(i int) {
 		for v := range 4 {
-			e.op("VMOVUPS", high(i, v), fmt.Sprintf("%d(AX)(DX*1)", 64*v))
+			e.op("VMOVUPS", high(i, v), c.place(v))
 		}
 	})
-	e.op("ADDQ", "$256", productC)
-	e.op("ADDQ", "$64", productB)
+	e.op("ADDQ", fmt.Sprintf("$%d", 32*c.bits), productC)
+	e.op("ADDQ", fmt.Sprintf("$%d", 8*c.bits), productB)
+	if c.bits == 4 {
+		e.op("ADDQ", "$128", "R13")
+	}
 	e.op("SUBQ", "$64", productCols)
 	e.op("JGT", "columns")
 	e.op("VZEROUPPER")

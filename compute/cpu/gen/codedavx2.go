@@ -2,20 +2,25 @@ package main
 
 import "fmt"
 
-// The products of rows of codes with blocks of 8-bit codes (coded.go in the package),
-// for AVX2: 32 columns and two rows of the matrix at a time, in pairs of 16 bits.
+// The products of rows of codes with blocks of codes (coded.go in the package), for
+// AVX2: 32 columns and two rows of the matrix at a time, in pairs of 16 bits. Of 4 bits,
+// the low halves of 16 bytes are columns and the high ones those that lie half a row
+// further.
 
-func init() { files["coded_avx2_amd64.s"] = coded256 }
+func init() { files["coded_avx2_amd64.s"] = codedProducts256 }
 
-func coded256(e *emitter) {
+func codedProducts256(e *emitter) {
 	e.raw("#include \"go_asm.h\"\n\n// Twin: coded.go.\n")
 	e.raw("DATA codedLimits<>+0(SB)/4, $0x7fffffff\n") // all but the sign
 	e.raw("DATA codedLimits<>+4(SB)/4, $0x46fefe00\n") // codedTop
 	e.raw("DATA codedLimits<>+8(SB)/4, $0x0da24260\n") // codedLeast
 	e.raw("GLOBL codedLimits<>(SB), RODATA|NOPTR, $12\n")
+	e.raw("DATA lowHalves<>+0(SB)/8, $0x0f0f0f0f0f0f0f0f\nDATA lowHalves<>+8(SB)/8, $0x0f0f0f0f0f0f0f0f\n")
+	e.raw("GLOBL lowHalves<>(SB), RODATA|NOPTR, $16\n")
 	codeRow256(e)
 	for m := 1; m <= codedRows; m++ {
-		productCoded256(e, m)
+		coded256{e, 8, m}.write()
+		coded256{e, 4, m}.write()
 	}
 }
 
@@ -94,11 +99,38 @@ func codeRow256(e *emitter) {
 	e.op("RET")
 }
 
-// productCoded256 is one height: sums in Y0 to Y11, four vectors a row.
-func productCoded256(e *emitter, m int) {
+// coded256 is one routine: sums in Y0 to Y11, four vectors a row.
+type coded256 struct {
+	*emitter
+	bits, m int
+}
+
+// place is where vector v of these columns lies in a row of results.
+func (c coded256) place(v int) string {
+	if c.bits == 4 && v > 1 {
+		return fmt.Sprintf("%d(AX)(R13*1)", 32*(v-2))
+	}
+	return fmt.Sprintf("%d(AX)(DX*1)", 32*v)
+}
+
+// load sets a register to 16 codes of a row, a byte each.
+func (c coded256) load(half int, row, reg string) {
+	if c.bits == 8 {
+		c.op("VMOVDQU", fmt.Sprintf("%d%s", 16*half, row), reg)
+		return
+	}
+	c.op("VMOVDQU", row, reg)
+	if half == 1 {
+		c.op("VPSRLW", "$4", reg, reg)
+	}
+	c.op("VPAND", "lowHalves<>(SB)", reg, reg)
+}
+
+func (c coded256) write() {
+	e, m := c.emitter, c.m
 	sum := func(i, v int) string { return ymm(4*i + v) }
 	field256 := func(name string, i int) string { return fmt.Sprintf("codedRow_%s+codedRow__size*%d(R8)", name, i) }
-	e.text(fmt.Sprintf("productCodedx%dAVX2", m), 16, "(p *product, rows *codedRow)")
+	e.text(fmt.Sprintf("codedQ%dx%dAVX2", c.bits, m), 16, "(p *product, rows *codedRow)")
 	e.op("MOVQ", "p+0(FP)", productArgs)
 	e.op("MOVQ", "rows+8(FP)", "R8")
 	e.op("MOVQ", field("b", 0), productB)
@@ -109,6 +141,9 @@ func productCoded256(e *emitter, m int) {
 	e.op("MOVQ", field("ahead", 0), "R12")
 	e.op("SUBQ", productB, "R12")
 	e.op("XORQ", productC, productC)
+	if c.bits == 4 {
+		e.op("LEAQ", "(CX)(CX*1)", "R13")
+	}
 
 	e.label("columns")
 	for i := range m {
@@ -123,8 +158,8 @@ func productCoded256(e *emitter, m int) {
 	e.op("PREFETCHT1", "(R10)")
 	e.op("PREFETCHT1", "(R10)(R14*1)")
 	for half := range 2 {
-		e.op("VMOVDQU", fmt.Sprintf("%d(DI)", 16*half), "X12")
-		e.op("VMOVDQU", fmt.Sprintf("%d(DI)(R14*1)", 16*half), "X13")
+		c.load(half, "(DI)", "X12")
+		c.load(half, "(DI)(R14*1)", "X13")
 		e.op("VPUNPCKLBW", "X13", "X12", "X14")
 		e.op("VPUNPCKHBW", "X13", "X12", "X12")
 		for v, x := range []string{"X14", "X12"} {
@@ -155,18 +190,21 @@ func productCoded256(e *emitter, m int) {
 	results(e, m, func(i int) {
 		e.op("VBROADCASTSS", field("decay", 4*i), "Y12")
 		for v := range 4 {
-			e.op("VMULPS", fmt.Sprintf("%d(AX)(DX*1)", 32*v), "Y12", "Y13")
+			e.op("VMULPS", c.place(v), "Y12", "Y13")
 			e.op("VADDPS", "Y13", sum(i, v), sum(i, v))
 		}
 	})
 	e.label("store")
 	results(e, m, func(i int) {
 		for v := range 4 {
-			e.op("VMOVUPS", sum(i, v), fmt.Sprintf("%d(AX)(DX*1)", 32*v))
+			e.op("VMOVUPS", sum(i, v), c.place(v))
 		}
 	})
-	e.op("ADDQ", "$128", productC)
-	e.op("ADDQ", "$32", productB)
+	e.op("ADDQ", fmt.Sprintf("$%d", 16*c.bits), productC)
+	e.op("ADDQ", fmt.Sprintf("$%d", 4*c.bits), productB)
+	if c.bits == 4 {
+		e.op("ADDQ", "$64", "R13")
+	}
 	e.op("SUBQ", "$32", productCols)
 	e.op("JGT", "columns")
 	e.op("VZEROUPPER")

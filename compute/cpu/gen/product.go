@@ -11,9 +11,9 @@ func init() {
 	files["product_avx2_amd64.s"] = products256
 }
 
-// blockFormats are the formats in which a product reads its matrix; for codes of 8
-// bits see coded.go.
-var blockFormats = []string{"F32", "BF16", "F16", "Q4"}
+// blockFormats are the formats in which a product reads its matrix; for codes see
+// coded.go.
+var blockFormats = []string{"F32", "BF16", "F16"}
 
 const (
 	productArgs = "BX" // *product
@@ -80,7 +80,7 @@ func products512(e *emitter) {
 		}
 	}
 	e.raw("GLOBL evenOdd<>(SB), RODATA|NOPTR, $256\n")
-	e.raw("DATA lowHalf<>+0(SB)/4, $0x0000000f\nDATA lowHalf<>+4(SB)/4, $0xffff0000\nGLOBL lowHalf<>(SB), RODATA|NOPTR, $8\n")
+	e.raw("DATA highHalf<>+0(SB)/4, $0xffff0000\nGLOBL highHalf<>(SB), RODATA|NOPTR, $4\n")
 	for _, format := range blockFormats {
 		most := 4
 		if format == "F32" {
@@ -99,17 +99,10 @@ func (p product512) write() {
 		e.op("MOVQ", field("ahead", 0), "R12")
 		e.op("SUBQ", productB, "R12") // from what is read to what will be
 	}
-	switch p.format {
-	case "BF16":
-		e.op("VPBROADCASTD", "lowHalf<>+4(SB)", "Z31")
-	case "Q4":
-		e.op("VPBROADCASTD", "lowHalf<>+0(SB)", "Z31")
-		e.op("MOVQ", field("pairs", 0), "R13")
+	if p.format == "BF16" {
+		e.op("VPBROADCASTD", "highHalf<>+0(SB)", "Z31")
 	}
-	columns, bytes := "$256", map[string]string{"F32": "$256", "BF16": "$128", "F16": "$128", "Q4": "$32"}[p.format]
-	if p.format == "Q4" {
-		columns = "$128"
-	}
+	bytes := map[string]string{"F32": "$256", "BF16": "$128", "F16": "$128"}[p.format]
 
 	e.label("columns")
 	if p.format == "F32" {
@@ -137,7 +130,7 @@ func (p product512) write() {
 	e.op("JLT", "next")
 	e.label("store")
 	p.end()
-	e.op("ADDQ", columns, productC)
+	e.op("ADDQ", "$256", productC)
 	e.op("ADDQ", bytes, productB)
 	if p.format == "F32" {
 		e.op("SUBQ", "$64", productCols)
@@ -153,27 +146,13 @@ func (p product512) write() {
 
 // place is where vector v of these columns lies in a row of results, whose address
 // is in AX.
-func (p product512) place(v int) string {
-	if p.format == "Q4" && v > 1 {
-		return fmt.Sprintf("%d(AX)(R12*1)", 64*(v-2))
-	}
-	return fmt.Sprintf("%d(AX)(DX*1)", 64*v)
-}
-
-// half sets R12 to the place of a row's second half, for codes of 4 bits.
-func (p product512) half() {
-	if p.format == "Q4" {
-		p.op("MOVQ", field("cols", 0), "R12")
-		p.op("LEAQ", "(DX)(R12*2)", "R12")
-	}
-}
+func (p product512) place(v int) string { return fmt.Sprintf("%d(AX)(DX*1)", 64*v) }
 
 // begin sets the sums to what was there, shrunk, or to zero.
 func (p product512) begin() {
 	e := p.emitter
 	e.op("CMPQ", field("fresh", 0), "$0")
 	e.op("JNE", "zero")
-	p.half()
 	results(e, p.m, func(i int) {
 		e.op("VBROADCASTSS", field("decay", 4*i), "Z24")
 		if p.format == "BF16" {
@@ -199,16 +178,11 @@ func (p product512) begin() {
 		}
 	}
 	e.label("begun")
-	if p.format == "Q4" {
-		e.op("MOVQ", field("ahead", 0), "R12")
-		e.op("SUBQ", field("b", 0), "R12")
-	}
 }
 
 // end writes the sums.
 func (p product512) end() {
 	e := p.emitter
-	p.half()
 	results(e, p.m, func(i int) {
 		if p.format == "BF16" {
 			for v := 0; v < 4; v += 2 {
@@ -224,10 +198,6 @@ func (p product512) end() {
 			e.op("VMOVUPS", p.sum(i, v), p.place(v))
 		}
 	})
-	if p.format == "Q4" {
-		e.op("MOVQ", field("ahead", 0), "R12")
-		e.op("SUBQ", field("b", 0), "R12")
-	}
 }
 
 // step adds a row of b to the sums.
@@ -265,16 +235,6 @@ func (p product512) step() {
 		for v := range 4 {
 			e.op("VCVTPH2PS", fmt.Sprintf("%d(DI)", 32*v), zmm(24+v))
 		}
-	case "Q4":
-		e.op("PREFETCHT1", "(DI)(R12*1)")
-		for v := range 2 {
-			e.op("VPMOVZXBD", fmt.Sprintf("%d(DI)", 16*v), zmm(24+v))
-		}
-		for v := range 2 {
-			e.op("VPSRLD", "$4", zmm(24+v), zmm(26+v))
-			e.op("VPANDD", "Z31", zmm(24+v), zmm(24+v))
-		}
-		p.scaled()
 	}
 	for i := range p.m {
 		a := 28 + i%3
@@ -282,19 +242,6 @@ func (p product512) step() {
 		for v := range 4 {
 			add(i, a, v, zmm(24+v))
 		}
-	}
-}
-
-// scaled turns the codes in Z24 to Z27 into values.
-func (p product512) scaled() {
-	e := p.emitter
-	e.op("VBROADCASTSS", "4(R13)(AX*2)", "Z28")
-	e.op("VBROADCASTSS", "(R13)(AX*2)", "Z29")
-	for v := range 4 {
-		z := zmm(24 + v)
-		e.op("VCVTDQ2PS", z, z)
-		e.op("VMULPS", "Z28", z, z)
-		e.op("VADDPS", "Z29", z, z)
 	}
 }
 
