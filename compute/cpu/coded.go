@@ -69,7 +69,8 @@ func codeRow(p *product, i int, r *codedRow) {
 		inverse, r.scale = codedTop/top, top/codedTop
 	}
 	for k := range a {
-		r.codes[k] = int16(math.RoundToEven(float64(float32(r.scaled[k] * inverse))))
+		q := int32(math.RoundToEven(float64(float32(r.scaled[k] * inverse))))
+		r.codes[k], r.high[k], r.low[k] = int16(q), int8((q+128)>>8), int8(q)
 	}
 }
 
