@@ -5,8 +5,8 @@ import (
 	"unsafe"
 )
 
-// Blocks of codes of 8 and 4 bits are multiplied in integers: with a code c of row r standing
-// for lo[r] + s[r]·c,
+// Blocks of codes of 8 and 4 bits are multiplied in integers: with a code c of row r
+// standing for lo[r] + s[r]·c,
 //
 //	Σ a[r]·(lo[r] + s[r]·c[r, j]) = Σ a[r]·lo[r] + Σ (a[r]·s[r])·c[r, j]
 //
@@ -19,11 +19,13 @@ const (
 	codedTop = 127*256 + 127
 	// codedDepth is the most rows whose sum an int32 holds.
 	codedDepth = math.MaxInt32 / (codedTop * 255)
-	// codedLeast is the largest value from which on a row has codes; below, all are 0.
+	// codedLeast: a row whose values are all smaller has codes of 0 alone.
 	codedLeast = 1e-30
 	// codedStep is the multiple that a block's sides must be of, codedMost their most.
 	codedStep = 64
 	codedMost = codedDepth / codedStep * codedStep
+	// codedRows is the rows of the tallest product of codes.
+	codedRows = 3
 )
 
 // codedRow is a row of a product as codes: a code stands for scale times itself; base
@@ -92,6 +94,3 @@ func codedGo(bits int, p *product, rows *[codedRows]codedRow, m int) {
 		}
 	}
 }
-
-// codedRows is the rows of the tallest product of codes.
-const codedRows = 3

@@ -7,9 +7,10 @@
 
 // Twin: coded.go.
 DATA codedLimits<>+0(SB)/4, $0x7fffffff
-DATA codedLimits<>+4(SB)/4, $0x46fefe00
-DATA codedLimits<>+8(SB)/4, $0x0da24260
-GLOBL codedLimits<>(SB), RODATA|NOPTR, $12
+DATA codedLimits<>+4(SB)/4, $0x80
+DATA codedLimits<>+8(SB)/4, $0x46fefe00
+DATA codedLimits<>+12(SB)/4, $0x0da24260
+GLOBL codedLimits<>(SB), RODATA|NOPTR, $16
 DATA lowHalves<>+0(SB)/8, $0x0f0f0f0f0f0f0f0f
 DATA lowHalves<>+8(SB)/8, $0x0f0f0f0f0f0f0f0f
 GLOBL lowHalves<>(SB), RODATA|NOPTR, $16
@@ -75,10 +76,10 @@ scale:
 	VADDPS X4, X0, X0
 	VMAXPS X5, X2, X2
 	VMOVSS X0, codedRow_base(DI)
-	VMOVSS codedLimits<>+4(SB), X4
+	VMOVSS codedLimits<>+8(SB), X4
 	VXORPS X5, X5, X5
 	VXORPS X6, X6, X6
-	VUCOMISS codedLimits<>+8(SB), X2
+	VUCOMISS codedLimits<>+12(SB), X2
 	JCS divided
 	VDIVSS X4, X2, X5
 	VDIVSS X2, X4, X6

@@ -20,12 +20,8 @@ func codedProducts512(e *emitter) {
 		}
 	}
 	e.raw("GLOBL pairHalf<>(SB), RODATA|NOPTR, $128\n")
-	e.raw("DATA codedLimits<>+0(SB)/4, $0x7fffffff\n") // all but the sign
-	e.raw("DATA codedLimits<>+4(SB)/4, $0x80\n")
-	e.raw("DATA codedLimits<>+8(SB)/4, $0x46fefe00\n")  // codedTop
-	e.raw("DATA codedLimits<>+12(SB)/4, $0x0da24260\n") // codedLeast
-	e.raw("DATA codedLimits<>+16(SB)/4, $0x0f0f0f0f\n")
-	e.raw("GLOBL codedLimits<>(SB), RODATA|NOPTR, $20\n")
+	codedLimits(e)
+	e.raw("DATA lowHalves<>+0(SB)/4, $0x0f0f0f0f\nGLOBL lowHalves<>(SB), RODATA|NOPTR, $4\n")
 	var shifts [32]uint16 // of the words of two copies of 32 bytes
 	for i := range 16 {
 		shifts[16+i] = 4
@@ -153,7 +149,7 @@ func (c coded512) load(at, reg string) {
 	}
 	c.op("VBROADCASTI64X4", at, reg)
 	c.op("VPSRLVW", "halfShifts<>(SB)", reg, reg)
-	c.op("VPANDD.BCST", "codedLimits<>+16(SB)", reg, reg)
+	c.op("VPANDD.BCST", "lowHalves<>(SB)", reg, reg)
 }
 
 func (c coded512) write() {
@@ -233,21 +229,7 @@ func (c coded512) write() {
 		e.op("VSHUFF32X4", "$0x88", "Z29", "Z28", high(i, 2))
 		e.op("VSHUFF32X4", "$0xdd", "Z29", "Z28", high(i, 3))
 	}
-	e.op("CMPQ", field("fresh", 0), "$0")
-	e.op("JNE", "store")
-	results(e, m, func(i int) {
-		e.op("VBROADCASTSS", field("decay", 4*i), "Z24")
-		for v := range 4 {
-			e.op("VMULPS", c.place(v), "Z24", "Z25")
-			e.op("VADDPS", "Z25", high(i, v), high(i, v))
-		}
-	})
-	e.label("store")
-	results(e, m, func(i int) {
-		for v := range 4 {
-			e.op("VMOVUPS", high(i, v), c.place(v))
-		}
-	})
+	codedResults(e, m, high, c.place, "Z24", "Z25")
 	e.op("ADDQ", fmt.Sprintf("$%d", 32*c.bits), productC)
 	e.op("ADDQ", fmt.Sprintf("$%d", 8*c.bits), productB)
 	if c.bits == 4 {
@@ -257,4 +239,33 @@ func (c coded512) write() {
 	e.op("JGT", "columns")
 	e.op("VZEROUPPER")
 	e.op("RET")
+}
+
+// codedLimits writes the numbers that both widths make codes by.
+func codedLimits(e *emitter) {
+	e.raw("DATA codedLimits<>+0(SB)/4, $0x7fffffff\n")  // all but the sign
+	e.raw("DATA codedLimits<>+4(SB)/4, $0x80\n")        // half of a high byte's step
+	e.raw("DATA codedLimits<>+8(SB)/4, $0x46fefe00\n")  // codedTop
+	e.raw("DATA codedLimits<>+12(SB)/4, $0x0da24260\n") // codedLeast
+	e.raw("GLOBL codedLimits<>(SB), RODATA|NOPTR, $16\n")
+}
+
+// codedResults adds what was there, shrunk, to the sums of m rows, four vectors each,
+// and writes them; decay and tmp are registers.
+func codedResults(e *emitter, m int, sum func(i, v int) string, place func(v int) string, decay, tmp string) {
+	e.op("CMPQ", field("fresh", 0), "$0")
+	e.op("JNE", "store")
+	results(e, m, func(i int) {
+		e.op("VBROADCASTSS", field("decay", 4*i), decay)
+		for v := range 4 {
+			e.op("VMULPS", place(v), decay, tmp)
+			e.op("VADDPS", tmp, sum(i, v), sum(i, v))
+		}
+	})
+	e.label("store")
+	results(e, m, func(i int) {
+		for v := range 4 {
+			e.op("VMOVUPS", sum(i, v), place(v))
+		}
+	})
 }

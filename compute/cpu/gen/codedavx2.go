@@ -11,10 +11,7 @@ func init() { files["coded_avx2_amd64.s"] = codedProducts256 }
 
 func codedProducts256(e *emitter) {
 	e.raw("#include \"go_asm.h\"\n\n// Twin: coded.go.\n")
-	e.raw("DATA codedLimits<>+0(SB)/4, $0x7fffffff\n") // all but the sign
-	e.raw("DATA codedLimits<>+4(SB)/4, $0x46fefe00\n") // codedTop
-	e.raw("DATA codedLimits<>+8(SB)/4, $0x0da24260\n") // codedLeast
-	e.raw("GLOBL codedLimits<>(SB), RODATA|NOPTR, $12\n")
+	codedLimits(e)
 	e.raw("DATA lowHalves<>+0(SB)/8, $0x0f0f0f0f0f0f0f0f\nDATA lowHalves<>+8(SB)/8, $0x0f0f0f0f0f0f0f0f\n")
 	e.raw("GLOBL lowHalves<>(SB), RODATA|NOPTR, $16\n")
 	codeRow256(e)
@@ -71,10 +68,10 @@ func codeRow256(e *emitter) {
 	fold(func(from, to string) { e.op("VPERMILPS", "$0x01", "X"+from, "X"+to) })
 	e.op("VMOVSS", "X0", "codedRow_base(DI)")
 	// Below codedLeast there are no codes: scale and inverse are 0.
-	e.op("VMOVSS", "codedLimits<>+4(SB)", "X4")
+	e.op("VMOVSS", "codedLimits<>+8(SB)", "X4")
 	e.op("VXORPS", "X5", "X5", "X5")
 	e.op("VXORPS", "X6", "X6", "X6")
-	e.op("VUCOMISS", "codedLimits<>+8(SB)", "X2")
+	e.op("VUCOMISS", "codedLimits<>+12(SB)", "X2")
 	e.op("JCS", "divided") // less, or not comparable
 	e.op("VDIVSS", "X4", "X2", "X5")
 	e.op("VDIVSS", "X2", "X4", "X6")
@@ -185,21 +182,7 @@ func (c coded256) write() {
 			e.op("VADDPS", "Y13", sum(i, v), sum(i, v))
 		}
 	}
-	e.op("CMPQ", field("fresh", 0), "$0")
-	e.op("JNE", "store")
-	results(e, m, func(i int) {
-		e.op("VBROADCASTSS", field("decay", 4*i), "Y12")
-		for v := range 4 {
-			e.op("VMULPS", c.place(v), "Y12", "Y13")
-			e.op("VADDPS", "Y13", sum(i, v), sum(i, v))
-		}
-	})
-	e.label("store")
-	results(e, m, func(i int) {
-		for v := range 4 {
-			e.op("VMOVUPS", sum(i, v), c.place(v))
-		}
-	})
+	codedResults(e, m, sum, c.place, "Y12", "Y13")
 	e.op("ADDQ", fmt.Sprintf("$%d", 16*c.bits), productC)
 	e.op("ADDQ", fmt.Sprintf("$%d", 4*c.bits), productB)
 	if c.bits == 4 {
