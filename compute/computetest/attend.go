@@ -100,7 +100,10 @@ func (sc *scene) compare(t *testing.T, what string, every func(int, int) bool) {
 }
 
 // bound is the error that the tolerance allows an output: the values' size times
-// the error of a weight, which is that of its logit and of the sums.
+// the error of a weight, which is that of its logit and of the sums. Where terms are
+// rounded to codes, errors of either sign leave the root of their number: of a head's
+// dimensions in a logit, which its scaling takes away, and of a block's rows in the
+// values.
 func (sc *scene) bound() float64 {
 	var q, v float64
 	for _, x := range read(sc.ref, sc.q.ref) {
@@ -111,8 +114,13 @@ func (sc *scene) bound() float64 {
 			v = max(v, math.Abs(float64(x)))
 		}
 	}
-	// |q·k|/√dim is at most √dim·q·k; both are normal, with a largest of about 5.
-	return sc.tol.Sum * (1 + math.Sqrt(float64(sc.layout.Dim))*q) * max(v, 5)
+	v = max(v, 5) // of the blocks too: both are normal
+	// |q·k|/√dim is at most √dim·q·k.
+	bound := sc.tol.Sum * (1 + math.Sqrt(float64(sc.layout.Dim))*q) * v
+	if t := sc.layout.Type; t == compute.KVQ8 || t == compute.KVQ4 {
+		bound += sc.tol.Coded * (q*v + math.Sqrt(float64(sc.layout.Block))) * v
+	}
+	return bound
 }
 
 // attendMinusInf: keys whose bias is −∞ weigh nothing, also where they are all

@@ -22,6 +22,10 @@ type Tolerance struct {
 	// Quantised is Sum for linear ops with quantised weights, on a device that rounds
 	// their activations; 0: it does not, and Sum holds.
 	Quantised float64
+	// Coded bounds what is added to the error of attention to blocks of codes of 8 and
+	// 4 bits, on a device that rounds what it multiplies them by, relative to the
+	// largest product: half a step of its own codes. 0: it rounds nothing.
+	Coded float64
 }
 
 // quantised bounds a linear op's error for weights of a format.

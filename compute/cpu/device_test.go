@@ -12,6 +12,7 @@ import (
 // step of Top in the largest of 32, some three times a typical one, in each term.
 func tolerance(n compute.Numerics) computetest.Tolerance {
 	tol := computetest.Float32
+	tol.Coded = 0.5 / codedTop
 	if n != compute.NumericsF32 {
 		tol.Quantised = 2 / float64(n.Top())
 	}
