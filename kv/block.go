@@ -60,18 +60,36 @@ func (s *Store) birth(q *Sequence, layer, head, number int) int32 {
 }
 
 // retain is one more holder of a block.
-func (s *Store) retain(id int32) { s.blocks[id].refs++ }
+func (s *Store) retain(id int32) {
+	b := &s.blocks[id]
+	if b.refs++; b.refs == 1 {
+		s.adopt(b.column)
+	}
+}
 
-// letGo is one holder less. The last one ends the block: at once if nothing is
-// under way with it, else when the last transfer has reported.
+// letGo is one holder less. The last one ends the block, unless its column is kept
+// for others.
 func (s *Store) letGo(id int32) {
 	b := &s.blocks[id]
-	if b.refs--; b.refs > 0 {
-		return
+	switch b.refs--; {
+	case b.refs > 0:
+	case s.cfg.Retain && b.column != nil:
+		s.abandon(b.column)
+	default:
+		s.unpublish(b)
+		s.end(id)
 	}
-	s.unpublish(b)
+}
+
+// end is the end of a block without holders: at once if nothing is under way with
+// it, else when the last transfer has reported.
+func (s *Store) end(id int32) {
+	b := &s.blocks[id]
 	b.is |= dying
 	s.dying++
+	if b.has(due) {
+		s.dyingDue++
+	}
 	if b.has(waitDown) {
 		b.is &^= waitDown
 		s.unpin(id)
@@ -104,6 +122,7 @@ func (s *Store) bury(id int32) {
 	}
 	if b.has(due) {
 		s.due--
+		s.dyingDue--
 	}
 	delete(s.faults, id)
 	s.count(b.owner, int(b.layer), func(l *LayerStats) { l.Freed++ })

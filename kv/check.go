@@ -63,8 +63,8 @@ func (s *Store) checkHolders() error {
 			return fmt.Errorf("id %d: free %v, state %b", id, free, b.is)
 		case free && (s.pool.SlotOf[id] >= 0 || b.page >= 0 || b.rec >= 0 || b.busy != 0):
 			return fmt.Errorf("id %d is free, with slot %d, page %d, record %d, %d transfers", id, s.pool.SlotOf[id], b.page, b.rec, b.busy)
-		case b.has(live) && b.has(dying) != (b.refs == 0):
-			return fmt.Errorf("id %d: %d holders, state %b", id, b.refs, b.is)
+		case b.has(live) && b.has(dying) != (b.refs == 0 && b.column == nil):
+			return fmt.Errorf("id %d: %d holders, state %b, offered %v", id, b.refs, b.is, b.column != nil)
 		}
 	}
 	taken, places := 0, 0
@@ -242,6 +242,25 @@ func (s *Store) checkCounts() error {
 	}
 	equal("blocks due", s.due, number(due))
 	equal("blocks dying", s.dying, number(dying))
+	dyingHomes := 0
+	for id := range s.blocks {
+		if s.blocks[id].has(dying) && s.blocks[id].has(due) {
+			dyingHomes++
+		}
+	}
+	equal("homes of blocks dying", s.dyingDue, dyingHomes)
+	var promised promise
+	for q := range s.sequences {
+		promised.add(q.promise.ids, q.promise.homes)
+		if q.promise.ids < 0 || q.promise.homes < 0 {
+			errs = append(errs, fmt.Errorf("sequence %d: promised %+v", q.number, q.promise))
+		}
+	}
+	equal("ids promised", s.promised.ids, promised.ids)
+	equal("homes promised", s.promised.homes, promised.homes)
+	if have := s.within(); promised.ids > have.ids || promised.homes > have.homes {
+		errs = append(errs, fmt.Errorf("promised %+v, there is room for %+v", promised, have))
+	}
 	equal("copies down", s.downs, number(down))
 	equal("writes to disk", s.spills, number(spill))
 	equal("reads from disk", s.reads, number(load))
@@ -277,9 +296,29 @@ func (s *Store) checkCounts() error {
 	return errors.Join(errs...)
 }
 
-// checkColumns: what is offered to others is full and alive.
+// checkColumns: what is offered to others is full and alive, and what nobody holds
+// is listed once.
 func (s *Store) checkColumns() error {
+	listed := map[*column]bool{}
+	for c := s.cached.first; c != nil; c = c.newer {
+		if listed[c] || s.columns[c.key] != c || c.newer == nil && s.cached.last != c || c.newer != nil && c.newer.older != c {
+			return fmt.Errorf("block %d: its cached column is not offered, or listed wrongly", s.blocks[c.ids[0]].number)
+		}
+		listed[c] = true
+	}
+	if len(listed) != s.cached.n {
+		return fmt.Errorf("%d columns are cached, want %d", len(listed), s.cached.n)
+	}
 	for k, c := range s.columns {
+		idle := 0
+		for _, id := range c.ids {
+			if s.blocks[id].refs == 0 {
+				idle++
+			}
+		}
+		if idle != c.idle || idle != 0 && idle != len(c.ids) || listed[c] != (idle > 0) {
+			return fmt.Errorf("block %d: %d of a column of %d have no holder, want %d; cached: %v", s.blocks[c.ids[0]].number, idle, len(c.ids), c.idle, listed[c])
+		}
 		if c.key != k || len(c.ids) != s.cfg.Layers*s.cfg.Layout.Heads {
 			return fmt.Errorf("column of %d blocks is under a foreign key", len(c.ids))
 		}

@@ -29,6 +29,9 @@ type Config struct {
 	Disk *Disk
 
 	Keep Keep
+	// Retain keeps the full blocks of sequences that have ended, where they are, for
+	// those that begin with the same tokens, until their room is needed.
+	Retain bool
 	// Copying brings every wanted block into a slot. A device that reads the host's
 	// memory as fast as its own need not: it reads blocks in the host pool where
 	// they lie. Others always copy.

@@ -31,7 +31,8 @@
 //	recalled  Recall    wanted, but in no slot: from its page, or from its record through a page
 //	offered   Advance   its column is published under the chain key of all tokens up to its end
 //	shared              another sequence begins with the same tokens: one more holder
-//	freed     Free      the last holder ends: slot, page, record and id come back, once
+//	cached    Free      the last holder ends, and with Config.Retain its blocks wait for those to come
+//	freed     Free      or, if cached, when their room is needed: slot, page, record and id come back, once
 //
 // The open block of a sequence is not in a slot. It lies in the sequence's own
 // float32 memory (Tail), because a query reads its own block as it was computed
@@ -75,7 +76,9 @@
 // Reserve is where admission happens: it promises an id for every block and a
 // home (page or record) for every block that will be full, or returns ErrFull and
 // changes nothing. So Seal and Recall never find that there is no place at all;
-// they may have to wait for one, or find that the disk refuses a write.
+// they may have to wait for one, or find that the disk refuses a write. A sequence
+// that is opened with a Promise has been admitted as a whole: its Reserves never fail
+// for want of room, and those of others leave it alone.
 //
 // With a disk below, the coldest pages are written to records before their room
 // is needed, until a quarter of the pool can be given away at once. A page whose

@@ -13,8 +13,11 @@ type key [sha256.Size]byte
 // column is all layers and heads of one block number, as one sequence computed
 // it and others may share it.
 type column struct {
-	key key
-	ids []int32 // by layer, then head
+	key  key
+	ids  []int32 // by layer, then head
+	idle int     // of them, those without a holder: none, or all of a cached column
+
+	older, newer *column // among cached ones
 }
 
 // root is the key before the first column.
@@ -48,7 +51,7 @@ func (s *Store) takeOver(q *Sequence, prompt []int32, most int) {
 	for b := range max(most, 0) {
 		next := q.chain.next(prompt[b*size : (b+1)*size])
 		c := s.columns[next]
-		if c == nil {
+		if c == nil || c.idle > 0 && !s.spares() {
 			break
 		}
 		q.chain = next
@@ -91,13 +94,21 @@ func (s *Store) offer(q *Sequence, b int) {
 }
 
 // unpublish takes the column of a block away from those who come later: the
-// block is at its end, or it can not be trusted.
+// block is at its end, or it can not be trusted. If nobody holds the column, its
+// blocks end.
 func (s *Store) unpublish(b *block) {
-	if b.column == nil {
+	c := b.column
+	if c == nil {
 		return
 	}
-	delete(s.columns, b.column.key)
-	for _, id := range b.column.ids {
+	delete(s.columns, c.key)
+	for _, id := range c.ids {
 		s.blocks[id].column = nil
+	}
+	if c.idle > 0 {
+		s.cached.remove(c)
+		for _, id := range c.ids {
+			s.end(id)
+		}
 	}
 }

@@ -1,8 +1,12 @@
 package kv
 
 import (
+	"errors"
 	"slices"
 	"testing"
+	"time"
+
+	"nosa/kv/vfs"
 )
 
 // TestPrefixMatches takes over what a prompt has in common with a live sequence,
@@ -87,6 +91,122 @@ func TestPrefixOutlivesItsOwner(t *testing.T) {
 	} else {
 		q.Free()
 	}
+	closeTest(t, s)
+}
+
+// TestCached: blocks of ended sequences are there for those that begin alike, in every
+// tier, until room is needed: then the longest unused go, the last columns of a
+// sequence before its first ones.
+func TestCached(t *testing.T) {
+	for name, cfg := range map[string]Config{
+		"slots": {},
+		"host":  {Slots: 8, HostPages: 40},
+		"disk":  {Slots: 8, HostPages: 6, Disk: &Disk{FS: &vfs.Memory{}, Dir: "disk"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			cfg.Blocks, cfg.Retain = 40, true // ten columns of two layers and heads
+			s := openTest(t, cfg)
+			begin := func(from, tokens, shared int) *testSequence {
+				t.Helper()
+				q := mustNew(t, s, SequenceOptions{Tokens: tokens + 1, Prefix: ids(from, tokens+1)})
+				if q.Shared() != shared {
+					t.Errorf("of %d tokens from %d on %d are shared, want %d", tokens, from, q.Shared(), shared)
+				}
+				mustExtend(t, q, ids(from+q.Len(), tokens-q.Len()))
+				for layer := range 2 {
+					if err := q.recall(t.Context(), layer, q.all(), nil); err != nil {
+						t.Error(err)
+					}
+				}
+				return q
+			}
+			cached := func(want int) {
+				t.Helper()
+				if err := s.Check(); err != nil {
+					t.Error(err)
+				}
+				if got := s.Stats().Cached; got != 4*want {
+					t.Errorf("%d blocks are cached, want %d columns", got, want)
+				}
+			}
+			a := begin(0, 16, 0)
+			a.Free()
+			cached(4)
+			b := begin(100, 12, 0)
+			b.Free()
+			cached(7)
+			a = begin(0, 16, 16) // takes its columns back
+			cached(3)
+			a.Free() // and is the newer one now
+			cached(7)
+			c := begin(200, 16, 0) // four more: of the second sequence the last one goes
+			cached(6)
+			b = begin(100, 8, 8)
+			cached(4)
+			b.Free()
+			c.Free()
+			cached(10)
+			s.Forget()
+			cached(0)
+			for s.Stats().UnderWay > 0 {
+				time.Sleep(time.Millisecond)
+			}
+			if got := s.Stats(); got.Live != 0 || got.Published != 0 {
+				t.Errorf("%d blocks live, %d columns offered", got.Live, got.Published)
+			}
+			begin(0, 16, 0).Free()
+			closeTest(t, s)
+		})
+	}
+}
+
+// TestCachedOverflows asks for more than is free and more than there is.
+func TestCachedOverflows(t *testing.T) {
+	s := openTest(t, Config{Blocks: 40, Slots: 8, HostPages: 40, Retain: true})
+	a := mustNew(t, s, SequenceOptions{Tokens: 40})
+	mustExtend(t, a, ids(0, 36))
+	a.Free()
+	b := mustNew(t, s, SequenceOptions{Tokens: 60})
+	if err := b.Reserve(41); !errors.Is(err, ErrFull) || s.Stats().Cached != 36 {
+		t.Errorf("%v, and %d blocks are cached", err, s.Stats().Cached)
+	}
+	if err := b.Reserve(40); err != nil {
+		t.Error(err)
+	}
+	b.Free()
+	closeTest(t, s)
+}
+
+// TestPromise: what a sequence has been promised is there when it wants it, whatever
+// others ask for meanwhile, and comes back with it.
+func TestPromise(t *testing.T) {
+	s := openTest(t, Config{Blocks: 40, Slots: 8, HostPages: 40, Retain: true})
+	a := mustNew(t, s, SequenceOptions{Tokens: 20})
+	mustExtend(t, a, ids(0, 20))
+	a.Free() // five columns of ten are cached
+	b := mustNew(t, s, SequenceOptions{Tokens: 32, Promise: true})
+	if _, err := s.NewSequence(SequenceOptions{Tokens: 12, Promise: true}); !errors.Is(err, ErrFull) {
+		t.Errorf("a promise of more than is left: %v", err)
+	}
+	// Its first two columns can be held again, the third one is b's.
+	c := mustNew(t, s, SequenceOptions{Tokens: 40, Prefix: ids(0, 20)})
+	if c.Shared() != 8 {
+		t.Errorf("%d tokens are shared, want 8", c.Shared())
+	}
+	if err := c.Reserve(1); !errors.Is(err, ErrFull) {
+		t.Error(err)
+	}
+	mustExtend(t, b, ids(100, 32))
+	if err := s.Check(); err != nil {
+		t.Error(err)
+	}
+	if err := b.Reserve(1); !errors.Is(err, ErrLength) {
+		t.Error(err)
+	}
+	c.Free()
+	b.Free()
+	d := mustNew(t, s, SequenceOptions{Tokens: 40, Promise: true})
+	d.Free()
 	closeTest(t, s)
 }
 

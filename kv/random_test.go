@@ -37,17 +37,19 @@ func TestRandomLife(t *testing.T) {
 			cfg.Keep = KeepSelected
 		}
 		cfg.Copying = rapid.Bool().Draw(t, "copying")
+		cfg.Retain = rapid.Bool().Draw(t, "retain")
 		s := openTest(&rapidTB{T: t}, cfg)
 		s.near = !cfg.Copying || rapid.Bool().Draw(t, "near")
 		var live []*testSequence
+		var dead [][]int32 // what sequences had that have ended
 		pick := func(t *rapid.T) *testSequence {
 			if len(live) == 0 {
 				t.Skip("no sequence")
 			}
 			return live[rapid.IntRange(0, len(live)-1).Draw(t, "sequence")]
 		}
-		check := func(t *rapid.T, err error) {
-			if err != nil && !errors.Is(err, ErrFull) && !errors.Is(err, ErrLength) {
+		check := func(t *rapid.T, q *testSequence, err error) {
+			if err != nil && (!errors.Is(err, ErrFull) || q.opt.Promise) && !errors.Is(err, ErrLength) {
 				t.Fatal(err)
 			}
 		}
@@ -71,29 +73,36 @@ func TestRandomLife(t *testing.T) {
 				if len(live) == 4 {
 					t.Skip("enough")
 				}
-				o := SequenceOptions{Tokens: rapid.SampledFrom([]int{200, 60, 9, 0}).Draw(t, "tokens"), NoShare: rapid.IntRange(0, 4).Draw(t, "alone") == 0}
+				o := SequenceOptions{Tokens: rapid.SampledFrom([]int{200, 60, 9, 0}).Draw(t, "tokens"), NoShare: rapid.IntRange(0, 4).Draw(t, "alone") == 0, Promise: rapid.Bool().Draw(t, "promise")}
 				if len(live) > 0 && rapid.Bool().Draw(t, "like another") {
 					like := live[rapid.IntRange(0, len(live)-1).Draw(t, "which")].tokens
 					o.Prefix = slices.Clone(like[:rapid.IntRange(0, len(like)).Draw(t, "same")])
 				}
+				if len(dead) > 0 && rapid.Bool().Draw(t, "like a dead one") {
+					like := dead[rapid.IntRange(0, len(dead)-1).Draw(t, "which")]
+					o.Prefix = slices.Clone(like[:rapid.IntRange(0, len(like)).Draw(t, "same")])
+				}
 				o.Prefix = append(o.Prefix, ids(rapid.IntRange(0, 3).Draw(t, "other"), rapid.SampledFrom([]int{9, 40, 4, 1, 0}).Draw(t, "others"))...)
 				q, err := newTestSequence(s, o)
+				if o.Promise && errors.Is(err, ErrFull) {
+					return
+				}
 				if err != nil {
 					t.Fatal(err)
 				}
 				live = append(live, q)
-				check(t, q.extend(ctx, o.Prefix[q.Len():]))
+				check(t, q, q.extend(ctx, o.Prefix[q.Len():]))
 			},
 			"step": func(*rapid.T) { s.BeginStep() },
 			"extend": func(t *rapid.T) {
 				q := pick(t)
-				check(t, q.extend(ctx, ids(rapid.IntRange(0, 3).Draw(t, "first"), rapid.SampledFrom([]int{1, 2, 4, 7, 16, 33, 0}).Draw(t, "n"))))
+				check(t, q, q.extend(ctx, ids(rapid.IntRange(0, 3).Draw(t, "first"), rapid.SampledFrom([]int{1, 2, 4, 7, 16, 33, 0}).Draw(t, "n"))))
 			},
 			"decode": func(t *rapid.T) {
 				q := pick(t)
 				for range rapid.IntRange(1, 9).Draw(t, "steps") {
 					s.BeginStep()
-					check(t, q.extend(ctx, ids(7, 3)))
+					check(t, q, q.extend(ctx, ids(7, 3)))
 					for layer := range cfg.Layers {
 						if err := q.recall(ctx, layer, wants(t, q), nil); err != nil {
 							t.Fatal(err)
@@ -131,6 +140,15 @@ func TestRandomLife(t *testing.T) {
 				q := pick(t)
 				s.Prefetch(q.Sequence, layer(t), wants(t, q))
 			},
+			"forget": func(t *rapid.T) {
+				if rapid.IntRange(0, 3).Draw(t, "keep them") > 0 {
+					t.Skip("later")
+				}
+				s.Forget()
+				if st := s.Stats(); st.Cached != 0 || len(live) == 0 && st.UnderWay == 0 && st.Live != 0 {
+					t.Fatalf("%d blocks are cached, %d live", st.Cached, st.Live)
+				}
+			},
 			"free": func(t *rapid.T) {
 				q := pick(t)
 				if rapid.SampledFrom([]bool{true, true, false}).Draw(t, "keep it") {
@@ -138,6 +156,7 @@ func TestRandomLife(t *testing.T) {
 				}
 				q.Free()
 				q.Free()
+				dead = append(dead, q.tokens)
 				live = slices.DeleteFunc(live, func(x *testSequence) bool { return x == q })
 			},
 		})

@@ -1,8 +1,8 @@
 package kv
 
 import (
-	"context"
 	"fmt"
+	"slices"
 
 	"nosa/compute"
 	"nosa/dtype"
@@ -14,6 +14,7 @@ type SequenceOptions struct {
 	Prefix  []int32 // its prompt, to be matched against what others have computed
 	Salt    []byte  // enters the chain key: blocks are shared under the same salt alone
 	NoShare bool    // neither take blocks over nor offer them
+	Promise bool    // set room aside for all Tokens now: Reserve never finds the store full
 }
 
 // Sequence is the block table of one request.
@@ -28,6 +29,7 @@ type Sequence struct {
 	len     int            // tokens complete in every layer
 	columns int            // block numbers that have ids
 	dues    int            // block numbers whose last token is reserved
+	promise promise        // what is left of it
 
 	chain  key     // of the last full column
 	open   []int32 // token ids of the column after it
@@ -42,7 +44,8 @@ type Sequence struct {
 // NewSequence makes an empty sequence, or one that begins with the blocks of a
 // common prefix which other live sequences have computed. The last token of the
 // prefix is never taken over: somebody must compute its logits, and its own
-// block is read as it was computed.
+// block is read as it was computed. ErrFull is returned for a Promise that can not be
+// given.
 func (s *Store) NewSequence(o SequenceOptions) (*Sequence, error) {
 	s.enter()
 	defer s.leave()
@@ -81,6 +84,12 @@ func (s *Store) NewSequence(o SequenceOptions) (*Sequence, error) {
 	if !o.NoShare {
 		s.takeOver(q, o.Prefix, min(most, o.Tokens/l.Block))
 	}
+	if o.Promise {
+		if err := s.setAside(q); err != nil {
+			q.end()
+			return nil, err
+		}
+	}
 	return q, nil
 }
 
@@ -105,9 +114,10 @@ func (q *Sequence) Tail(layer int) compute.Tensor {
 }
 
 // Reserve makes sure that there are block ids, and homes for those blocks that
-// become full, for n more tokens than Len, in every layer and head. It returns
-// ErrFull if the store has no room for them now, ErrLength if they are more than
-// the sequence was made for; then nothing has changed.
+// become full, for n more tokens than Len, in every layer and head. Blocks that no
+// sequence holds make room. It returns ErrFull if the store has no room for them now,
+// ErrLength if they are more than the sequence was made for; then the sequence has
+// not changed.
 func (q *Sequence) Reserve(n int) error {
 	s := q.store
 	s.enter()
@@ -123,15 +133,7 @@ func (q *Sequence) Reserve(n int) error {
 	columns := max((q.len+n+l.Block-1)/l.Block, q.columns)
 	dues := max((q.len+n)/l.Block, q.dues)
 	needIDs, needHomes := (columns-q.columns)*width, (dues-q.dues)*width
-	enough := func() bool { return needIDs <= s.free.left && needHomes <= s.cfg.homes()-s.due }
-	if !enough() {
-		s.settle(false)
-	}
-	if !enough() && s.dying > 0 && !s.hung {
-		// Those who held these blocks are gone; what moves them will report soon.
-		_ = s.await(context.Background(), q, -1, func() (bool, error) { return enough() || s.dying == 0, nil })
-	}
-	if !enough() {
+	if !s.makeFree(q, needIDs, needHomes) {
 		return fmt.Errorf("kv: sequence %d: %d more tokens need %d block ids and %d homes, %d and %d are free: %w: wait for other sequences, shorten --context, or raise --kv-host or --kv-disk",
 			q.number, n, needIDs, needHomes, s.free.left, s.cfg.homes()-s.due, ErrFull)
 	}
@@ -147,6 +149,10 @@ func (q *Sequence) Reserve(n int) error {
 	}
 	s.due += needHomes
 	q.columns, q.dues = columns, dues
+	if q.opt.Promise {
+		s.promised.add(-needIDs, -needHomes)
+		q.promise.add(-needIDs, -needHomes)
+	}
 	return nil
 }
 
@@ -181,10 +187,19 @@ func (q *Sequence) Free() {
 		return
 	}
 	s.settle(false)
+	q.end()
+	s.settle(false)
+}
+
+// end gives back what a sequence holds.
+func (q *Sequence) end() {
+	s := q.store
 	q.freed = true
+	s.promised.add(-q.promise.ids, -q.promise.homes)
+	q.promise = promise{}
 	for _, heads := range q.tables {
 		for _, ids := range heads {
-			for _, id := range ids {
+			for _, id := range slices.Backward(ids) { // of its columns the last is the oldest one cached
 				s.letGo(id)
 			}
 		}
@@ -193,5 +208,4 @@ func (q *Sequence) Free() {
 	s.dev.Free(q.tail)
 	q.tables, q.open, q.tail = nil, nil, compute.Tensor{}
 	delete(s.sequences, q)
-	s.settle(false)
 }

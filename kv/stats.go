@@ -78,6 +78,7 @@ type Stats struct {
 	FreeRecords int
 	UnderWay    int // transfers that have not reported
 	Published   int // columns that others can share
+	Cached      int // of the live blocks, those that no sequence holds
 }
 
 // Trace is one KV head's part of a recall: what was wanted, own block left out,
@@ -104,6 +105,7 @@ func (s *Store) Stats() Stats {
 	st.Sequences = len(s.sequences)
 	st.FreeIDs, st.FreeSlots = s.free.left, s.pool.Free()
 	st.UnderWay, st.Published = s.mover.underWay, len(s.columns)
+	st.Cached = s.cached.n * s.cfg.Layers * s.cfg.Layout.Heads
 	if s.host != nil {
 		st.FreePages = len(s.host.free)
 		st.InHost = s.cfg.HostPages - st.FreePages - s.downs - s.reads

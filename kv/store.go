@@ -34,6 +34,9 @@ type Store struct {
 	due   int   // blocks that have or will need a home
 	dying int   // blocks without holders that wait for a transfer to report
 
+	dyingDue int     // of them, those that have a home
+	promised promise // to sequences
+
 	waitDown queue           // ids that wait for a page to be written through to
 	waitLoad queue           // ids that wait for a page to be read into
 	faults   map[int32]error // by id: why its slot is bad
@@ -49,6 +52,7 @@ type Store struct {
 	spillHold  int64 // step in which no more are tried without need
 
 	columns   map[key]*column
+	cached    cachedColumns
 	sequences map[*Sequence]struct{}
 	recalls   []*recall   // that are open
 	spent     []*recall   // that have been closed, for the next ones
@@ -173,6 +177,8 @@ func (s *Store) Close() error {
 		return fmt.Errorf("kv: close: %d %w: free them first", len(s.sequences), ErrBusy)
 	}
 	s.closed = true
+	for s.forget() {
+	}
 	if !s.mover.close(s.cfg.Timeout) {
 		return fmt.Errorf("kv: close: %w: after %v: %s", ErrTimeout, s.cfg.Timeout, s.suspects())
 	}
