@@ -24,7 +24,8 @@ type Engine struct {
 	work  *model.Workspace
 
 	// Of the step that runs, kept from one to the next.
-	steps  uint64
+	asked  uint64 // steps so far, refused ones too
+	parts  []Part
 	batch  model.Batch
 	riders []rider
 	host   []float32 // logits, of a device with memory of its own

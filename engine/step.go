@@ -46,7 +46,6 @@ func (e *Engine) begin() error {
 	if err := e.Checkpoint.Check(); err != nil {
 		return err
 	}
-	e.steps++
 	e.store.BeginStep()
 	e.batch.Reset()
 	e.riders = e.riders[:0]

@@ -18,7 +18,7 @@ type Stream struct {
 	e   *Engine
 	seq *kv.Sequence
 	err error  // why it is unfit for more tokens
-	in  uint64 // the last step that it was asked to join
+	in  uint64 // the last step that it was to be in
 }
 
 // ErrStream is returned for a stream that an earlier error, or Close, has ended.
@@ -149,10 +149,18 @@ func (e *StepError) Unwrap() []error {
 	return errs
 }
 
-// DecodeStep appends one token to each of several streams, next[i] to streams[i],
-// in one forward pass that reads the weights once. each is called, in order, with
-// the logits [vocabulary] of what follows; they are valid during the call. A
-// stream's logits are the same bits in any company.
+// Part is what one stream gets in a step.
+type Part struct {
+	Stream *Stream
+	IDs    []int32 // the next tokens of its text, one at least
+	Logits bool    // wanted, of what follows the last of them
+}
+
+// Step appends tokens to several streams, pieces of prompts and single ones of texts
+// that are being generated alike, in one forward pass that reads the weights once. It
+// takes up to Rows tokens in all. each is called with the logits [vocabulary] of what
+// follows, for those parts that want them; they are valid during the call. A stream's
+// logits are the same bits in any company and however its text was cut.
 //
 // What goes wrong with one stream is in a *StepError, and does not concern the
 // others. Such a stream has failed for good, and its Err is set, unless nothing
@@ -162,41 +170,72 @@ func (e *StepError) Unwrap() []error {
 //
 // Any other error is of the whole step. ErrOptions means that nothing was done;
 // after others, such as the end of ctx, streams whose Err is set have failed.
-func (e *Engine) DecodeStep(ctx context.Context, streams []*Stream, next []int32, each func(i int, logits []float32) error) error {
-	if len(streams) != len(next) || len(streams) > e.work.Rows {
-		return fmt.Errorf("%w: a step of %d streams and %d tokens: want as many of both, and %d at most", ErrOptions, len(streams), len(next), e.work.Rows)
-	}
-	if err := e.checkIDs(next); err != nil {
+func (e *Engine) Step(ctx context.Context, parts []Part, each func(i int, logits []float32) error) error {
+	if err := e.checkParts(parts); err != nil {
 		return err
 	}
 	if err := e.begin(); err != nil {
 		return err
 	}
-	for i, s := range streams {
-		if s.e != e || s.in == e.steps {
-			return fmt.Errorf("%w: stream %d of a step is another engine's, or is in it twice", ErrOptions, i)
-		}
-		s.in = e.steps
-	}
 	var failed []StreamError
-	for i, s := range streams {
-		if err := e.join(s, i, next[i:i+1]); err != nil {
-			failed = append(failed, StreamError{i, err})
+	e.batch.From = -1
+	// Rows whose hidden states nobody wants come first, so that the last layer leaves
+	// them out.
+	for _, logits := range []bool{false, true} {
+		for _, single := range []bool{false, true} {
+			for i, p := range parts {
+				if p.Logits != logits || (len(p.IDs) == 1) != single {
+					continue
+				}
+				if err := e.join(p.Stream, i, p.IDs); err != nil {
+					failed = append(failed, StreamError{i, err})
+				} else if logits && e.batch.From < 0 {
+					e.batch.From = len(e.batch.IDs) - 1
+				}
+			}
 		}
+	}
+	if e.batch.From < 0 {
+		e.batch.From = len(e.batch.IDs)
+	}
+	wanted := e.batch.From
+	if e.set.OnSelect != nil { // which is told of every row
+		e.batch.From = 0
 	}
 	if err := e.pass(ctx); err != nil {
 		return err
 	}
-	if err := e.logits(0, len(e.batch.IDs), func(row int, logits []float32) error {
-		i, err := e.riders[row].index, e.batch.Spans[row].Err
-		if err == nil {
-			err = each(i, logits)
+	for at := range e.riders {
+		i, sp := e.riders[at].index, &e.batch.Spans[at]
+		if !parts[i].Logits && sp.Err != nil {
+			failed = append(failed, StreamError{i, sp.Err})
 		}
-		if err != nil {
-			failed = append(failed, StreamError{i, err})
+	}
+	rider, err := 0, error(nil)
+	for from := wanted; from < len(e.batch.IDs) && err == nil; {
+		for e.batch.Spans[rider].Last() < from {
+			rider++
 		}
-		return nil
-	}); err != nil {
+		first := rider
+		from = e.batch.Spans[first].Last()
+		to := from
+		for ; rider < len(e.riders) && e.batch.Spans[rider].Last() == to; rider++ {
+			to++
+		}
+		err = e.logits(from, to, func(row int, logits []float32) error {
+			r := first + row - from
+			i, err := e.riders[r].index, e.batch.Spans[r].Err
+			if err == nil {
+				err = each(i, logits)
+			}
+			if err != nil {
+				failed = append(failed, StreamError{i, err})
+			}
+			return nil
+		})
+		from = to
+	}
+	if err != nil {
 		return err
 	}
 	if len(failed) == 0 {
@@ -204,4 +243,43 @@ func (e *Engine) DecodeStep(ctx context.Context, streams []*Stream, next []int32
 	}
 	slices.SortFunc(failed, func(a, b StreamError) int { return a.Index - b.Index })
 	return &StepError{failed}
+}
+
+// Rows is the most tokens of a step.
+func (e *Engine) Rows() int { return e.work.Rows }
+
+// checkParts refuses a step that can not be, and marks its streams as being in it.
+func (e *Engine) checkParts(parts []Part) error {
+	rows := 0
+	e.asked++
+	for i, p := range parts {
+		if p.Stream.e != e || p.Stream.in == e.asked {
+			return fmt.Errorf("%w: stream %d of a step is another engine's, or is in it twice", ErrOptions, i)
+		}
+		if len(p.IDs) == 0 {
+			return fmt.Errorf("%w: stream %d of a step has no token in it", ErrOptions, i)
+		}
+		if err := e.checkIDs(p.IDs); err != nil {
+			return fmt.Errorf("stream %d of a step: %w", i, err)
+		}
+		p.Stream.in = e.asked
+		rows += len(p.IDs)
+	}
+	if rows > e.work.Rows {
+		return fmt.Errorf("%w: a step of %d tokens: want %d at most", ErrOptions, rows, e.work.Rows)
+	}
+	return nil
+}
+
+// DecodeStep is a Step that appends one token to each of several streams, next[i] to
+// streams[i], and wants the logits of all. each is called in order.
+func (e *Engine) DecodeStep(ctx context.Context, streams []*Stream, next []int32, each func(i int, logits []float32) error) error {
+	if len(streams) != len(next) {
+		return fmt.Errorf("%w: a step of %d streams and %d tokens: want as many of both", ErrOptions, len(streams), len(next))
+	}
+	e.parts = e.parts[:0]
+	for i, s := range streams {
+		e.parts = append(e.parts, Part{s, next[i : i+1], true})
+	}
+	return e.Step(ctx, e.parts, each)
 }

@@ -164,6 +164,94 @@ func TestStreamsSameBits(t *testing.T) {
 	}
 }
 
+// TestStepMixes feeds prompts in pieces of any length beside streams that are being
+// decoded, with everything resident and with most of it in the lower tiers: each stream
+// has the bits that it has alone.
+func TestStepMixes(t *testing.T) {
+	prompts, steps := []int{200, 1, 63, 64, 17, 130}, []int{20, 40, 5, 33, 20, 38}
+	for _, method := range []string{"full", "infllmv2", "nosa"} {
+		want := make([][]uint32, len(prompts))
+		for _, b := range []budget{
+			{name: "resident", chunk: 64, threads: 2},
+			{name: "disk", device: 0.1, host: 0.1, disk: true, chunk: 48, threads: 1},
+		} {
+			t.Run(method+"/"+b.name, func(t *testing.T) {
+				e := streamEngine(t, method, len(prompts), 230, b, nil)
+				rnd := rand.New(rand.NewPCG(8, 9))
+				var players []*player
+				for i, n := range prompts {
+					ids := randomIDs(uint64(i), n+steps[i], e.model.Vocab)
+					if want[i] == nil { // alone, all resident
+						p := play(t, e, ids, n)
+						for more := true; more; {
+							var err error
+							if more, err = round(t, e, []*player{p}); err != nil {
+								t.Fatal(err)
+							}
+						}
+						p.Close()
+						want[i] = p.bits
+					}
+					s, err := e.NewStream(len(ids), nil)
+					if err != nil {
+						t.Fatal(err)
+					}
+					players = append(players, &player{Stream: s, ids: ids, prompt: n})
+				}
+				mixed := 0
+				for left := len(players); left > 0; {
+					var parts []Part
+					var who []*player
+					room, pieces, singles := e.Rows(), 0, 0
+					left = 0
+					for _, i := range rnd.Perm(len(players)) {
+						p := players[i]
+						if p.Len() == len(p.ids) {
+							continue
+						}
+						left++
+						if room == 0 || rnd.IntN(4) == 0 {
+							continue
+						}
+						n := 1
+						if p.Len() < p.prompt {
+							// Up to the token of which the first logits are wanted.
+							n = 1 + rnd.IntN(min(room, p.prompt+1-p.Len(), 40))
+							pieces++
+						} else {
+							singles++
+						}
+						room -= n
+						parts = append(parts, Part{p.Stream, p.ids[p.Len() : p.Len()+n], p.Len()+n > p.prompt})
+						who = append(who, p)
+					}
+					if pieces > 0 && singles > 0 {
+						mixed++
+					}
+					err := e.Step(context.Background(), parts, func(i int, logits []float32) error {
+						for _, v := range logits {
+							who[i].bits = append(who[i].bits, math.Float32bits(v))
+						}
+						return nil
+					})
+					if err != nil {
+						t.Fatal(err)
+					}
+				}
+				if mixed == 0 {
+					t.Error("no step had both")
+				}
+				for i, p := range players {
+					if len(p.bits) != steps[i]*e.model.Vocab || !slices.Equal(p.bits, want[i]) {
+						t.Errorf("stream %d has other logits in company", i)
+					}
+					p.Close()
+				}
+			})
+		}
+	}
+}
+
 // TestStreamIsGenerate: greedy decoding by hand gives what Generate gives.
 func TestStreamIsGenerate(t *testing.T) {
 	e := streamEngine(t, "nosa", 1, 200, budget{chunk: 50}, nil)
@@ -328,6 +416,14 @@ func TestStreamRefusals(t *testing.T) {
 	}
 	if err := e.DecodeStep(ctx, nil, nil, none); err != nil {
 		t.Errorf("a step of nothing: %v", err)
+	}
+	for name, parts := range map[string][]Part{
+		"no tokens":       {{a.Stream, nil, true}},
+		"too many tokens": {{a.Stream, make([]int32, 9), true}, {b.Stream, make([]int32, 8), false}},
+	} {
+		if err := e.Step(ctx, parts, none); !errors.Is(err, ErrOptions) || a.Len() != 4 || a.Err() != nil {
+			t.Errorf("%s: %v, and %d tokens", name, err, a.Len())
+		}
 	}
 	// One that is full says so and is not harmed; the other goes on.
 	pair, ids := []*Stream{b.Stream, a.Stream}, []int32{1, 2}
