@@ -65,6 +65,20 @@ func (d *Sampler) Sample(logits []float32, s Sampling, pos int) int32 {
 	return int32(best) // not reached: the last part is the whole
 }
 
+// Best appends the ids of the n largest logits to ids, in their order, ties by the
+// lower id. Those that are not numbers are left out.
+func (d *Sampler) Best(ids []int32, logits []float32, n int) []int32 {
+	if n = min(n, len(logits)); n <= 0 {
+		return ids
+	}
+	d.best(logits, n)
+	slices.Sort(d.keys)
+	for _, k := range d.keys {
+		ids = append(ids, int32(uint32(k)))
+	}
+	return ids
+}
+
 // draw walks the candidates, sorted, as Sample does. It reports false when the
 // draw falls on one that is not among them, which cannot be when they are the
 // whole of what may be drawn.

@@ -4,10 +4,22 @@ import "math"
 
 // LogProb is the logarithm of the softmax of logits at id. It is no number when
 // one of the logits is none, or the largest is infinite.
-func LogProb(logits []float32, id int32) float64 {
-	top := logits[argmax(logits)]
-	return float64(logits[id]-top) - math.Log(sumExp(logits, top, 1))
+func LogProb(logits []float32, id int32) float64 { return NewSoftmax(logits).LogProb(logits[id]) }
+
+// Softmax is what all of a row's logits are divided by.
+type Softmax struct {
+	top float32
+	log float64 // of Σ exp(v−top)
 }
+
+// NewSoftmax sums a row up.
+func NewSoftmax(logits []float32) Softmax {
+	top := logits[argmax(logits)]
+	return Softmax{top, math.Log(sumExp(logits, top, 1))}
+}
+
+// LogProb is the logarithm of the probability of a token with this logit.
+func (s Softmax) LogProb(logit float32) float64 { return float64(logit-s.top) - s.log }
 
 // sumExp is Σ exp((v−top)·scale), in float64, where no v is above top. Each term is
 // right to one part in 10¹¹; one below exp(−700) is 0.

@@ -29,6 +29,7 @@ type Engine struct {
 	batch  model.Batch
 	riders []rider
 	host   []float32 // logits, of a device with memory of its own
+	raw    []float32 // a row of them, before penalties
 
 	sampler compute.Sampler
 }

@@ -2,8 +2,8 @@ package engine
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"nosa/compute"
@@ -15,19 +15,31 @@ type Request struct {
 	IDs       []int32
 	MaxTokens int
 	Sampling  compute.Sampling
-	IgnoreEnd bool // go on after an end-of-text token
+	Penalties Penalties
+	Stop      []string // strings that end the answer, which does not have them
+	IgnoreEnd bool     // go on after an end-of-text token
+	// LogProbs asks for the log-probabilities of the generated tokens, and of the
+	// TopLogProbs likeliest ones in each place.
+	LogProbs    bool
+	TopLogProbs int
 	// Continues says that the text goes on from the prompt without a seam, so that
 	// a vocabulary which marks words by their leading blank keeps the first one.
 	// An answer in a chat begins anew.
 	Continues bool
+	// Salt keeps the request's blocks from requests with another one.
+	Salt []byte
+
 	// Progress, when set, is told of the prompt's tokens as they are done.
 	Progress func(done, total int)
-	// Emit, when set, is given each piece of text as soon as it is whole; an error
+	// Emit, when set, is given each piece of text as soon as it is certain; an error
 	// of it ends the request.
 	Emit func(piece string) error
 	// OnToken, when set, is called for every generated token.
 	OnToken func()
 }
+
+// maxTop is the most tokens whose log-probabilities can be asked for in one place.
+const maxTop = 20
 
 // Usage counts the tokens and time of a request.
 type Usage struct {
@@ -42,38 +54,71 @@ type Usage struct {
 type Result struct {
 	Text   string
 	Tokens []int32
-	Finish string // stop: an end-of-text token; length: MaxTokens
+	Finish string // FinishStop or FinishLength
 	Usage  Usage
 	Stats  kv.Stats
+}
+
+// check refuses a request that can not be.
+func (e *Engine) check(r *Request) error {
+	if len(r.IDs) == 0 {
+		return fmt.Errorf("%w: the prompt is empty and the model has no token that begins a text: give a prompt", ErrOptions)
+	}
+	if r.MaxTokens < 0 {
+		return fmt.Errorf("%w: --max-tokens %d", ErrOptions, r.MaxTokens)
+	}
+	if r.TopLogProbs < 0 || r.TopLogProbs > maxTop || r.TopLogProbs > 0 && !r.LogProbs {
+		return fmt.Errorf("%w: log-probabilities of %d tokens in each place: want %d at most, and those of the tokens themselves", ErrOptions, r.TopLogProbs, maxTop)
+	}
+	if err := r.Sampling.Validate(); err != nil {
+		return fmt.Errorf("%w: %w", ErrOptions, err)
+	}
+	if err := r.Penalties.validate(e.model.Vocab); err != nil {
+		return err
+	}
+	if err := checkStops(r.Stop); err != nil {
+		return err
+	}
+	if err := e.checkIDs(r.IDs); err != nil {
+		return err
+	}
+	return e.checkLength(len(r.IDs), r.MaxTokens)
 }
 
 // Generate continues a prompt, one token at a time. When ctx ends it stops within
 // a layer and frees all that the request held.
 func (e *Engine) Generate(ctx context.Context, r Request) (*Result, error) {
-	if len(r.IDs) == 0 {
-		return nil, fmt.Errorf("%w: the prompt is empty and the model has no token that begins a text: give a prompt", ErrOptions)
-	}
-	if r.MaxTokens < 0 {
-		return nil, fmt.Errorf("%w: --max-tokens %d", ErrOptions, r.MaxTokens)
-	}
-	if err := r.Sampling.Validate(); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrOptions, err)
-	}
-	if err := e.checkIDs(r.IDs); err != nil {
+	if err := e.check(&r); err != nil {
 		return nil, err
 	}
-	if err := e.checkLength(len(r.IDs), r.MaxTokens); err != nil {
-		return nil, err
-	}
-	st, err := e.stream(kv.SequenceOptions{Tokens: len(r.IDs) + r.MaxTokens, Prefix: r.IDs})
+	st, err := e.stream(kv.SequenceOptions{Tokens: len(r.IDs) + r.MaxTokens, Prefix: r.IDs, Salt: r.Salt})
 	if err != nil {
 		return nil, err
 	}
 	defer st.Close()
 
-	out := &Result{Finish: "length", Usage: Usage{Prompt: len(r.IDs), Shared: st.Shared()}}
+	out := &Result{Usage: Usage{Prompt: len(r.IDs), Shared: st.Shared()}}
 	start := time.Now()
-	var next int32
+	c := e.newChoice(&r)
+	var all strings.Builder
+	// step takes what follows position pos of the logits that are there.
+	step := func(logits []float32, pos int) error {
+		t, text, err := c.take(&e.sampler, logits, pos, r.Sampling.Seed)
+		if err != nil {
+			return err
+		}
+		if c.tokens > len(out.Tokens) {
+			out.Tokens = append(out.Tokens, t.ID)
+			if r.OnToken != nil {
+				r.OnToken()
+			}
+		}
+		all.WriteString(text)
+		if text != "" && r.Emit != nil {
+			return r.Emit(text)
+		}
+		return nil
+	}
 	last := len(r.IDs) - 1
 	want := last
 	if e.set.OnLogits != nil {
@@ -85,10 +130,8 @@ func (e *Engine) Generate(ctx context.Context, r Request) (*Result, error) {
 		}
 		return e.logits(max(want-from, 0), to-from, func(row int, logits []float32) error {
 			e.onLogits(from+row, logits)
-			if from+row == last && r.MaxTokens > 0 {
-				var err error
-				next, err = draw(&e.sampler, logits, r.Sampling, last)
-				return err
+			if from+row == last && c.finish == "" {
+				return step(logits, last)
 			}
 			return nil
 		})
@@ -99,57 +142,23 @@ func (e *Engine) Generate(ctx context.Context, r Request) (*Result, error) {
 	out.Usage.Prefill = time.Since(start)
 
 	start = time.Now()
-	text := e.newPieces(r.Emit)
-	if r.Continues && text.stream != nil {
-		text.stream.Prime(r.IDs)
-	}
-	for range r.MaxTokens {
-		if !r.IgnoreEnd && e.Ends(next) {
-			out.Finish = "stop"
-			break
-		}
-		out.Tokens = append(out.Tokens, next)
-		if r.OnToken != nil {
-			r.OnToken()
-		}
-		if err := text.push(next); err != nil {
-			return nil, err
-		}
-		if len(out.Tokens) == r.MaxTokens {
-			break
-		}
+	for c.finish == "" {
 		if err := st.step(ctx, out.Tokens[len(out.Tokens)-1:], 0); err != nil {
 			return nil, err
 		}
-		err := e.logits(0, 1, func(_ int, logits []float32) (err error) {
+		err := e.logits(0, 1, func(_ int, logits []float32) error {
 			e.onLogits(st.Len()-1, logits)
-			next, err = draw(&e.sampler, logits, r.Sampling, st.Len()-1)
-			return err
+			return step(logits, st.Len()-1)
 		})
 		if err != nil {
 			return nil, err
 		}
 	}
-	if err := text.flush(); err != nil {
-		return nil, err
-	}
-	out.Text = text.all.String()
+	out.Text, out.Finish = all.String(), c.finish
 	out.Usage.Completion = len(out.Tokens)
 	out.Usage.Decode = time.Since(start)
 	out.Stats = st.Stats()
 	return out, nil
-}
-
-// ErrLogits is returned when a model computes nothing that a token could be
-// drawn from: its weights are damaged, or of another model.
-var ErrLogits = errors.New("the model's output is not a number")
-
-func draw(d *compute.Sampler, logits []float32, s compute.Sampling, pos int) (int32, error) {
-	id := d.Sample(logits, s, pos)
-	if v := logits[id]; v != v {
-		return 0, fmt.Errorf("%w: after token %d: the weights are damaged, or do not belong to this config.json", ErrLogits, pos)
-	}
-	return id, nil
 }
 
 func (e *Engine) onLogits(pos int, logits []float32) {

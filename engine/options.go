@@ -33,6 +33,7 @@ type Options struct {
 	DiskFS   vfs.FS        // nil: the system's
 	Timeout  time.Duration // for a transfer to report; 0: 30 s
 	Keep     kv.Keep
+	Retain   bool // keep the blocks of sequences that have ended, for those that begin alike
 
 	// OnLogits, when set, is given the logits of every position of Generate and
 	// Score, in order.

@@ -117,7 +117,7 @@ func fit(c *model.Config, s *settings, weights, available int64) (*Plan, error) 
 // store is the configuration of the block store that the plan describes.
 func (p *Plan) store(c *model.Config, s *settings, identity []byte) kv.Config {
 	cfg := kv.Config{
-		Layout: s.layout, Layers: c.Layers, Blocks: p.Blocks, Slots: p.Slots, HostPages: p.Pages, Keep: s.Keep, Timeout: s.Timeout, Identity: identity,
+		Layout: s.layout, Layers: c.Layers, Blocks: p.Blocks, Slots: p.Slots, HostPages: p.Pages, Keep: s.Keep, Retain: s.Retain, Timeout: s.Timeout, Identity: identity,
 	}
 	if p.Records > 0 {
 		cfg.Disk = &kv.Disk{FS: s.DiskFS, Dir: s.DiskDir, Records: p.Records, Direct: true}

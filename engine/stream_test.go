@@ -222,15 +222,30 @@ func TestStepMixes(t *testing.T) {
 							singles++
 						}
 						room -= n
-						parts = append(parts, Part{p.Stream, p.ids[p.Len() : p.Len()+n], p.Len()+n > p.prompt})
+						piece := Part{Stream: p.Stream, IDs: p.ids[p.Len() : p.Len()+n]}
+						switch end := p.Len() + n; {
+						case end > p.prompt:
+							piece.Want = 1
+						case rnd.IntN(3) == 0: // of its last tokens, or of all
+							piece.Want = 1 + rnd.IntN(n)
+						}
+						parts = append(parts, piece)
 						who = append(who, p)
 					}
 					if pieces > 0 && singles > 0 {
 						mixed++
 					}
-					err := e.Step(context.Background(), parts, func(i int, logits []float32) error {
+					told := make([]int, len(parts))
+					err := e.Step(context.Background(), parts, func(i, at int, logits []float32) error {
+						p := who[i]
+						if told[i]++; at != len(parts[i].IDs)-parts[i].Want+told[i]-1 {
+							t.Fatalf("part %d: logits after token %d as the %d. of %d wanted of %d", i, at, told[i], parts[i].Want, len(parts[i].IDs))
+						}
+						if p.Len() <= p.prompt { // within the prompt
+							return nil
+						}
 						for _, v := range logits {
-							who[i].bits = append(who[i].bits, math.Float32bits(v))
+							p.bits = append(p.bits, math.Float32bits(v))
 						}
 						return nil
 					})
@@ -418,10 +433,12 @@ func TestStreamRefusals(t *testing.T) {
 		t.Errorf("a step of nothing: %v", err)
 	}
 	for name, parts := range map[string][]Part{
-		"no tokens":       {{a.Stream, nil, true}},
-		"too many tokens": {{a.Stream, make([]int32, 9), true}, {b.Stream, make([]int32, 8), false}},
+		"no tokens":       {{a.Stream, nil, 0}},
+		"too many tokens": {{a.Stream, make([]int32, 9), 1}, {b.Stream, make([]int32, 8), 0}},
+		"too many logits": {{a.Stream, make([]int32, 9), 10}},
+		"fewer than none": {{a.Stream, make([]int32, 9), -1}},
 	} {
-		if err := e.Step(ctx, parts, none); !errors.Is(err, ErrOptions) || a.Len() != 4 || a.Err() != nil {
+		if err := e.Step(ctx, parts, func(int, int, []float32) error { return nil }); !errors.Is(err, ErrOptions) || a.Len() != 4 || a.Err() != nil {
 			t.Errorf("%s: %v, and %d tokens", name, err, a.Len())
 		}
 	}

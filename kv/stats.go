@@ -81,6 +81,21 @@ type Stats struct {
 	Cached      int // of the live blocks, those that no sequence holds
 }
 
+// Add adds the counters of another sequence of the same store, and its blocks.
+func (s *Stats) Add(o Stats) {
+	if len(s.Layers) < len(o.Layers) {
+		s.Layers = append(s.Layers, make([]LayerStats, len(o.Layers)-len(s.Layers))...)
+	}
+	for i, l := range o.Layers {
+		s.Layers[i].add(l)
+	}
+	s.Total.add(o.Total)
+	s.Live += o.Live
+	s.InSlot += o.InSlot
+	s.InHost += o.InHost
+	s.OnDisk += o.OnDisk
+}
+
 // Trace is one KV head's part of a recall: what was wanted, own block left out,
 // and what of it was in no slot.
 type Trace struct {

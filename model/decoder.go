@@ -46,9 +46,6 @@ type Span struct {
 	Err error
 }
 
-// Last is the row of the last token.
-func (s *Span) Last() int { return s.Row + s.N - 1 }
-
 // Workspace is the memory of a step of up to Rows rows.
 type Workspace struct {
 	Rows, LogitRows int

@@ -1,0 +1,138 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+
+	"nosa/compute"
+	"nosa/tokenizer"
+)
+
+// Token is one that was generated, or one of a prompt.
+type Token struct {
+	ID int32
+	// LogProb is the natural logarithm of its probability after what is before it,
+	// before penalties, temperature and what else leads the draw; 0 if it was not asked
+	// for, NaN for a prompt's first token.
+	LogProb float64
+	Top     []TokenProb // the likeliest ones there
+}
+
+// TokenProb is a token that might have been.
+type TokenProb struct {
+	ID      int32
+	LogProb float64
+}
+
+// Why a continuation has ended.
+const (
+	FinishStop   = "stop"   // an end-of-text token, or a stop string
+	FinishLength = "length" // as many tokens as were asked for
+)
+
+// ErrLogits is returned when a model computes nothing that a token could be
+// drawn from: its weights are damaged, or of another model.
+var ErrLogits = errors.New("the model's output is not a number")
+
+// choice is one continuation of a prompt, as far as it has come.
+type choice struct {
+	e    *Engine
+	r    *Request
+	past *past
+	stop *stops
+	text *tokenizer.Stream // nil: the model has no tokenizer
+
+	tokens int    // generated so far
+	finish string // why there will be no more; empty: there will
+}
+
+func (e *Engine) newChoice(r *Request) *choice {
+	c := &choice{e: e, r: r, past: newPast(r.Penalties, r.IDs), stop: newStops(r.Stop)}
+	if e.Tokenizer != nil {
+		c.text = e.Tokenizer.NewStream(true)
+		if r.Continues {
+			c.text.Prime(r.IDs)
+		}
+	}
+	if r.MaxTokens == 0 {
+		c.finish = FinishLength
+	}
+	return c
+}
+
+// take draws the token that follows position pos, whose logits it may change, and
+// returns it with the text that is certain with it. A token that ends the text is
+// none: then finish is set.
+func (c *choice) take(d *compute.Sampler, logits []float32, pos int, seed uint64) (t Token, text string, err error) {
+	r := c.r
+	var softmax compute.Softmax
+	if r.LogProbs {
+		softmax = compute.NewSoftmax(logits)
+		t.Top = topLogProbs(d, softmax, logits, r.TopLogProbs)
+	}
+	raw := logits
+	if r.LogProbs && r.Penalties.changes() {
+		raw = append(c.e.raw[:0], logits...)
+		c.e.raw = raw
+	}
+	c.past.apply(logits)
+	sampling := r.Sampling
+	sampling.Seed = seed
+	if t.ID, err = draw(d, logits, sampling, pos); err != nil {
+		return Token{}, "", err
+	}
+	if r.LogProbs {
+		t.LogProb = softmax.LogProb(raw[t.ID])
+	}
+	if !r.IgnoreEnd && c.e.Ends(t.ID) {
+		c.finish = FinishStop
+		return Token{}, c.end(), nil
+	}
+	c.tokens++
+	c.past.add(t.ID)
+	if c.text != nil {
+		var found string
+		if text, found = c.stop.push(c.text.Push(t.ID)); found != "" {
+			c.finish = FinishStop
+			return t, text, nil
+		}
+	}
+	if c.tokens == r.MaxTokens {
+		c.finish = FinishLength
+		text += c.end()
+	}
+	return t, text, nil
+}
+
+// end returns the text that was held back.
+func (c *choice) end() string {
+	if c.text == nil {
+		return ""
+	}
+	text, found := c.stop.push(c.text.Flush())
+	if found == "" {
+		text += c.stop.flush()
+	}
+	return text
+}
+
+// topLogProbs is the n likeliest tokens.
+func topLogProbs(d *compute.Sampler, s compute.Softmax, logits []float32, n int) []TokenProb {
+	if n == 0 {
+		return nil
+	}
+	var buf [32]int32
+	top := make([]TokenProb, 0, n)
+	for _, id := range d.Best(buf[:0], logits, n) {
+		top = append(top, TokenProb{id, s.LogProb(logits[id])})
+	}
+	return top
+}
+
+func draw(d *compute.Sampler, logits []float32, s compute.Sampling, pos int) (int32, error) {
+	id := d.Sample(logits, s, pos)
+	if v := logits[id]; v != v {
+		return 0, fmt.Errorf("%w: after token %d: the weights are damaged, or do not belong to this config.json", ErrLogits, pos)
+	}
+	return id, nil
+}

@@ -1,0 +1,400 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"sync"
+	"time"
+
+	"nosa/compute"
+	"nosa/kv"
+)
+
+// Service runs requests side by side on one engine, which is its own from NewService
+// to Close. Its methods may be called from any goroutine.
+//
+//	Submit ──▶ incoming ──▶ scheduler ──▶ Engine.Step ──▶ Answer.Next
+//	                            ▲              │
+//	                            └── one goroutine owns them
+//
+// A request gets the same tokens in any company: see Step.
+type Service struct {
+	e   *Engine
+	set ServiceOptions
+	log *slog.Logger
+
+	mu       sync.Mutex
+	incoming []*Answer     // that the loop has not seen
+	leaving  []*Answer     // that nobody wants any more
+	open     int           // that have not ended
+	refuses  error         // why no more are taken
+	idle     chan struct{} // closed when none is open, if somebody waits for that
+	wake     chan struct{}
+	cancel   context.CancelCauseFunc
+	ended    chan struct{}
+
+	// Of the loop alone.
+	sched scheduler
+	runs  map[*job]*run
+	parts []Part
+	turns []*run // by part
+}
+
+// ServiceOptions say how requests share an engine. Seats are the engine's Sequences.
+type ServiceOptions struct {
+	// Queue is the most requests that have not ended; 0: 1024.
+	Queue int
+	// Piece is the most tokens of prompts in a step in which others are decoded: what
+	// they may have to wait for; 0: half of the engine's Chunk.
+	Piece int
+	// Patience is how long a request waits until it counts as one of the next higher
+	// priority; 0: 30 s.
+	Patience time.Duration
+}
+
+var (
+	// ErrBusy is returned by Submit while as many requests are open as may be.
+	ErrBusy = errors.New("too many requests are open")
+	// ErrDraining is returned by Submit after Drain or Close.
+	ErrDraining = errors.New("no more requests are taken")
+	// ErrCancelled is what a cancelled request ends with.
+	ErrCancelled = errors.New("the request was cancelled")
+)
+
+// Order is a request with what concerns others beside it.
+type Order struct {
+	Request // Progress, Emit and OnToken are not used
+	// Choices is how many continuations there shall be, which share the prompt; 0: 1.
+	// The i-th draws with the seed Sampling.Seed + i.
+	Choices  int
+	Tenant   string // whose share of the machine it takes
+	Priority int    // the higher goes first
+	// PromptLogProbs asks for the log-probabilities of the prompt's tokens as well.
+	// Nothing of the prompt is taken over from others then.
+	PromptLogProbs bool
+}
+
+// maxChoices is the most continuations of a request.
+const maxChoices = 128
+
+// NewService starts a service.
+func NewService(e *Engine, o ServiceOptions, log *slog.Logger) *Service {
+	if o.Queue == 0 {
+		o.Queue = 1024
+	}
+	if o.Patience == 0 {
+		o.Patience = 30 * time.Second
+	}
+	if o.Piece == 0 {
+		o.Piece = max(1, e.set.Chunk/2)
+	}
+	ctx, cancel := context.WithCancelCause(context.Background())
+	s := &Service{
+		e: e, set: o, log: log, wake: make(chan struct{}, 1), cancel: cancel, ended: make(chan struct{}), runs: map[*job]*run{},
+		sched: scheduler{seats: min(e.set.Sequences, e.Rows()), rows: e.Rows(), piece: o.Piece, patience: o.Patience},
+	}
+	go s.loop(ctx)
+	return s
+}
+
+// Submit queues a request. It ends when ctx does, unless it has ended before.
+func (s *Service) Submit(ctx context.Context, o Order) (*Answer, error) {
+	if o.Choices == 0 {
+		o.Choices = 1
+	}
+	if o.Choices < 0 || o.Choices > maxChoices {
+		return nil, fmt.Errorf("%w: %d choices: want 1 to %d", ErrOptions, o.Choices, maxChoices)
+	}
+	if err := s.e.check(&o.Request); err != nil {
+		return nil, err
+	}
+	if err := context.Cause(ctx); err != nil {
+		return nil, err
+	}
+	a := &Answer{s: s, o: o, ready: make(chan struct{}, 1), left: o.Choices, came: time.Now()}
+	a.usage.Prompt = len(o.IDs)
+	if o.PromptLogProbs {
+		a.prompt = []Token{{ID: o.IDs[0], LogProb: math.NaN()}}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case s.refuses != nil:
+		return nil, s.refuses
+	case s.open >= s.set.Queue:
+		return nil, fmt.Errorf("%w: %d", ErrBusy, s.open)
+	}
+	s.open++
+	s.incoming = append(s.incoming, a)
+	s.poke()
+	a.watch = context.AfterFunc(ctx, func() { a.cancel(context.Cause(ctx)) })
+	return a, nil
+}
+
+// poke wakes the loop.
+func (s *Service) poke() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Drain takes no more requests and returns when those that are open have ended, or
+// with ctx's cause when that ends first.
+func (s *Service) Drain(ctx context.Context) error {
+	s.mu.Lock()
+	if s.refuses == nil {
+		s.refuses = ErrDraining
+	}
+	if s.open == 0 {
+		s.mu.Unlock()
+		return nil
+	}
+	if s.idle == nil {
+		s.idle = make(chan struct{})
+	}
+	idle := s.idle
+	s.mu.Unlock()
+	select {
+	case <-idle:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// Close ends the requests that are open, with ErrCancelled, and then the service. The
+// engine is the caller's again.
+func (s *Service) Close() {
+	s.mu.Lock()
+	s.refuses = ErrDraining
+	s.mu.Unlock()
+	s.cancel(ErrCancelled)
+	<-s.ended
+}
+
+// run is one choice of a request, with its place in the scheduler.
+type run struct {
+	job
+	*choice
+	a     *Answer
+	index int
+	s     *Stream  // nil: not seated yet
+	next  [1]int32 // drawn, not in the stream yet
+	told  int      // tokens that the answer has been told
+	err   error
+}
+
+// loop owns the engine.
+func (s *Service) loop(ctx context.Context) {
+	defer close(s.ended)
+	for s.takeIn(ctx) {
+		s.step(ctx)
+	}
+	for _, r := range s.runs {
+		s.fail(r.a, context.Cause(ctx))
+	}
+}
+
+// takeIn takes new requests in and lets cancelled ones go. It waits while there is
+// nothing to do, and reports false when the service ends.
+func (s *Service) takeIn(ctx context.Context) bool {
+	for {
+		s.mu.Lock()
+		incoming, leaving := s.incoming, s.leaving
+		s.incoming, s.leaving = nil, nil
+		s.mu.Unlock()
+		for _, a := range incoming {
+			s.begin(a, 0)
+		}
+		for _, a := range leaving {
+			s.fail(a, a.why())
+		}
+		if ctx.Err() != nil {
+			return false
+		}
+		if len(s.runs) > 0 {
+			return true
+		}
+		select {
+		case <-s.wake:
+		case <-ctx.Done():
+		}
+	}
+}
+
+// begin queues a choice of a request.
+func (s *Service) begin(a *Answer, index int) {
+	r := &run{a: a, index: index, choice: s.e.newChoice(&a.o.Request)}
+	r.job = job{tenant: a.o.Tenant, priority: a.o.Priority, prompt: len(a.o.IDs), most: len(a.o.IDs) + a.o.MaxTokens}
+	s.runs[&r.job] = r
+	a.runs = append(a.runs, r)
+	s.sched.add(&r.job, time.Now())
+}
+
+// seat gives a run its stream, and reports whether there is room for one.
+func (s *Service) seat(j *job) bool {
+	r := s.runs[j]
+	o := kv.SequenceOptions{Tokens: j.most, Prefix: r.a.o.IDs, Salt: r.a.o.Salt, Promise: true}
+	if r.a.o.PromptLogProbs && r.index == 0 {
+		o.Prefix = nil
+	}
+	stream, err := s.e.stream(o)
+	if err != nil {
+		if !errors.Is(err, kv.ErrFull) {
+			r.err = err
+		}
+		return false
+	}
+	r.s, j.held = stream, stream.Len()
+	if r.index == 0 {
+		r.a.seated(stream.Shared())
+	}
+	return true
+}
+
+// step runs one step of the engine.
+func (s *Service) step(ctx context.Context) {
+	turns := s.sched.step(time.Now(), s.seat)
+	for _, r := range s.runs {
+		if r.err != nil {
+			s.fail(r.a, r.err)
+			return
+		}
+	}
+	if len(turns) == 0 {
+		// Blocks are on their way out of the store: look again soon.
+		select {
+		case <-s.wake:
+		case <-time.After(time.Millisecond):
+		case <-ctx.Done():
+		}
+		return
+	}
+	s.parts, s.turns = s.parts[:0], s.turns[:0]
+	for _, t := range turns {
+		r := s.runs[t.job]
+		p := Part{Stream: r.s}
+		if t.held < t.prompt {
+			p.IDs = r.a.o.IDs[t.held : t.held+t.tokens]
+			switch {
+			case r.a.o.PromptLogProbs && r.index == 0:
+				p.Want = len(p.IDs)
+			case t.held+t.tokens == t.prompt && r.finish == "":
+				p.Want = 1
+			}
+		} else {
+			p.IDs, p.Want = r.next[:], 1
+		}
+		s.parts, s.turns = append(s.parts, p), append(s.turns, r)
+	}
+	err := s.e.Step(ctx, s.parts, func(i, at int, logits []float32) error { return s.turns[i].logits(at, logits) })
+	s.blame(err)
+	for _, r := range s.turns {
+		r.held = r.s.Len()
+		switch {
+		case s.runs[&r.job] == nil: // ended with another choice of its request
+		case r.err != nil:
+			s.fail(r.a, r.err)
+		default:
+			if r.index == 0 && r.held >= r.prompt && len(r.a.runs) < r.a.o.Choices {
+				for i := 1; i < r.a.o.Choices; i++ { // take the prompt's blocks over
+					s.begin(r.a, i)
+				}
+			}
+			if r.held >= r.prompt && r.finish != "" {
+				s.finish(r)
+			}
+		}
+	}
+}
+
+// blame says what went wrong in a step to those whom it concerns.
+func (s *Service) blame(err error) {
+	if err == nil {
+		return
+	}
+	s.log.Warn("a step failed", "error", err)
+	var step *StepError
+	if errors.As(err, &step) {
+		for _, f := range step.Failed {
+			s.turns[f.Index].err = f.Err
+		}
+		return
+	}
+	for _, r := range s.turns {
+		r.err = err
+	}
+}
+
+// logits takes what follows a token of a run's part in a step.
+func (r *run) logits(at int, logits []float32) error {
+	pos := r.held + at
+	o := &r.a.o
+	if pos < r.prompt-1 {
+		softmax, id := compute.NewSoftmax(logits), o.IDs[pos+1]
+		r.a.promptToken(Token{id, softmax.LogProb(logits[id]), topLogProbs(&r.e.sampler, softmax, logits, o.TopLogProbs)})
+		return nil
+	}
+	if r.finish != "" { // nothing is to be generated
+		return nil
+	}
+	t, text, err := r.take(&r.e.sampler, logits, pos, o.Sampling.Seed+uint64(r.index))
+	if err != nil {
+		return err
+	}
+	e := Event{Choice: r.index, Text: text, Finish: r.finish}
+	if r.tokens > r.told {
+		r.told = r.tokens
+		r.next[0] = t.ID
+		e.Tokens = []Token{t}
+	}
+	r.a.tell(e)
+	return nil
+}
+
+// finish ends a run that has come to its end.
+func (s *Service) finish(r *run) {
+	s.end(r)
+	if r.tokens == 0 && r.a.o.MaxTokens == 0 {
+		r.a.tell(Event{Choice: r.index, Finish: r.finish})
+	}
+	if r.a.finished(r.s.Stats()) {
+		s.closed(r.a)
+	}
+}
+
+// end frees what a run holds.
+func (s *Service) end(r *run) {
+	s.sched.remove(&r.job)
+	delete(s.runs, &r.job)
+	if r.s != nil {
+		r.s.Close()
+	}
+}
+
+// fail ends all of a request.
+func (s *Service) fail(a *Answer, err error) {
+	for _, r := range a.runs {
+		if s.runs[&r.job] != nil {
+			s.end(r)
+		}
+	}
+	if a.failed(err) {
+		s.closed(a)
+	}
+}
+
+// closed counts a request that has ended.
+func (s *Service) closed(a *Answer) {
+	a.watch()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.open--; s.open == 0 && s.idle != nil {
+		close(s.idle)
+		s.idle = nil
+	}
+}
