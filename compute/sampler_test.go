@@ -1,10 +1,12 @@
 package compute
 
 import (
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 )
 
@@ -227,4 +229,30 @@ func BenchmarkSampler(b *testing.B) {
 			LogProb(logits, 5)
 		}
 	})
+}
+
+// TestSamplerBest holds Best against a sort of the whole row.
+func TestSamplerBest(t *testing.T) {
+	rng := rand.New(rand.NewPCG(3, 4))
+	var d Sampler
+	for range 500 {
+		logits := make([]float32, 1+rng.IntN(300))
+		for i := range logits {
+			if logits[i] = float32(rng.IntN(40)); rng.IntN(20) == 0 { // many ties
+				logits[i] = float32(math.NaN())
+			}
+		}
+		var want []int32
+		for i, v := range logits {
+			if v == v {
+				want = append(want, int32(i))
+			}
+		}
+		slices.SortStableFunc(want, func(a, b int32) int { return cmp.Compare(logits[b], logits[a]) })
+		n := rng.IntN(25)
+		want = want[:min(n, len(want))]
+		if got := d.Best(nil, logits, n); !slices.Equal(got, want) {
+			t.Fatalf("the best %d of %v: %v, want %v", n, logits, got, want)
+		}
+	}
 }

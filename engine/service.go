@@ -29,6 +29,7 @@ type Service struct {
 	mu       sync.Mutex
 	incoming []*Answer     // that the loop has not seen
 	leaving  []*Answer     // that nobody wants any more
+	looks    []chan State  // of those who want to know how it is
 	open     int           // that have not ended
 	refuses  error         // why no more are taken
 	idle     chan struct{} // closed when none is open, if somebody waits for that
@@ -41,6 +42,8 @@ type Service struct {
 	runs  map[*job]*run
 	parts []Part
 	turns []*run // by part
+	steps int64
+	rows  int64 // of them
 }
 
 // ServiceOptions say how requests share an engine. Seats are the engine's Sequences.
@@ -176,6 +179,46 @@ func (s *Service) Close() {
 	<-s.ended
 }
 
+// State is how a service stands between two steps.
+type State struct {
+	Running int // choices that have a seat
+	Waiting int // that have none yet
+	Paused  int // that had one
+	Steps   int64
+	Rows    int64 // tokens of all steps
+	Store   kv.Stats
+}
+
+// Look tells how the service stands, after the step that runs.
+func (s *Service) Look(ctx context.Context) (State, error) {
+	l := make(chan State, 1)
+	s.mu.Lock()
+	s.looks = append(s.looks, l)
+	s.poke()
+	s.mu.Unlock()
+	select {
+	case st := <-l:
+		return st, nil
+	case <-s.ended:
+		return State{}, ErrDraining
+	case <-ctx.Done():
+		return State{}, context.Cause(ctx)
+	}
+}
+
+// state is the loop's.
+func (s *Service) state() State {
+	st := State{Running: len(s.sched.running), Steps: s.steps, Rows: s.rows, Store: s.e.store.Stats()}
+	for _, j := range s.sched.waiting {
+		if j.opened {
+			st.Paused++
+		} else {
+			st.Waiting++
+		}
+	}
+	return st
+}
+
 // run is one choice of a request, with its place in the scheduler.
 type run struct {
 	job
@@ -204,14 +247,17 @@ func (s *Service) loop(ctx context.Context) {
 func (s *Service) takeIn(ctx context.Context) bool {
 	for {
 		s.mu.Lock()
-		incoming, leaving := s.incoming, s.leaving
-		s.incoming, s.leaving = nil, nil
+		incoming, leaving, looks := s.incoming, s.leaving, s.looks
+		s.incoming, s.leaving, s.looks = nil, nil, nil
 		s.mu.Unlock()
 		for _, a := range incoming {
 			s.begin(a, 0)
 		}
 		for _, a := range leaving {
 			s.fail(a, a.why())
+		}
+		for _, l := range looks {
+			l <- s.state()
 		}
 		if ctx.Err() != nil {
 			return false
@@ -293,7 +339,9 @@ func (s *Service) step(ctx context.Context) {
 	}
 	err := s.e.Step(ctx, s.parts, func(i, at int, logits []float32) error { return s.turns[i].logits(at, logits) })
 	s.blame(err)
-	for _, r := range s.turns {
+	s.steps++
+	for i, r := range s.turns {
+		s.rows += int64(len(s.parts[i].IDs))
 		r.held = r.s.Len()
 		switch {
 		case s.runs[&r.job] == nil: // ended with another choice of its request

@@ -427,6 +427,43 @@ func TestServiceRefusals(t *testing.T) {
 	}
 }
 
+// TestServiceLook: the state adds up, while requests run and after the end.
+func TestServiceLook(t *testing.T) {
+	e, s := serve(t, "full", 1, 400, budget{chunk: 16}, ServiceOptions{}, nil)
+	var answers []*Answer
+	for i := range 3 {
+		a, err := s.Submit(t.Context(), Order{Request: Request{IDs: randomIDs(uint64(i), 100, e.model.Vocab), MaxTokens: 300, IgnoreEnd: true}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		answers = append(answers, a)
+	}
+	if _, err := answers[0].Next(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	st, err := s.Look(t.Context())
+	if err != nil || st.Running != 1 || st.Waiting != 2 || st.Paused != 0 || st.Store.Sequences != 1 {
+		t.Errorf("%+v, %v", st, err)
+	}
+	for _, a := range answers {
+		if _, err := collect(t.Context(), a); err != nil {
+			t.Error(err)
+		}
+	}
+	if st, err = s.Look(t.Context()); err != nil || st.Running+st.Waiting != 0 || st.Rows != 3*399 || st.Steps == 0 {
+		t.Errorf("%+v, %v", st, err)
+	}
+	ended, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := s.Look(ended); err != nil && !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	s.Close()
+	if _, err := s.Look(t.Context()); !errors.Is(err, ErrDraining) {
+		t.Error(err)
+	}
+}
+
 // TestServiceCloses: Close ends what runs and what waits.
 func TestServiceCloses(t *testing.T) {
 	e, s := serve(t, "full", 1, 4000, budget{chunk: 16}, ServiceOptions{}, nil)

@@ -40,7 +40,7 @@ var below = map[string][]string{
 	"engine":    {"model", "attention", "policy", "kv", "kv/vfs", "compute", "tokenizer", "chat", "weights", "dtype"},
 	"train":     {"model", "attention", "policy", "kv", "compute", "tokenizer", "chat", "weights", "weights/convert", "dtype"},
 	"eval":      {"engine", "tokenizer", "chat"},
-	"server":    {"engine", "tokenizer", "chat"},
+	"server":    {"engine", "tokenizer", "chat", "compute"},
 	"bench":     {"engine", "model", "attention", "kv", "compute", "weights", "dtype"},
 
 	"cmd/nosa": {anything},

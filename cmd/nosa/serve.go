@@ -1,0 +1,206 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"nosa/engine"
+	"nosa/server"
+)
+
+// ServeCmd answers the OpenAI API over HTTP.
+type ServeCmd struct {
+	ModelFlags `embed:""`
+
+	Addr      string   `default:"127.0.0.1:8080" placeholder:"HOST:PORT" help:"Where to listen (${default})."`
+	Name      string   `placeholder:"NAME" help:"Name of the model in the API; by default that of its file."`
+	KeyFile   string   `name:"api-key-file" placeholder:"FILE" help:"Keys of those who may ask: one a line, alone or after a name. SIGHUP reads it again."`
+	Insecure  bool     `help:"Listen beyond this machine without keys."`
+	HostNames []string `name:"host-name" placeholder:"NAME,…" help:"Names of this server in requests, besides localhost and its address; * allows any."`
+	Cert      string   `name:"tls-cert" placeholder:"FILE" help:"Certificate, for HTTPS."`
+	Key       string   `name:"tls-key" placeholder:"FILE" help:"Its key."`
+
+	Sequences int           `default:"16" placeholder:"N" help:"Requests that are worked on at once; others wait (${default})."`
+	Queue     int           `default:"1024" placeholder:"N" help:"Requests that are open at once; more are refused (${default})."`
+	PerKey    int           `default:"256" placeholder:"N" help:"Of them, those of one key (${default})."`
+	Piece     int           `placeholder:"N" help:"Prompt tokens in a step beside answers that are being written; by default half of --chunk."`
+	MaxTokens int           `placeholder:"N" help:"Tokens of an answer that says no number; by default what the context has left."`
+	Body      ByteSize      `name:"max-body" default:"16MiB" placeholder:"SIZE" help:"Largest request (${default})."`
+	Drain     time.Duration `default:"30s" placeholder:"T" help:"How long requests may go on after SIGTERM (${default})."`
+}
+
+// serveContext is the context where --context says nothing: a request may have
+// any length up to it, and memory is planned for it.
+const serveContext = 8192
+
+// Run implements the command.
+func (c *ServeCmd) Run(ctx context.Context, g *Globals) (err error) {
+	o, err := c.options()
+	if err != nil {
+		return err
+	}
+	if err := c.check(); err != nil {
+		return err
+	}
+	keys, err := c.keys()
+	if err != nil {
+		return err
+	}
+	src, err := c.source()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, closeSource(src)) }()
+	if o.Context == 0 && o.RopeType == "" {
+		o.Context = min(serveContext, src.Config.MaxPositions)
+	}
+	o.Sequences, o.Retain = c.Sequences, true
+	listener, err := net.Listen("tcp", c.Addr)
+	if err != nil {
+		return fmt.Errorf("--addr %s: %w", c.Addr, err)
+	}
+	defer func() { _ = listener.Close() }() // by Shutdown too
+	e, dev, err := c.open(g, src, o)
+	if err != nil {
+		return err
+	}
+	src = nil
+	defer func() { err = errors.Join(err, e.Close(), dev.Close()) }()
+
+	log := g.Log
+	if !g.Quiet {
+		log = slog.New(slog.NewTextHandler(g.Stderr, nil))
+	}
+	service := engine.NewService(e, engine.ServiceOptions{Queue: c.Queue, Piece: c.Piece}, log)
+	defer service.Close()
+	var draining atomic.Bool
+	s := server.New(server.Config{
+		Engine: e, Service: service, Model: c.name(), Log: log, Keys: keys, Hosts: c.hosts(),
+		Limits: server.Limits{Body: int64(c.Body), Streams: c.PerKey, MaxTokens: c.MaxTokens},
+	}, func() bool { return !draining.Load() })
+	h := &http.Server{
+		Handler: s.Handler(), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
+		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+	if keys != nil {
+		defer c.reload(keys, log)()
+	}
+	ended := make(chan error, 1)
+	scheme := "http"
+	if c.Cert != "" {
+		scheme = "https"
+		h.TLSConfig = &tls.Config{MinVersion: tls.VersionTLS12}
+		go func() { ended <- h.ServeTLS(listener, c.Cert, c.Key) }()
+	} else {
+		go func() { ended <- h.Serve(listener) }()
+	}
+	g.note("%s on %s://%s (/v1/chat/completions, /v1/completions); stop with Ctrl-C", c.name(), scheme, listener.Addr())
+	select {
+	case err := <-ended:
+		return fmt.Errorf("--addr %s: %w", c.Addr, err)
+	case <-ctx.Done():
+	}
+	draining.Store(true)
+	g.note("no more requests are taken; those that run have %s", c.Drain)
+	grace, cancel := context.WithTimeout(context.Background(), c.Drain)
+	defer cancel()
+	if service.Drain(grace) != nil {
+		log.Warn("requests were cut short", "after", c.Drain)
+		service.Close()
+	}
+	last, cancel := context.WithTimeout(context.Background(), time.Second) // for the answers' last bytes
+	defer cancel()
+	if h.Shutdown(last) != nil {
+		return h.Close()
+	}
+	return nil
+}
+
+// check refuses flags that contradict each other, and to listen for everybody.
+func (c *ServeCmd) check() error {
+	host, _, err := net.SplitHostPort(c.Addr)
+	ip := net.ParseIP(host)
+	switch {
+	case err != nil:
+		return usage("--addr %s: want HOST:PORT, such as 127.0.0.1:8080", c.Addr)
+	case (c.Cert == "") != (c.Key == ""):
+		return usage("--tls-cert and --tls-key belong together")
+	case c.KeyFile == "" && !c.Insecure && host != "localhost" && (ip == nil || !ip.IsLoopback()):
+		return usage("--addr %s: others could ask without a key: give --api-key-file FILE, or say --insecure", c.Addr)
+	case c.Sequences < 1 || c.Queue < 1 || c.PerKey < 1 || c.Piece < 0 || c.MaxTokens < 0 || c.Body < 1 || c.Drain < 0:
+		return usage("--sequences, --queue, --per-key, --piece, --max-tokens, --max-body and --drain take numbers above 0")
+	case c.Sequences >= c.Chunk:
+		return usage("--sequences %d: want fewer than --chunk %d, so that prompts have room beside answers", c.Sequences, c.Chunk)
+	}
+	return nil
+}
+
+// keys reads those who may ask; nil: everybody.
+func (c *ServeCmd) keys() (*server.Keys, error) {
+	if c.KeyFile == "" {
+		return nil, nil
+	}
+	k := &server.Keys{}
+	if err := k.Load(c.KeyFile); err != nil {
+		return nil, fmt.Errorf("--api-key-file: %w", reason(err))
+	}
+	return k, nil
+}
+
+// reload reads the keys again at every SIGHUP, until the function is called that it
+// returns.
+func (c *ServeCmd) reload(k *server.Keys, log *slog.Logger) (stop func()) {
+	again, ended := make(chan os.Signal, 1), make(chan struct{})
+	signal.Notify(again, syscall.SIGHUP)
+	go func() {
+		for {
+			select {
+			case <-again:
+			case <-ended:
+				return
+			}
+			if err := k.Load(c.KeyFile); err != nil {
+				log.Error("the keys stay as they were", "error", err)
+			} else {
+				log.Info("the keys were read again")
+			}
+		}
+	}()
+	return func() {
+		signal.Stop(again)
+		close(ended)
+	}
+}
+
+// name is the model's name in the API.
+func (c *ServeCmd) name() string {
+	if c.Name != "" {
+		return c.Name
+	}
+	return strings.TrimSuffix(filepath.Base(c.Model), ".gguf")
+}
+
+// hosts are the names that requests may use.
+func (c *ServeCmd) hosts() []string {
+	names := append([]string(nil), c.HostNames...)
+	for i, n := range names {
+		names[i] = strings.ToLower(n)
+	}
+	host, _, _ := net.SplitHostPort(c.Addr) // was checked
+	if ip := net.ParseIP(host); host != "" && (ip == nil || !ip.IsUnspecified()) {
+		names = append(names, strings.ToLower(host))
+	}
+	return names
+}

@@ -1,0 +1,322 @@
+package server
+
+import (
+	"encoding/json"
+	"net/http"
+	"strings"
+
+	"nosa/chat"
+	"nosa/engine"
+)
+
+// chatRequest is the body of POST /v1/chat/completions.
+type chatRequest struct {
+	params
+	Messages            []chat.Message `json:"messages"`
+	MaxCompletionTokens *int           `json:"max_completion_tokens"`
+	LogProbs            bool           `json:"logprobs"`
+	TopLogProbs         *int           `json:"top_logprobs"`
+
+	Modalities     []string        `json:"modalities"`
+	ResponseFormat json.RawMessage `json:"response_format"`
+	Tools          json.RawMessage `json:"tools"`
+	ToolChoice     json.RawMessage `json:"tool_choice"`
+	Parallel       json.RawMessage `json:"parallel_tool_calls"`
+	Functions      json.RawMessage `json:"functions"`
+	FunctionCall   json.RawMessage `json:"function_call"`
+	Audio          json.RawMessage `json:"audio"`
+	Prediction     json.RawMessage `json:"prediction"`
+	Reasoning      json.RawMessage `json:"reasoning_effort"`
+	Verbosity      json.RawMessage `json:"verbosity"`
+	WebSearch      json.RawMessage `json:"web_search_options"`
+	TemplateArgs   json.RawMessage `json:"chat_template_kwargs"`
+	Structured     json.RawMessage `json:"structured_outputs"`
+}
+
+// unsupported refuses what would change the answer and is not done.
+func (c *chatRequest) unsupported() error {
+	is := func(raw json.RawMessage, harmless ...string) bool {
+		for _, h := range harmless {
+			if strings.TrimSpace(string(raw)) == h {
+				return false
+			}
+		}
+		return given(raw)
+	}
+	var format struct {
+		Type string `json:"type"`
+	}
+	if given(c.ResponseFormat) {
+		if err := json.Unmarshal(c.ResponseFormat, &format); err != nil || format.Type != "text" {
+			return unsupported("response_format", ": structured output is not there yet; leave it out, or say {\"type\":\"text\"}")
+		}
+	}
+	for _, m := range c.Modalities {
+		if m != "text" {
+			return unsupported("modalities", " but for text")
+		}
+	}
+	for _, p := range []struct {
+		name string
+		bad  bool
+	}{
+		{"tools", is(c.Tools, "[]")}, {"tool_choice", is(c.ToolChoice, `"none"`, `"auto"`)}, {"functions", is(c.Functions, "[]")},
+		{"function_call", is(c.FunctionCall, `"none"`, `"auto"`)}, {"audio", is(c.Audio)}, {"prediction", is(c.Prediction)},
+		{"reasoning_effort", is(c.Reasoning, `"none"`)}, {"verbosity", is(c.Verbosity, `"medium"`)}, {"web_search_options", is(c.WebSearch)},
+		{"chat_template_kwargs", is(c.TemplateArgs, "{}")}, {"structured_outputs", is(c.Structured)},
+	} {
+		if p.bad {
+			return unsupported(p.name, "")
+		}
+	}
+	return nil
+}
+
+// maxMessages is the most messages of a conversation.
+const maxMessages = 1 << 14
+
+// conversation checks the messages and makes their contents text.
+func conversation(messages []chat.Message) ([]chat.Message, error) {
+	if len(messages) == 0 || len(messages) > maxMessages {
+		return nil, invalid("messages", "there are %d messages: want 1 to %d", len(messages), maxMessages)
+	}
+	out := make([]chat.Message, len(messages))
+	for i, m := range messages {
+		switch m.Role {
+		case "system", "user", "assistant":
+		case "developer": // a system message by another name, which templates do not know
+			m.Role = "system"
+		case "tool", "function":
+			return nil, unsupported("messages", ": a message of role "+m.Role+" belongs to tools, which are not there yet")
+		default:
+			return nil, invalid("messages", "message %d: role %.30q: want system, user or assistant", i, m.Role)
+		}
+		for _, k := range m.Fields.Keys() {
+			v, _ := m.Fields.Get(k)
+			switch {
+			case v == nil, k == "name", k == "refusal":
+			case k == "tool_calls", k == "function_call", k == "tool_call_id", k == "audio":
+				return nil, unsupported("messages", ": "+k+" of a message")
+			default:
+				return nil, invalid("messages", "message %d: %.100q is not known to this server", i, k)
+			}
+		}
+		text, err := contentText(m.Content)
+		if err != nil {
+			return nil, invalid("messages", "message %d: %v", i, err)
+		}
+		m.Content, m.Fields = text, nil
+		out[i] = m
+	}
+	return out, nil
+}
+
+// contentText is a message's content, whole or in parts of text.
+func contentText(content any) (string, error) {
+	switch c := content.(type) {
+	case string:
+		return c, nil
+	case []any:
+		var b strings.Builder
+		for _, part := range c {
+			o, ok := part.(*chat.Object)
+			if !ok {
+				return "", invalid("", "a part of its content is no object")
+			}
+			kind, _ := o.Get("type")
+			text, isText := o.Get("text")
+			s, isString := text.(string)
+			if kind != "text" || !isText || !isString {
+				return "", invalid("", "parts of content other than text are not supported by this server")
+			}
+			b.WriteString(s)
+		}
+		return b.String(), nil
+	}
+	return "", invalid("", "its content is neither a string nor a list of parts")
+}
+
+type chatResponse struct {
+	ID      string       `json:"id"`
+	Object  string       `json:"object"`
+	Created int64        `json:"created"`
+	Model   string       `json:"model"`
+	Choices []chatChoice `json:"choices"`
+	Usage   *usage       `json:"usage,omitempty"`
+}
+
+type chatChoice struct {
+	Index    int           `json:"index"`
+	Message  *chatMessage  `json:"message,omitempty"`
+	Delta    *chatMessage  `json:"delta,omitempty"`
+	LogProbs *chatLogProbs `json:"logprobs"`
+	Finish   *string       `json:"finish_reason"`
+}
+
+type chatMessage struct {
+	Role    string  `json:"role,omitempty"`
+	Content *string `json:"content,omitempty"`
+}
+
+type chatLogProbs struct {
+	Content []chatToken `json:"content"`
+}
+
+type chatToken struct {
+	Token   string      `json:"token"`
+	LogProb float64     `json:"logprob"`
+	Bytes   []int       `json:"bytes"`
+	Top     []chatToken `json:"top_logprobs,omitempty"`
+}
+
+func (s *Server) chatToken(id int32, p float64) chatToken {
+	raw := s.tokenBytes(id)
+	t := chatToken{Token: string([]rune(string(raw))), LogProb: logProb(p), Bytes: make([]int, len(raw))}
+	for i, b := range raw {
+		t.Bytes[i] = int(b)
+	}
+	return t
+}
+
+func (s *Server) chatTokens(tokens []engine.Token) []chatToken {
+	out := make([]chatToken, 0, len(tokens))
+	for _, tok := range tokens {
+		t := s.chatToken(tok.ID, tok.LogProb)
+		for _, top := range tok.Top {
+			t.Top = append(t.Top, s.chatToken(top.ID, top.LogProb))
+		}
+		out = append(out, t)
+	}
+	return out
+}
+
+// chatCompletions answers POST /v1/chat/completions.
+func (s *Server) chatCompletions(w http.ResponseWriter, r *http.Request) {
+	var c chatRequest
+	order, err := s.chatOrder(w, r, &c)
+	if err != nil {
+		s.refuse(w, r, err)
+		return
+	}
+	a, err := s.ask(r, []engine.Order{order})
+	if err != nil {
+		s.refuse(w, r, err)
+		return
+	}
+	defer a.close()
+	if c.Stream {
+		s.chatStream(w, r, &c, a)
+		return
+	}
+	res := chatResponse{Object: "chat.completion", Model: s.Model, Choices: make([]chatChoice, order.Choices)}
+	res.ID, res.Created = newAnswerID("chatcmpl-")
+	texts := make([]strings.Builder, order.Choices)
+	for i := range res.Choices {
+		res.Choices[i].Index = i
+		if c.LogProbs {
+			res.Choices[i].LogProbs = &chatLogProbs{Content: []chatToken{}}
+		}
+	}
+	err = s.follow(r, a, func(n news) error {
+		texts[n.choice].WriteString(n.Text)
+		if p := res.Choices[n.choice].LogProbs; p != nil {
+			p.Content = append(p.Content, s.chatTokens(n.Tokens)...)
+		}
+		if n.Finish != "" {
+			res.Choices[n.choice].Finish = &n.Finish
+		}
+		return nil
+	}, func() error { return nil })
+	if err != nil {
+		s.fail(s.newEvents(w), r, err)
+		return
+	}
+	for i := range texts {
+		text := texts[i].String()
+		res.Choices[i].Message = &chatMessage{Role: "assistant", Content: &text}
+	}
+	u := usageOf(a.answers)
+	res.Usage = &u
+	writeJSON(w, http.StatusOK, res)
+}
+
+// chatOrder reads a request and makes what the engine takes of it.
+func (s *Server) chatOrder(w http.ResponseWriter, r *http.Request, c *chatRequest) (o engine.Order, err error) {
+	if err := decode(w, r, c); err != nil {
+		return o, err
+	}
+	if err := s.checkModel(c.Model); err != nil {
+		return o, err
+	}
+	if err := c.unsupported(); err != nil {
+		return o, err
+	}
+	if err := s.needText(); err != nil {
+		return o, err
+	}
+	messages, err := conversation(c.Messages)
+	if err != nil {
+		return o, err
+	}
+	text, err := s.Engine.Render(r.Context(), messages)
+	if err != nil {
+		return o, invalid("messages", "the model's chat template: %v", err)
+	}
+	ids, err := s.Engine.Encode(text, true)
+	if err != nil {
+		return o, err
+	}
+	if c.MaxCompletionTokens != nil {
+		c.MaxTokens = c.MaxCompletionTokens
+	}
+	if o, err = s.order(&c.params, ids, 0); err != nil {
+		return o, err
+	}
+	if o.LogProbs = c.LogProbs; c.TopLogProbs != nil {
+		if !c.LogProbs {
+			return o, invalid("top_logprobs", "top_logprobs needs logprobs")
+		}
+		o.TopLogProbs = *c.TopLogProbs
+	}
+	return o, nil
+}
+
+// chatStream answers in pieces.
+func (s *Server) chatStream(w http.ResponseWriter, r *http.Request, c *chatRequest, a *asking) {
+	e := s.newEvents(w)
+	chunk := chatResponse{Object: "chat.completion.chunk", Model: s.Model}
+	chunk.ID, chunk.Created = newAnswerID("chatcmpl-")
+	begun := make([]bool, a.choices)
+	err := s.follow(r, a, func(n news) error {
+		choice := chatChoice{Index: n.choice, Delta: &chatMessage{}}
+		if !begun[n.choice] {
+			begun[n.choice] = true
+			choice.Delta.Role = "assistant"
+		}
+		if n.Text != "" || choice.Delta.Role != "" {
+			choice.Delta.Content = &n.Text
+		}
+		if c.LogProbs {
+			choice.LogProbs = &chatLogProbs{Content: s.chatTokens(n.Tokens)}
+		}
+		if n.Finish != "" {
+			choice.Finish = &n.Finish
+		}
+		if n.Text == "" && n.Finish == "" && choice.Delta.Role == "" && len(n.Tokens) > 0 && !c.LogProbs {
+			return nil // what it adds to the text is held back
+		}
+		chunk.Choices = []chatChoice{choice}
+		return e.send(chunk)
+	}, e.alive)
+	if err == nil && c.StreamOptions != nil && c.StreamOptions.IncludeUsage {
+		u := usageOf(a.answers)
+		chunk.Choices, chunk.Usage = []chatChoice{}, &u
+		err = e.send(chunk)
+	}
+	if err == nil {
+		err = e.done()
+	}
+	if err != nil {
+		s.fail(e, r, err)
+	}
+}

@@ -1,0 +1,262 @@
+package server
+
+import (
+	"encoding/json"
+	"net/http"
+	"strings"
+
+	"nosa/engine"
+)
+
+// completionRequest is the body of POST /v1/completions.
+type completionRequest struct {
+	params
+	Prompt   prompts         `json:"prompt"`
+	Echo     bool            `json:"echo"`
+	LogProbs *int            `json:"logprobs"`
+	BestOf   *int            `json:"best_of"`
+	Suffix   json.RawMessage `json:"suffix"`
+	Format   json.RawMessage `json:"response_format"`
+}
+
+// prompts are texts, or token ids.
+type prompts struct {
+	texts []string
+	ids   [][]int32
+}
+
+// maxPrompts is the most prompts of a request.
+const maxPrompts = 256
+
+func (p *prompts) UnmarshalJSON(data []byte) error {
+	var one string
+	if json.Unmarshal(data, &one) == nil && string(data) != "null" {
+		p.texts = []string{one}
+		return nil
+	}
+	if json.Unmarshal(data, &p.texts) == nil && len(p.texts) > 0 {
+		return nil
+	}
+	p.texts = nil
+	var ids []int32
+	if json.Unmarshal(data, &ids) == nil && len(ids) > 0 {
+		p.ids = [][]int32{ids}
+		return nil
+	}
+	if json.Unmarshal(data, &p.ids) == nil && len(p.ids) > 0 {
+		return nil
+	}
+	return invalid("prompt", "prompt: want a string, a list of strings, a list of token ids, or a list of such lists")
+}
+
+// completionDefault is how many tokens an answer has that nothing is said of, as
+// OpenAI's.
+const completionDefault = 16
+
+type completionResponse struct {
+	ID      string             `json:"id"`
+	Object  string             `json:"object"`
+	Created int64              `json:"created"`
+	Model   string             `json:"model"`
+	Choices []completionChoice `json:"choices"`
+	Usage   *usage             `json:"usage,omitempty"`
+}
+
+type completionChoice struct {
+	Index    int                 `json:"index"`
+	Text     string              `json:"text"`
+	LogProbs *completionLogProbs `json:"logprobs"`
+	Finish   *string             `json:"finish_reason"`
+}
+
+// completionLogProbs has an entry a token in each list.
+type completionLogProbs struct {
+	Tokens  []string             `json:"tokens"`
+	Values  []*float64           `json:"token_logprobs"`
+	Top     []map[string]float64 `json:"top_logprobs"`
+	Offsets []int                `json:"text_offset"`
+	at      int
+}
+
+func (s *Server) addLogProbs(l *completionLogProbs, tokens []engine.Token) {
+	for _, t := range tokens {
+		text := s.tokenText(t.ID)
+		var value *float64
+		var top map[string]float64
+		if t.LogProb == t.LogProb { // a prompt's first token has none
+			v := logProb(t.LogProb)
+			value, top = &v, map[string]float64{}
+			for _, p := range t.Top {
+				top[s.tokenText(p.ID)] = logProb(p.LogProb)
+			}
+			if len(t.Top) > 0 {
+				top[text] = v
+			}
+		}
+		l.Tokens, l.Values, l.Top = append(l.Tokens, text), append(l.Values, value), append(l.Top, top)
+		l.Offsets = append(l.Offsets, l.at)
+		l.at += len([]rune(text))
+	}
+}
+
+// completions answers POST /v1/completions.
+func (s *Server) completions(w http.ResponseWriter, r *http.Request) {
+	var c completionRequest
+	orders, err := s.completionOrders(w, r, &c)
+	if err != nil {
+		s.refuse(w, r, err)
+		return
+	}
+	a, err := s.ask(r, orders)
+	if err != nil {
+		s.refuse(w, r, err)
+		return
+	}
+	defer a.close()
+	if c.Stream {
+		s.completionStream(w, r, &c, orders, a)
+		return
+	}
+	res := completionResponse{Object: "text_completion", Model: s.Model, Choices: make([]completionChoice, len(orders)*a.choices)}
+	res.ID, res.Created = newAnswerID("cmpl-")
+	texts := make([]strings.Builder, len(res.Choices))
+	tokens := make([][]engine.Token, len(res.Choices))
+	err = s.follow(r, a, func(n news) error {
+		texts[n.choice].WriteString(n.Text)
+		tokens[n.choice] = append(tokens[n.choice], n.Tokens...)
+		if n.Finish != "" {
+			res.Choices[n.choice].Finish = &n.Finish
+		}
+		return nil
+	}, func() error { return nil })
+	if err != nil {
+		s.fail(s.newEvents(w), r, err)
+		return
+	}
+	for i := range res.Choices {
+		choice := &res.Choices[i]
+		choice.Index = i
+		prompt := i / a.choices
+		if c.Echo {
+			choice.Text = s.echo(&c, prompt, orders[prompt].IDs)
+		}
+		choice.Text += texts[i].String()
+		if c.LogProbs != nil {
+			choice.LogProbs = newLogProbs()
+			if c.Echo {
+				s.addLogProbs(choice.LogProbs, a.answers[prompt].Prompt())
+			}
+			s.addLogProbs(choice.LogProbs, tokens[i])
+		}
+	}
+	u := usageOf(a.answers)
+	res.Usage = &u
+	writeJSON(w, http.StatusOK, res)
+}
+
+func newLogProbs() *completionLogProbs {
+	return &completionLogProbs{Tokens: []string{}, Values: []*float64{}, Top: []map[string]float64{}, Offsets: []int{}}
+}
+
+// echo is a prompt as the answer repeats it.
+func (s *Server) echo(c *completionRequest, prompt int, ids []int32) string {
+	if c.Prompt.texts != nil {
+		return c.Prompt.texts[prompt]
+	}
+	return s.Engine.Tokenizer.Decode(ids, false)
+}
+
+// completionOrders reads a request and makes what the engine takes of it.
+func (s *Server) completionOrders(w http.ResponseWriter, r *http.Request, c *completionRequest) ([]engine.Order, error) {
+	if err := decode(w, r, c); err != nil {
+		return nil, err
+	}
+	if err := s.checkModel(c.Model); err != nil {
+		return nil, err
+	}
+	if err := s.needText(); err != nil {
+		return nil, err
+	}
+	switch {
+	case given(c.Suffix):
+		return nil, unsupported("suffix", ": the model continues a text, and fills no gap")
+	case given(c.Format):
+		return nil, unsupported("response_format", ": structured output is not there yet")
+	case c.BestOf != nil && *c.BestOf != or(c.N, 1):
+		return nil, unsupported("best_of", " but for the same number as n")
+	case c.LogProbs != nil && (*c.LogProbs < 0 || *c.LogProbs > 20):
+		return nil, invalid("logprobs", "logprobs %d: want 0 to 20", *c.LogProbs)
+	case c.Stream && c.Echo && c.LogProbs != nil:
+		return nil, unsupported("stream", " together with echo and logprobs")
+	}
+	n := len(c.Prompt.texts) + len(c.Prompt.ids)
+	if n == 0 || n > maxPrompts {
+		return nil, invalid("prompt", "there are %d prompts: want 1 to %d", n, maxPrompts)
+	}
+	var orders []engine.Order
+	for i := range n {
+		var ids []int32
+		var err error
+		if c.Prompt.texts != nil {
+			ids, err = s.Engine.Encode(c.Prompt.texts[i], false)
+		} else {
+			ids = c.Prompt.ids[i]
+		}
+		if err != nil {
+			return nil, err
+		}
+		o, err := s.order(&c.params, ids, completionDefault)
+		if err != nil {
+			return nil, err
+		}
+		o.Continues = true
+		if o.LogProbs = c.LogProbs != nil; o.LogProbs {
+			o.TopLogProbs, o.PromptLogProbs = *c.LogProbs, c.Echo
+		}
+		orders = append(orders, o)
+	}
+	return orders, nil
+}
+
+// completionStream answers in pieces.
+func (s *Server) completionStream(w http.ResponseWriter, r *http.Request, c *completionRequest, orders []engine.Order, a *asking) {
+	e := s.newEvents(w)
+	chunk := completionResponse{Object: "text_completion", Model: s.Model}
+	chunk.ID, chunk.Created = newAnswerID("cmpl-")
+	echoed := make([]bool, len(orders)*a.choices)
+	logprobs := make([]*completionLogProbs, len(echoed))
+	err := s.follow(r, a, func(n news) error {
+		choice := completionChoice{Index: n.choice, Text: n.Text}
+		if c.Echo && !echoed[n.choice] {
+			echoed[n.choice] = true
+			choice.Text = s.echo(c, n.prompt, orders[n.prompt].IDs) + choice.Text
+		}
+		if c.LogProbs != nil {
+			l := newLogProbs()
+			if before := logprobs[n.choice]; before != nil {
+				l.at = before.at
+			}
+			s.addLogProbs(l, n.Tokens)
+			choice.LogProbs, logprobs[n.choice] = l, l
+		}
+		if n.Finish != "" {
+			choice.Finish = &n.Finish
+		}
+		if choice.Text == "" && n.Finish == "" && c.LogProbs == nil {
+			return nil // what the tokens add to the text is held back
+		}
+		chunk.Choices = []completionChoice{choice}
+		return e.send(chunk)
+	}, e.alive)
+	if err == nil && c.StreamOptions != nil && c.StreamOptions.IncludeUsage {
+		u := usageOf(a.answers)
+		chunk.Choices, chunk.Usage = []completionChoice{}, &u
+		err = e.send(chunk)
+	}
+	if err == nil {
+		err = e.done()
+	}
+	if err != nil {
+		s.fail(e, r, err)
+	}
+}

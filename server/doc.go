@@ -1,0 +1,17 @@
+// Package server speaks the OpenAI API over HTTP, for one model that an engine.Service
+// runs.
+//
+//	guard.go        who may ask: Host, key, size, kind of body
+//	chat.go         POST /v1/chat/completions
+//	completions.go  POST /v1/completions
+//	generation.go   what the two have in common: parameters, choices, usage
+//	stream.go       answers in pieces, as server-sent events
+//	tokens.go       POST /tokenize, /detokenize
+//	models.go       GET /v1/models
+//	health.go       GET /healthz, /readyz
+//	metrics.go      GET /metrics
+//	errors.go       errors as OpenAI's clients know them
+//
+// What the server does not do is refused with an error that names the parameter, never
+// left out in silence.
+package server

@@ -1,0 +1,239 @@
+package server
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+	"math/rand/v2"
+	"strconv"
+	"time"
+
+	"nosa/compute"
+	"nosa/engine"
+)
+
+// params is what both ways to ask for text have in common.
+type params struct {
+	Model         string             `json:"model"`
+	MaxTokens     *int               `json:"max_tokens"`
+	Temperature   *float32           `json:"temperature"`
+	TopP          *float32           `json:"top_p"`
+	TopK          *int               `json:"top_k"` // 0 or −1: all
+	MinP          *float32           `json:"min_p"`
+	N             *int               `json:"n"`
+	Stream        bool               `json:"stream"`
+	StreamOptions *streamOptions     `json:"stream_options"`
+	Stop          oneOrMore          `json:"stop"`
+	Presence      *float32           `json:"presence_penalty"`
+	Frequency     *float32           `json:"frequency_penalty"`
+	Repetition    *float32           `json:"repetition_penalty"`
+	LogitBias     map[string]float32 `json:"logit_bias"`
+	Seed          *int64             `json:"seed"`
+	IgnoreEOS     bool               `json:"ignore_eos"`
+	Priority      int                `json:"priority"` // the lower goes first, as in vLLM
+	CacheSalt     string             `json:"cache_salt"`
+
+	// What concerns OpenAI's own books and has no meaning here.
+	User             json.RawMessage `json:"user"`
+	Metadata         json.RawMessage `json:"metadata"`
+	Store            json.RawMessage `json:"store"`
+	ServiceTier      json.RawMessage `json:"service_tier"`
+	SafetyIdentifier json.RawMessage `json:"safety_identifier"`
+	PromptCacheKey   json.RawMessage `json:"prompt_cache_key"`
+}
+
+type streamOptions struct {
+	IncludeUsage       bool `json:"include_usage"`
+	IncludeObfuscation bool `json:"include_obfuscation"` // never done
+}
+
+// oneOrMore is a string or a list of them.
+type oneOrMore []string
+
+func (o *oneOrMore) UnmarshalJSON(data []byte) error {
+	var one string
+	if json.Unmarshal(data, &one) == nil {
+		if string(data) != "null" {
+			*o = oneOrMore{one}
+		}
+		return nil
+	}
+	var list []string
+	if err := json.Unmarshal(data, &list); err != nil {
+		return invalid("stop", "stop: want a string or a list of strings")
+	}
+	*o = list
+	return nil
+}
+
+// given reports whether a parameter is there and not null.
+func given(raw json.RawMessage) bool { return len(raw) > 0 && string(raw) != "null" }
+
+func or[T any](v *T, otherwise T) T {
+	if v == nil {
+		return otherwise
+	}
+	return *v
+}
+
+// order makes what the engine takes of the parameters; the prompt and the
+// log-probabilities are the caller's to add. tokens is the answer's length where
+// nothing is said; 0: what the context has left.
+func (s *Server) order(p *params, prompt []int32, tokens int) (engine.Order, error) {
+	o := engine.Order{Priority: -p.Priority}
+	if p.Priority < -1<<20 || p.Priority > 1<<20 {
+		return o, invalid("priority", "priority %d: want %d to %d", p.Priority, -1<<20, 1<<20)
+	}
+	o.IDs = prompt
+	if left := s.Engine.Plan().Context - len(prompt); tokens == 0 || tokens > left {
+		tokens = max(left, 0)
+		if s.Limits.MaxTokens > 0 {
+			tokens = min(tokens, s.Limits.MaxTokens)
+		}
+	}
+	o.MaxTokens = or(p.MaxTokens, tokens)
+	if o.MaxTokens < 0 {
+		return o, invalid("max_tokens", "max_tokens %d: want 0 or more", o.MaxTokens)
+	}
+	o.Choices = or(p.N, 1)
+	if o.Choices < 1 || o.Choices > s.Limits.Choices {
+		return o, invalid("n", "n %d: want 1 to %d", o.Choices, s.Limits.Choices)
+	}
+	o.Sampling = compute.Sampling{Temperature: or(p.Temperature, 1), TopP: or(p.TopP, 1), TopK: or(p.TopK, 0), MinP: or(p.MinP, 0), Seed: rand.Uint64()}
+	switch {
+	case p.Temperature != nil && !(*p.Temperature >= 0 && *p.Temperature <= 100):
+		return o, invalid("temperature", "temperature %v: want 0 to 100", *p.Temperature)
+	case !(o.Sampling.TopP > 0 && o.Sampling.TopP <= 1):
+		return o, invalid("top_p", "top_p %v: want a number above 0, up to 1", o.Sampling.TopP)
+	case o.Sampling.TopK < -1:
+		return o, invalid("top_k", "top_k %d: want 0 or -1, for all, or more", o.Sampling.TopK)
+	}
+	o.Sampling.TopK = max(o.Sampling.TopK, 0)
+	if p.Seed != nil {
+		o.Sampling.Seed = uint64(*p.Seed)
+	}
+	o.Penalties = engine.Penalties{Presence: or(p.Presence, 0), Frequency: or(p.Frequency, 0), Repetition: or(p.Repetition, 1)}
+	for _, v := range []struct {
+		name      string
+		v         float32
+		low, high float32
+	}{
+		{"presence_penalty", o.Penalties.Presence, -2, 2}, {"frequency_penalty", o.Penalties.Frequency, -2, 2},
+		{"repetition_penalty", o.Penalties.Repetition, 0.01, 100}, {"min_p", o.Sampling.MinP, 0, 1},
+	} {
+		if !(v.v >= v.low && v.v <= v.high) {
+			return o, invalid(v.name, "%s %v: want %v to %v", v.name, v.v, v.low, v.high)
+		}
+	}
+	if len(p.LogitBias) > 1024 {
+		return o, invalid("logit_bias", "logit_bias has %d tokens: want 1024 at most", len(p.LogitBias))
+	}
+	for id, bias := range p.LogitBias {
+		n, err := strconv.ParseInt(id, 10, 32)
+		if err != nil || !(bias >= -100 && bias <= 100) {
+			return o, invalid("logit_bias", "logit_bias of %.30q is %v: want token ids with numbers from -100 to 100", id, bias)
+		}
+		if o.Penalties.Bias == nil {
+			o.Penalties.Bias = map[int32]float32{}
+		}
+		o.Penalties.Bias[int32(n)] = bias
+	}
+	if len(p.CacheSalt) > 1024 {
+		return o, invalid("cache_salt", "cache_salt has %d bytes: want 1024 at most", len(p.CacheSalt))
+	}
+	if p.CacheSalt != "" {
+		o.Salt = []byte(p.CacheSalt)
+	}
+	o.Stop, o.IgnoreEnd = p.Stop, p.IgnoreEOS
+	return o, nil
+}
+
+// usage counts the tokens of a request, with what the tiers did for it.
+type usage struct {
+	Prompt     int          `json:"prompt_tokens"`
+	Completion int          `json:"completion_tokens"`
+	Total      int          `json:"total_tokens"`
+	Details    usageDetails `json:"prompt_tokens_details"`
+	Nosa       tierUsage    `json:"nosa"`
+}
+
+type usageDetails struct {
+	Cached int `json:"cached_tokens"`
+}
+
+// tierUsage is what a request wanted of the cache and where it was.
+type tierUsage struct {
+	Selected      int64   `json:"selected_blocks"`
+	Hits          int64   `json:"hits"`
+	HostHits      int64   `json:"host_hits"`
+	DiskHits      int64   `json:"disk_hits"`
+	HitRate       float64 `json:"hit_rate"`
+	BytesUp       int64   `json:"bytes_up"`
+	BytesDown     int64   `json:"bytes_down"`
+	BytesToDisk   int64   `json:"bytes_to_disk"`
+	BytesFromDisk int64   `json:"bytes_from_disk"`
+	Wait          float64 `json:"wait_seconds"`
+	Queue         float64 `json:"queue_seconds"`
+	Prefill       float64 `json:"prefill_seconds"`
+	Decode        float64 `json:"decode_seconds"`
+}
+
+// usageOf adds the usage of several answers up.
+func usageOf(answers []*engine.Answer) usage {
+	var u usage
+	for _, a := range answers {
+		one, stats := a.Usage(), a.Stats()
+		t := stats.Total
+		u.Prompt += one.Prompt
+		u.Completion += one.Completion
+		u.Details.Cached += one.Shared
+		n := &u.Nosa
+		n.Selected += t.Selected
+		n.Hits += t.Hits
+		n.HostHits += t.HostHits
+		n.DiskHits += t.DiskHits
+		n.BytesUp += t.BytesUp
+		n.BytesDown += t.BytesDown
+		n.BytesToDisk += t.BytesToDisk
+		n.BytesFromDisk += t.BytesFromDisk
+		n.Wait += t.Wait.Seconds()
+		n.Queue = max(n.Queue, one.Queue.Seconds())
+		n.Prefill = max(n.Prefill, one.Prefill.Seconds())
+		n.Decode = max(n.Decode, one.Decode.Seconds())
+	}
+	u.Total = u.Prompt + u.Completion
+	u.Nosa.HitRate = 1
+	if u.Nosa.Selected > 0 {
+		u.Nosa.HitRate = float64(u.Nosa.Hits) / float64(u.Nosa.Selected)
+	}
+	return u
+}
+
+// tokenBytes is a token's part of a text: what it adds after another one, as a
+// vocabulary may drop a blank at the beginning.
+func (s *Server) tokenBytes(id int32) []byte {
+	t := s.Engine.Tokenizer
+	one := t.DecodeBytes(nil, []int32{id}, false)
+	return t.DecodeBytes(nil, []int32{id, id}, false)[len(one):]
+}
+
+func (s *Server) tokenText(id int32) string { return string([]rune(string(s.tokenBytes(id)))) }
+
+// logProb is a log-probability that JSON can write.
+func logProb(v float64) float64 {
+	if math.IsInf(v, -1) || v < -9999 {
+		return -9999
+	}
+	return v
+}
+
+// newAnswerID names an answer.
+func newAnswerID(kind string) (id string, created int64) { return newID(kind), time.Now().Unix() }
+
+// needText refuses where the model has no tokenizer.
+func (s *Server) needText() error {
+	if s.Engine.Tokenizer == nil {
+		return fmt.Errorf("%w: %w", engine.ErrNoTokenizer, s.Engine.TokenizerErr)
+	}
+	return nil
+}

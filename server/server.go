@@ -1,0 +1,115 @@
+package server
+
+import (
+	"log/slog"
+	"net/http"
+	"time"
+
+	"nosa/engine"
+)
+
+// Config is what a Server is made of.
+type Config struct {
+	Engine  *engine.Engine
+	Service *engine.Service
+	Model   string // the name by which clients ask for it
+	Log     *slog.Logger
+
+	Keys   *Keys    // nil: everybody may ask
+	Hosts  []string // names in the Host header, besides those of loopback; "*": any
+	Limits Limits
+}
+
+// Limits bound what a request may take.
+type Limits struct {
+	Body      int64         // bytes; 0: 16 MiB
+	Streams   int           // open requests of a key, or of all without keys; 0: 256
+	Choices   int           // n; 0: 16
+	MaxTokens int           // of an answer that says nothing; 0: as many as the context has left
+	Write     time.Duration // that a client may take for a piece of its answer; 0: 30 s
+	KeepAlive time.Duration // after which a stream without news says that it lives; 0: 15 s
+}
+
+func (l Limits) withDefaults() Limits {
+	set := func(v *int, to int) {
+		if *v == 0 {
+			*v = to
+		}
+	}
+	set(&l.Streams, 256)
+	set(&l.Choices, 16)
+	if l.Body == 0 {
+		l.Body = 16 << 20
+	}
+	if l.Write == 0 {
+		l.Write = 30 * time.Second
+	}
+	if l.KeepAlive == 0 {
+		l.KeepAlive = 15 * time.Second
+	}
+	return l
+}
+
+// Server answers HTTP requests.
+type Server struct {
+	Config
+	began   time.Time
+	ready   func() bool
+	streams streams
+	counts  metrics
+}
+
+// New makes a server. ready says whether requests are taken, for /readyz; nil: always.
+func New(cfg Config, ready func() bool) *Server {
+	cfg.Limits = cfg.Limits.withDefaults()
+	if ready == nil {
+		ready = func() bool { return true }
+	}
+	return &Server{Config: cfg, began: time.Now(), ready: ready, streams: streams{most: cfg.Limits.Streams}}
+}
+
+// Handler is the server's paths. All but the two of health need a key, if there are keys.
+func (s *Server) Handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST /v1/chat/completions", s.chatCompletions)
+	mux.HandleFunc("POST /v1/completions", s.completions)
+	mux.HandleFunc("GET /v1/models", s.models)
+	mux.HandleFunc("GET /v1/models/{name...}", s.model)
+	mux.HandleFunc("GET /metrics", s.metricsPage)
+	mux.HandleFunc("POST /tokenize", s.tokenize)
+	mux.HandleFunc("POST /detokenize", s.detokenize)
+	open := http.NewServeMux()
+	open.HandleFunc("GET /healthz", s.healthz)
+	open.HandleFunc("GET /readyz", s.readyz)
+	open.Handle("/", s.guard(s.known(mux)))
+	return s.recovered(s.identified(s.host(open)))
+}
+
+// known answers what no path of the mux takes in the API's own way.
+func (s *Server) known(mux *http.ServeMux) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, pattern := mux.Handler(r); pattern != "" {
+			mux.ServeHTTP(w, r)
+			return
+		}
+		// The mux knows whether another method would do.
+		probe := &statusOnly{header: http.Header{}}
+		mux.ServeHTTP(probe, r)
+		if probe.code == http.StatusMethodNotAllowed {
+			w.Header().Set("Allow", probe.header.Get("Allow"))
+			s.refuse(w, r, &apiError{Code: http.StatusMethodNotAllowed, Kind: kindInvalid, Message: r.Method + " is not for " + r.URL.Path + ": want " + probe.header.Get("Allow")})
+			return
+		}
+		s.refuse(w, r, &apiError{Code: http.StatusNotFound, Kind: kindInvalid, Message: "there is no " + r.Method + " " + r.URL.Path})
+	})
+}
+
+// statusOnly takes the status of an answer and nothing else.
+type statusOnly struct {
+	header http.Header
+	code   int
+}
+
+func (w *statusOnly) Header() http.Header         { return w.header }
+func (w *statusOnly) WriteHeader(code int)        { w.code = code }
+func (w *statusOnly) Write(p []byte) (int, error) { return len(p), nil }
