@@ -55,7 +55,7 @@ func collect(ctx context.Context, a *Answer) (outcome, error) {
 	out := outcome{make([]string, n), make([][]Token, n), make([]string, n), nil}
 	for {
 		e, err := a.Next(ctx)
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			if out.Prompt = a.Prompt(); len(out.Prompt) > 0 {
 				out.Prompt = out.Prompt[1:] // NaN is equal to nothing
 			}

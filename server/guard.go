@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"mime"
 	"net"
@@ -115,7 +116,7 @@ func (s *Server) recovered(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		defer func() {
 			v := recover()
-			if v == nil || v == http.ErrAbortHandler {
+			if err, ok := v.(error); v == nil || ok && errors.Is(err, http.ErrAbortHandler) {
 				return
 			}
 			s.Log.Error("internal error: this is a bug", "error", v, "stack", string(debug.Stack()))
