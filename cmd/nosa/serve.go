@@ -114,13 +114,15 @@ func (c *ServeCmd) Run(ctx context.Context, g *Globals) (err error) {
 	}
 	draining.Store(true)
 	g.note("no more requests are taken; those that run have %s", c.Drain)
-	grace, cancel := context.WithTimeout(context.Background(), c.Drain)
+	end := time.Now().Add(c.Drain)
+	grace, cancel := context.WithDeadline(context.Background(), end)
 	defer cancel()
 	if service.Drain(grace) != nil {
 		log.Warn("requests were cut short", "after", c.Drain)
 		service.Close()
 	}
-	last, cancel := context.WithTimeout(context.Background(), time.Second) // for the answers' last bytes
+	// What has been answered may still be on its way to a slow client.
+	last, cancel := context.WithTimeout(context.Background(), max(time.Second, time.Until(end)))
 	defer cancel()
 	if h.Shutdown(last) != nil {
 		return h.Close()
