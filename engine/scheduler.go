@@ -37,7 +37,7 @@ import (
 // first tokens soonest on the average.
 type scheduler struct {
 	seats    int           // requests that run at once, at most
-	rows     int           // tokens of a step, at most: more than seats
+	rows     int           // tokens of a step, at most: more than seats, if there is more than one
 	piece    int           // of them, of prompts, while anything is being decoded
 	patience time.Duration // 0: priorities are for ever
 

@@ -97,7 +97,7 @@ func NewService(e *Engine, o ServiceOptions, log *slog.Logger) *Service {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	s := &Service{
 		e: e, set: o, log: log, wake: make(chan struct{}, 1), cancel: cancel, ended: make(chan struct{}), runs: map[*job]*run{},
-		sched: scheduler{seats: min(e.set.Sequences, e.Rows()), rows: e.Rows(), piece: o.Piece, patience: o.Patience},
+		sched: scheduler{seats: max(1, min(e.set.Sequences, e.Rows()-1)), rows: e.Rows(), piece: o.Piece, patience: o.Patience},
 	}
 	go s.loop(ctx)
 	return s

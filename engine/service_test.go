@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"flag"
 	"io"
 	"log/slog"
 	"math"
@@ -17,6 +18,11 @@ import (
 
 	"nosa/compute"
 	"nosa/kv/vfs"
+)
+
+var (
+	manyOrders  = flag.Int("service-requests", 60, "random requests of TestServiceSameBits")
+	manyCancels = flag.Int("service-cancels", 400, "requests of TestServiceCancels, of which most are cancelled")
 )
 
 // serve opens a service over the model of the tests.
@@ -117,15 +123,16 @@ func randomOrder(rnd *rand.Rand, vocab, length int) Order {
 // the bit, alone on an engine whose blocks are all resident and among others, with
 // blocks in all tiers, prefixes from the cache, and seats taken away from them.
 func TestServiceSameBits(t *testing.T) {
-	const length, requests = 200, 60
+	const length = 200
 	for _, method := range []string{"full", "infllmv2", "nosa"} {
 		t.Run(method, func(t *testing.T) {
 			_, alone := serve(t, method, 1, length, budget{chunk: 64, threads: 2}, ServiceOptions{}, func(o *Options) { o.Retain = false })
-			e, s := serve(t, method, 6, length, budget{device: 0.05, host: 0.1, disk: true, chunk: 48, threads: 2}, ServiceOptions{Patience: 50 * time.Millisecond}, nil)
+			seats := max(6, *manyOrders/4) // so that some wait and some lose theirs
+			e, s := serve(t, method, min(seats, 64), length, budget{device: 0.05, host: 0.1, disk: true, chunk: 80, threads: 2}, ServiceOptions{Patience: 50 * time.Millisecond}, nil)
 			rnd := rand.New(rand.NewPCG(11, 12))
 			var orders []Order
 			var want []outcome
-			for range requests {
+			for range *manyOrders {
 				o := randomOrder(rnd, e.model.Vocab, length)
 				orders = append(orders, o)
 				want = append(want, answer(t, alone, o))
@@ -257,9 +264,9 @@ func TestServiceCancels(t *testing.T) {
 			orders[i] = randomOrder(rnd, e.model.Vocab, length)
 			want[i] = answer(t, alone, orders[i])
 		}
-		rounds := 400
+		rounds := *manyCancels
 		if testing.Short() {
-			rounds = 60
+			rounds = min(rounds, 60)
 		}
 		ended, cancelled := 0, 0
 		var mu sync.Mutex

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"io"
 	"log/slog"
@@ -474,13 +475,15 @@ func TestLimits(t *testing.T) {
 	}
 }
 
+var manyDrops = flag.Int("drops", 200, "connections of TestDropped")
+
 // TestDropped: clients that go away in the middle leave nothing behind.
 func TestDropped(t *testing.T) {
 	w := start(t, nil)
 	address := strings.TrimPrefix(w.url, "http://")
-	drops := 200
+	drops := *manyDrops
 	if testing.Short() {
-		drops = 20
+		drops = min(drops, 20)
 	}
 	for i := range drops {
 		c, err := net.Dial("tcp", address)
