@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -44,6 +45,10 @@ all=$s
 while [ "$r" -gt 1 ]; do all="$all, $s"; r=$((r-1)); done
 echo '[{"build_commit": "abc", "build_number": 7, "n_threads": '$t', "n_prompt": '$p', "n_gen": '$n', "n_depth": '$d', "samples_ts": ['$all']}]'
 `
+	// A child that is forked meanwhile would hold the files open for writing, and until
+	// it has become its own program nobody could run them.
+	syscall.ForkLock.RLock()
+	defer syscall.ForkLock.RUnlock()
 	for _, name := range []string{"llama-bench", "llama-batched-bench"} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(script), 0o755); err != nil {
 			t.Fatal(err)

@@ -58,6 +58,15 @@ func TestPlanSequences(t *testing.T) {
 	if many.Blocks != 8*one.Blocks || many.SlotBytes != 8*one.SlotBytes || many.Tails != 8*one.Tails || many.Step <= one.Step {
 		t.Errorf("one sequence: %+v, eight: %+v", one, many)
 	}
+	// Where they do not fit, as many are proposed as do.
+	three, err := planned(t, smol(t), 0, func(o *Options) { o.Chunk, o.Sequences = 8, 3 })
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = planned(t, smol(t), three.Memory+one.SlotBytes/2, func(o *Options) { o.Chunk, o.Sequences = 8, 8 })
+	if !errors.Is(err, ErrPlan) || !strings.Contains(err.Error(), " in 8 sequences takes ") || !strings.Contains(err.Error(), "or 3 sequences at once") {
+		t.Errorf("eight where there is room for three: %v", err)
+	}
 	for _, n := range []int{-1, 1<<16 + 1} {
 		o := NewOptions()
 		o.Sequences = n

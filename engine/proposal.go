@@ -36,7 +36,8 @@ func (r *refusal) or(c change) *refusal {
 // along.
 func (r *refusal) propose(s *settings, try func(*settings) error) error {
 	var say []string
-	for _, c := range append(r.changes, shorter(s, func(t *settings) bool { return try(t) == nil })) {
+	fits := func(t *settings) bool { return try(t) == nil }
+	for _, c := range append(r.changes, shorter(s, fits), fewer(s, fits)) {
 		t, text := *s, c.say
 		for range maxChanges {
 			if c.do == nil {
@@ -77,20 +78,42 @@ func shorter(s *settings, fits func(*settings) bool) change {
 			t.Chunk = min(t.Chunk, t.Context)
 		}
 	}
-	low, high := 0, (s.Context+block-1)/block // low fits, high does not
-	for low+1 < high {
-		mid := low + (high-low)/2
+	most := largestUnder((s.Context+block-1)/block, func(n int) bool {
 		t := *s
-		if with(mid)(&t); fits(&t) {
+		with(n)(&t)
+		return fits(&t)
+	})
+	if most == 0 {
+		return change{}
+	}
+	return change{fmt.Sprintf("--context %d", most*block), with(most)}
+}
+
+// fewer is the most sequences at once that fit with all else as it is.
+func fewer(s *settings, fits func(*settings) bool) change {
+	with := func(n int) func(*settings) { return func(t *settings) { t.Sequences = n } }
+	most := largestUnder(s.Sequences, func(n int) bool {
+		t := *s
+		with(n)(&t)
+		return fits(&t)
+	})
+	if most == 0 {
+		return change{}
+	}
+	return change{sequences(most) + " at once", with(most)}
+}
+
+// largestUnder is the largest number under high, which does not fit, that does; 0: none.
+func largestUnder(high int, fits func(int) bool) int {
+	low := 0
+	for low+1 < high {
+		if mid := low + (high-low)/2; fits(mid) {
 			low = mid
 		} else {
 			high = mid
 		}
 	}
-	if low == 0 {
-		return change{}
-	}
-	return change{fmt.Sprintf("--context %d", low*block), with(low)}
+	return low
 }
 
 // selection makes the device hold what one layer of a step selects.
@@ -114,7 +137,11 @@ var diskBelow = change{"--kv-disk DIR", func(t *settings) { t.DiskDir = "DIR" }}
 // tooMuch refuses a plan that memory cannot hold.
 func (p *Plan) tooMuch(s *settings) *refusal {
 	kv := p.SlotBytes + p.Host + p.Summaries + p.Tables + p.Tails
-	r := refuse("a context of %d tokens takes %s (weights %s, KV %s, a step %s), %s are free", s.Context, Size(p.Memory), Size(p.Weights), Size(kv), Size(p.Step), Size(p.Available))
+	what := fmt.Sprintf("a context of %d tokens", s.Context)
+	if s.Sequences > 1 {
+		what += " in " + sequences(s.Sequences)
+	}
+	r := refuse("%s takes %s (weights %s, KV %s, a step %s), %s are free", what, Size(p.Memory), Size(p.Weights), Size(kv), Size(p.Step), Size(p.Available))
 	disk := " with --kv-disk DIR"
 	if s.DiskDir != "" {
 		disk = ""
