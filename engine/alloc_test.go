@@ -53,8 +53,19 @@ func TestDecodeGrows(t *testing.T) {
 				runtime.ReadMemStats(&b)
 				return float64(b.Mallocs-a.Mallocs) / blocks, float64(b.TotalAlloc-a.TotalAlloc) / blocks
 			}
-			count, bytes := cost(256)
-			deepCount, deepBytes := cost(3500)
+			// What the runtime allocates beside it, such as a thread, is counted too, and is
+			// not there every time.
+			least := func(depth int) (count, bytes float64) {
+				count, bytes = cost(depth)
+				for range 2 {
+					if c, b := cost(depth); c < count {
+						count, bytes = c, b
+					}
+				}
+				return count, bytes
+			}
+			count, bytes := least(256)
+			deepCount, deepBytes := least(3500)
 			if most := float64(8 * e.model.Layers); count > most || deepCount > count+float64(e.model.Layers) {
 				t.Errorf("a block: %.1f allocations at 256 tokens, want %.0f at most, and %.1f at 3,500", count, most, deepCount)
 			}
