@@ -63,8 +63,8 @@ func (e *Engine) newChoice(r *Request) *choice {
 // take draws the token that follows position pos, whose logits it may change, and
 // returns it with the text that is certain with it. A token that ends the text is
 // none: then finish is set.
-func (c *choice) take(d *compute.Sampler, logits []float32, pos int, seed uint64) (t Token, text string, err error) {
-	r := c.r
+func (c *choice) take(logits []float32, pos int, seed uint64) (t Token, text string, err error) {
+	r, d := c.r, &c.e.sampler
 	var softmax compute.Softmax
 	if r.LogProbs {
 		softmax = compute.NewSoftmax(logits)

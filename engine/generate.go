@@ -103,7 +103,7 @@ func (e *Engine) Generate(ctx context.Context, r Request) (*Result, error) {
 	var all strings.Builder
 	// step takes what follows position pos of the logits that are there.
 	step := func(logits []float32, pos int) error {
-		t, text, err := c.take(&e.sampler, logits, pos, r.Sampling.Seed)
+		t, text, err := c.take(logits, pos, r.Sampling.Seed)
 		if err != nil {
 			return err
 		}

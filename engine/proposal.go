@@ -78,11 +78,7 @@ func shorter(s *settings, fits func(*settings) bool) change {
 			t.Chunk = min(t.Chunk, t.Context)
 		}
 	}
-	most := largestUnder((s.Context+block-1)/block, func(n int) bool {
-		t := *s
-		with(n)(&t)
-		return fits(&t)
-	})
+	most := largestUnder((s.Context+block-1)/block, s, with, fits)
 	if most == 0 {
 		return change{}
 	}
@@ -92,22 +88,20 @@ func shorter(s *settings, fits func(*settings) bool) change {
 // fewer is the most sequences at once that fit with all else as it is.
 func fewer(s *settings, fits func(*settings) bool) change {
 	with := func(n int) func(*settings) { return func(t *settings) { t.Sequences = n } }
-	most := largestUnder(s.Sequences, func(n int) bool {
-		t := *s
-		with(n)(&t)
-		return fits(&t)
-	})
+	most := largestUnder(s.Sequences, s, with, fits)
 	if most == 0 {
 		return change{}
 	}
 	return change{sequences(most) + " at once", with(most)}
 }
 
-// largestUnder is the largest number under high, which does not fit, that does; 0: none.
-func largestUnder(high int, fits func(int) bool) int {
+// largestUnder is the largest number under high, which does not fit, with which the
+// settings do; 0: none.
+func largestUnder(high int, s *settings, with func(int) func(*settings), fits func(*settings) bool) int {
 	low := 0
 	for low+1 < high {
-		if mid := low + (high-low)/2; fits(mid) {
+		mid, t := low+(high-low)/2, *s
+		if with(mid)(&t); fits(&t) {
 			low = mid
 		} else {
 			high = mid

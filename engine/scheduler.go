@@ -118,16 +118,14 @@ func (s *scheduler) step(now time.Time, open func(*job) bool) []turn {
 	left -= oldest
 	slices.SortStableFunc(s.order, func(a, b *job) int { return (a.prompt - a.held) - (b.prompt - b.held) })
 	for _, j := range s.order {
-		n := min(j.prompt-j.held, left)
+		has := 0
 		if j == first {
-			n = min(j.prompt-j.held-oldest, left)
-			left -= n
-			n += oldest
-		} else {
-			left -= n
+			has = oldest
 		}
-		if n > 0 {
-			s.turns = append(s.turns, turn{j, n})
+		more := min(j.prompt-j.held-has, left)
+		left -= more
+		if has+more > 0 {
+			s.turns = append(s.turns, turn{j, has + more})
 		}
 	}
 	return s.turns

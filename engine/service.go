@@ -390,7 +390,7 @@ func (r *run) logits(at int, logits []float32) error {
 	if r.finish != "" { // nothing is to be generated
 		return nil
 	}
-	t, text, err := r.take(&r.e.sampler, logits, pos, o.Sampling.Seed+uint64(r.index))
+	t, text, err := r.take(logits, pos, o.Sampling.Seed+uint64(r.index))
 	if err != nil {
 		return err
 	}
@@ -407,7 +407,7 @@ func (r *run) logits(at int, logits []float32) error {
 // finish ends a run that has come to its end.
 func (s *Service) finish(r *run) {
 	s.end(r)
-	if r.tokens == 0 && r.a.o.MaxTokens == 0 {
+	if r.a.o.MaxTokens == 0 {
 		r.a.tell(Event{Choice: r.index, Finish: r.finish})
 	}
 	if r.a.finished(r.s.Stats()) {

@@ -434,12 +434,11 @@ func TestServiceRefusals(t *testing.T) {
 	}
 }
 
-// TestServiceLook: the state adds up, while requests run and after the end.
-func TestServiceLook(t *testing.T) {
-	e, s := serve(t, "full", 1, 400, budget{chunk: 16}, ServiceOptions{}, nil)
-	var answers []*Answer
+// three submits requests of 100 tokens, and waits for the first one's first event.
+func three(t *testing.T, e *Engine, s *Service, tokens int) (answers []*Answer) {
+	t.Helper()
 	for i := range 3 {
-		a, err := s.Submit(t.Context(), Order{Request: Request{IDs: randomIDs(uint64(i), 100, e.model.Vocab), MaxTokens: 300, IgnoreEnd: true}})
+		a, err := s.Submit(t.Context(), Order{Request: Request{IDs: randomIDs(uint64(i), 100, e.model.Vocab), MaxTokens: tokens, IgnoreEnd: true}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -448,6 +447,13 @@ func TestServiceLook(t *testing.T) {
 	if _, err := answers[0].Next(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	return answers
+}
+
+// TestServiceLook: the state adds up, while requests run and after the end.
+func TestServiceLook(t *testing.T) {
+	e, s := serve(t, "full", 1, 400, budget{chunk: 16}, ServiceOptions{}, nil)
+	answers := three(t, e, s, 300)
 	st, err := s.Look(t.Context())
 	if err != nil || st.Running != 1 || st.Waiting != 2 || st.Paused != 0 || st.Store.Sequences != 1 {
 		t.Errorf("%+v, %v", st, err)
@@ -474,17 +480,7 @@ func TestServiceLook(t *testing.T) {
 // TestServiceCloses: Close ends what runs and what waits.
 func TestServiceCloses(t *testing.T) {
 	e, s := serve(t, "full", 1, 4000, budget{chunk: 16}, ServiceOptions{}, nil)
-	var answers []*Answer
-	for i := range 3 {
-		a, err := s.Submit(t.Context(), Order{Request: Request{IDs: randomIDs(uint64(i), 100, e.model.Vocab), MaxTokens: 3900, IgnoreEnd: true}})
-		if err != nil {
-			t.Fatal(err)
-		}
-		answers = append(answers, a)
-	}
-	if _, err := answers[0].Next(t.Context()); err != nil {
-		t.Fatal(err)
-	}
+	answers := three(t, e, s, 3900)
 	ctx, cancel := context.WithTimeoutCause(t.Context(), time.Millisecond, errors.New("my patience"))
 	defer cancel()
 	if err := s.Drain(ctx); err == nil || err.Error() != "my patience" {

@@ -106,6 +106,17 @@ func round(t testing.TB, e *Engine, players []*player) (bool, error) {
 	})
 }
 
+// playOut decodes all that the players have left.
+func playOut(t testing.TB, e *Engine, players ...*player) {
+	t.Helper()
+	for more := true; more; {
+		var err error
+		if more, err = round(t, e, players); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 // TestStreamsSameBits decodes eight sequences of different lengths, whose block
 // borders fall on different steps, together, and each alone: in the same bits,
 // with everything resident and with most of it in the lower tiers.
@@ -127,12 +138,7 @@ func TestStreamsSameBits(t *testing.T) {
 				if want[0] == nil { // alone, all resident
 					for i := range ids {
 						p := play(t, e, ids[i], prompts[i])
-						for more := true; more; {
-							var err error
-							if more, err = round(t, e, []*player{p}); err != nil {
-								t.Fatal(err)
-							}
-						}
+						playOut(t, e, p)
 						p.Close()
 						want[i] = p.bits
 					}
@@ -141,12 +147,7 @@ func TestStreamsSameBits(t *testing.T) {
 				for i := range ids {
 					players = append(players, play(t, e, ids[i], prompts[i]))
 				}
-				for more := true; more; {
-					var err error
-					if more, err = round(t, e, players); err != nil {
-						t.Fatal(err)
-					}
-				}
+				playOut(t, e, players...)
 				for i, p := range players {
 					if len(p.bits) != steps[i]*e.model.Vocab || !slices.Equal(p.bits, want[i]) {
 						t.Errorf("stream %d has other logits in company", i)
@@ -183,12 +184,7 @@ func TestStepMixes(t *testing.T) {
 					ids := randomIDs(uint64(i), n+steps[i], e.model.Vocab)
 					if want[i] == nil { // alone, all resident
 						p := play(t, e, ids, n)
-						for more := true; more; {
-							var err error
-							if more, err = round(t, e, []*player{p}); err != nil {
-								t.Fatal(err)
-							}
-						}
+						playOut(t, e, p)
 						p.Close()
 						want[i] = p.bits
 					}
@@ -341,12 +337,7 @@ func TestStreamFault(t *testing.T) {
 	}
 	var want [][]uint32
 	for _, p := range start() {
-		for more := true; more; {
-			var err error
-			if more, err = round(t, e, []*player{p}); err != nil {
-				t.Fatal(err)
-			}
-		}
+		playOut(t, e, p)
 		want = append(want, p.bits)
 		p.Close()
 	}

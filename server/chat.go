@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"encoding/json"
 	"net/http"
 	"strings"
@@ -109,6 +110,19 @@ func conversation(messages []chat.Message) ([]chat.Message, error) {
 		out[i] = m
 	}
 	return out, nil
+}
+
+// conversationIDs is a conversation as the model reads it.
+func (s *Server) conversationIDs(ctx context.Context, messages []chat.Message) ([]int32, error) {
+	messages, err := conversation(messages)
+	if err != nil {
+		return nil, err
+	}
+	text, err := s.Engine.Render(ctx, messages)
+	if err != nil {
+		return nil, invalid("messages", "the model's chat template: %v", err)
+	}
+	return s.Engine.Encode(text, true)
 }
 
 // contentText is a message's content, whole or in parts of text.
@@ -254,15 +268,7 @@ func (s *Server) chatOrder(w http.ResponseWriter, r *http.Request, c *chatReques
 	if err := s.needText(); err != nil {
 		return o, err
 	}
-	messages, err := conversation(c.Messages)
-	if err != nil {
-		return o, err
-	}
-	text, err := s.Engine.Render(r.Context(), messages)
-	if err != nil {
-		return o, invalid("messages", "the model's chat template: %v", err)
-	}
-	ids, err := s.Engine.Encode(text, true)
+	ids, err := s.conversationIDs(r.Context(), c.Messages)
 	if err != nil {
 		return o, err
 	}
@@ -308,15 +314,9 @@ func (s *Server) chatStream(w http.ResponseWriter, r *http.Request, c *chatReque
 		chunk.Choices = []chatChoice{choice}
 		return e.send(chunk)
 	}, e.alive)
-	if err == nil && c.StreamOptions != nil && c.StreamOptions.IncludeUsage {
+	s.endStream(e, r, err, c.StreamOptions, func() any {
 		u := usageOf(a.answers)
 		chunk.Choices, chunk.Usage = []chatChoice{}, &u
-		err = e.send(chunk)
-	}
-	if err == nil {
-		err = e.done()
-	}
-	if err != nil {
-		s.fail(e, r, err)
-	}
+		return chunk
+	})
 }

@@ -248,15 +248,9 @@ func (s *Server) completionStream(w http.ResponseWriter, r *http.Request, c *com
 		chunk.Choices = []completionChoice{choice}
 		return e.send(chunk)
 	}, e.alive)
-	if err == nil && c.StreamOptions != nil && c.StreamOptions.IncludeUsage {
+	s.endStream(e, r, err, c.StreamOptions, func() any {
 		u := usageOf(a.answers)
 		chunk.Choices, chunk.Usage = []completionChoice{}, &u
-		err = e.send(chunk)
-	}
-	if err == nil {
-		err = e.done()
-	}
-	if err != nil {
-		s.fail(e, r, err)
-	}
+		return chunk
+	})
 }

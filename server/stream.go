@@ -178,6 +178,20 @@ func (e *events) write(p []byte) error {
 	return e.control.Flush()
 }
 
+// endStream ends a stream after what follow has said of it, with a last event of the
+// usage if that was asked for.
+func (s *Server) endStream(e *events, r *http.Request, err error, o *streamOptions, usage func() any) {
+	if err == nil && o != nil && o.IncludeUsage {
+		err = e.send(usage())
+	}
+	if err == nil {
+		err = e.done()
+	}
+	if err != nil {
+		s.fail(e, r, err)
+	}
+}
+
 // fail ends a stream with an error, or the request if the stream has not begun.
 func (s *Server) fail(e *events, r *http.Request, err error) {
 	if r.Context().Err() != nil {

@@ -34,15 +34,7 @@ func (s *Server) tokenize(w http.ResponseWriter, r *http.Request) {
 		case (body.Prompt == nil) == (body.Messages == nil):
 			return nil, invalid("prompt", "want prompt or messages, one of the two")
 		case body.Messages != nil:
-			messages, err := conversation(body.Messages)
-			if err != nil {
-				return nil, err
-			}
-			text, err := s.Engine.Render(r.Context(), messages)
-			if err != nil {
-				return nil, invalid("messages", "the model's chat template: %v", err)
-			}
-			return s.Engine.Encode(text, true)
+			return s.conversationIDs(r.Context(), body.Messages)
 		case !or(body.AddSpecial, true):
 			return s.Engine.Tokenizer.TryEncode(nil, *body.Prompt, plain)
 		}
