@@ -163,7 +163,7 @@ func TestFaults(t *testing.T) {
 				r.settle(t)
 				if kind == vfs.Vanish { // the file is gone for good: a new engine
 					r.close(t)
-					if n := r.files.Open(); n != 0 {
+					if n := r.files.OpenFiles(); n != 0 {
 						t.Fatalf("%d files open", n)
 					}
 					r = newFaultRig(t, timeout)
@@ -180,7 +180,7 @@ func TestFaults(t *testing.T) {
 			}
 			t.Logf("%d of %d requests failed, each with a named cause", failed, points)
 			r.close(t)
-			if n := r.files.Open(); n != 0 {
+			if n := r.files.OpenFiles(); n != 0 {
 				t.Errorf("%d files open", n)
 			}
 			if n := r.dev.Allocated(); n != 0 {

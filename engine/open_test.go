@@ -73,7 +73,7 @@ func TestOpenFails(t *testing.T) {
 		if left := dev.Allocated(); left != 0 {
 			t.Fatalf("allocation %d: %d bytes are left", n, left)
 		}
-		if open := files.Open(); open != 0 {
+		if open := files.OpenFiles(); open != 0 {
 			t.Fatalf("allocation %d: %d files are open", n, open)
 		}
 		waitGoroutines(t, goroutines)

@@ -38,6 +38,8 @@ const (
 	filling                    // its slot does not hold it yet: waitLoad, load or up
 	bad                        // its slot will never hold it: what should have filled it failed
 	ahead                      // load was not asked for by a recall
+	listing                    // its column's entry in the ledger is being written, or erased
+	foreign                    // its record was written by a process before, and has not been read yet
 )
 
 func (b *block) has(s state) bool { return b.is&s != 0 }

@@ -20,7 +20,7 @@ func (s *Store) check() error {
 	if err := s.pool.Check(); err != nil {
 		return err
 	}
-	for _, prove := range []func() error{s.checkHolders, s.checkPlaces, s.checkPins, s.checkHomes, s.checkCounts, s.checkColumns} {
+	for _, prove := range []func() error{s.checkHolders, s.checkPlaces, s.checkPins, s.checkHomes, s.checkCounts, s.checkColumns, s.checkLedger} {
 		if err := prove(); err != nil {
 			return err
 		}
@@ -163,10 +163,10 @@ func (s *Store) checkPins() error {
 				pagePins++
 			}
 		}
-		if b.busy != pagePins {
+		underWay += int(pagePins)
+		if busy := pagePins + bit(b.has(listing)); b.busy != busy {
 			return fmt.Errorf("id %d: %d transfers, state %b", id, b.busy, b.is)
 		}
-		underWay += int(b.busy)
 		if b.has(waitDown | down) {
 			want[id]++
 		}
@@ -200,6 +200,9 @@ func (s *Store) checkPins() error {
 	}
 	if s.host != nil && s.host.idle != idle {
 		return fmt.Errorf("%d pages can go, the pool thinks %d", idle, s.host.idle)
+	}
+	if s.lasting != nil {
+		underWay += s.lasting.under
 	}
 	if underWay != s.mover.underWay {
 		return fmt.Errorf("%d transfers under way, blocks have %d", s.mover.underWay, underWay)
@@ -334,4 +337,59 @@ func (s *Store) checkColumns() error {
 		}
 	}
 	return nil
+}
+
+// checkLedger: what the ledger will say to the next process is true.
+func (s *Store) checkLedger() error {
+	l := s.lasting
+	if l == nil {
+		return nil
+	}
+	used := make([]int, l.made)
+	for _, at := range l.free {
+		used[at]++
+	}
+	listed := 0
+	for _, c := range s.columns {
+		unwritten := 0
+		for _, id := range c.ids {
+			if b := &s.blocks[id]; !b.inRecord() {
+				unwritten++
+			} else if b.has(listing) != c.listed {
+				return fmt.Errorf("id %d: its column is being listed: %v, it thinks %v", id, c.listed, b.has(listing))
+			}
+		}
+		if unwritten != c.unwritten || unwritten > 0 && c.entry >= 0 {
+			return fmt.Errorf("%d blocks of a column have no record, want %d; entry %d", unwritten, c.unwritten, c.entry)
+		}
+		if c.entry >= 0 {
+			used[c.entry]++
+			if !c.listed {
+				listed++
+			}
+		}
+	}
+	striking := 0
+	for at, n := range used {
+		switch {
+		case n > 1:
+			return fmt.Errorf("entry %d is in use or free %d times", at, n)
+		case n == 0:
+			striking++ // of a column that is offered no more
+		}
+	}
+	if striking > l.under && !l.closing {
+		return fmt.Errorf("%d entries are of no column, %d are on their way", striking, l.under)
+	}
+	if listed != l.listed && l.broken == nil {
+		return fmt.Errorf("%d columns are listed, want %d", listed, l.listed)
+	}
+	return nil
+}
+
+func bit(b bool) int32 {
+	if b {
+		return 1
+	}
+	return 0
 }

@@ -52,6 +52,10 @@ type Disk struct {
 	Dir     string // made if it is missing
 	Records int    // places in the file; 0: one for every id
 	Direct  bool   // pass by the page cache, where blocks are close to whole pages and the system can
+	// Lasts keeps what is in it for the next process with the same Identity, layout and
+	// layers. All blocks are written to it then, once, whether their room is needed or
+	// not. Identity must say everything that their bytes depend on.
+	Lasts bool
 }
 
 // Keep says which blocks stay in slots.
@@ -141,10 +145,25 @@ func (c Config) withDefaults() (Config, error) {
 // below reports whether full blocks have a home under the slots.
 func (c Config) below() bool { return c.HostPages > 0 }
 
-// evicts reports whether blocks ever lose their slots; then all of them need a
-// home below.
+// evicts reports whether blocks ever lose their slots, or begin without one; then all
+// of them need a home below.
 func (c Config) evicts() bool {
-	return c.Slots < c.Blocks || c.Keep == KeepSelected && c.below()
+	return c.Slots < c.Blocks || c.Keep == KeepSelected && c.below() || c.lasts()
+}
+
+// lasts reports whether the next process finds the disk tier as this one leaves it.
+func (c Config) lasts() bool { return c.Disk != nil && c.Disk.Lasts }
+
+// summaryBytes is what is kept of a block beside its bytes.
+func (c Config) summaryBytes() int {
+	l, n := c.Layout, 0
+	if l.Stride > 0 {
+		n += l.SummaryBytes()
+	}
+	if l.Scores {
+		n += 4 * (l.Segments() + l.Block)
+	}
+	return n
 }
 
 // homes is how many full blocks can live at once. Where blocks come back from
@@ -190,19 +209,15 @@ func (c Config) Footprint() (Footprint, error) {
 		return Footprint{}, err
 	}
 	l := c.Layout
-	summary := 0
-	if l.Stride > 0 {
-		summary += l.SummaryBytes()
-	}
-	if l.Scores {
-		summary += 4 * (l.Segments() + l.Block)
-	}
 	f := Footprint{
 		Slots:     int64(c.Slots) * int64(l.BlockBytes()),
-		Summaries: int64(c.Blocks) * int64(summary),
+		Summaries: int64(c.Blocks) * int64(c.summaryBytes()),
 		Tails:     int64(c.Layers) * int64(l.Heads) * int64(8*l.Block*l.Dim),
 		Host:      int64(c.HostPages) * int64(c.RecordBytes()),
 		Maps:      int64(c.Blocks)*blockSize + int64(c.Slots)*48 + int64(c.HostPages)*200,
+	}
+	if c.lasts() {
+		f.Maps += int64(c.Blocks) * int64(len(digest{}))
 	}
 	if c.Disk != nil {
 		f.Disk = int64(c.Disk.Records) * int64(c.RecordBytes())

@@ -21,16 +21,26 @@ type disk struct {
 	free   []int32 // of them, those of no block
 }
 
-func openDisk(d Disk, stride, size int) (*disk, error) {
+// openDisk opens the file of records: a scratch file, or the lasting one of a name.
+func openDisk(d Disk, stride int, name string) (_ *disk, err error) {
+	o := &disk{dir: d.Dir, stride: stride, most: d.Records}
 	hint := fmt.Sprintf("--kv-disk %s: give a directory that can be written to", d.Dir)
 	if err := d.FS.MkdirAll(d.Dir); err != nil {
 		return nil, fmt.Errorf("%w: %w: %s", ErrDisk, err, hint)
 	}
-	f, err := d.FS.Create(d.Dir, "nosa-kv-*.blocks", d.Direct && stride%vfs.Align == 0)
+	direct := d.Direct && stride%vfs.Align == 0
+	if d.Lasts {
+		o.file, err = d.FS.Open(d.Dir, name+".blocks", direct)
+	} else {
+		o.file, err = d.FS.Create(d.Dir, "nosa-kv-*.blocks", direct)
+	}
+	if errors.Is(err, vfs.ErrInUse) {
+		hint = "give each process a --kv-disk of its own"
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w: %s", ErrDisk, err, hint)
 	}
-	return &disk{file: f, dir: d.Dir, stride: stride, most: d.Records}, nil
+	return o, nil
 }
 
 // take finds a free record, or −1.

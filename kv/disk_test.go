@@ -12,7 +12,7 @@ import (
 )
 
 func TestRecords(t *testing.T) {
-	d, err := openDisk(Disk{FS: &vfs.Memory{}, Dir: "d", Records: 3}, 8, 8)
+	d, err := openDisk(Disk{FS: &vfs.Memory{}, Dir: "d", Records: 3}, 8, "")
 	if err != nil {
 		t.Fatal(err)
 	}

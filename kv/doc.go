@@ -27,6 +27,7 @@
 //	full      Seal      its last token is there: encoded into a slot; the bytes never change again
 //	written   Seal      copied to a page of the host pool, once, in the background
 //	spilled             the host pool fills up: the coldest block gets a record on disk
+//	listed              where the disk lasts: all of its column have records, and the ledger an entry
 //	evicted             its slot, or its page, goes to another block; nothing is written
 //	recalled  Recall    wanted, but in no slot: from its page, or from its record through a page
 //	offered   Advance   its column is published under the chain key of all tokens up to its end
@@ -90,6 +91,18 @@
 // past the page cache; where more than 7 % would be lost (quantised blocks), the
 // file is buffered, and its pages are put out of the cache after each transfer.
 //
+// # Over restarts
+//
+// With Disk.Lasts the file of records has a name, every full block is written to it,
+// and beside it lies a ledger: for each column whose blocks all have records its key,
+// and per block the record, checksum, digest and summary. An entry is written after
+// the records and erased before one of them goes to another block, so that however a
+// process ends, what the ledger says is true; after the machine itself was down all
+// that it says is read and checked before it is believed. Open takes the columns over
+// as cached ones. Their keys begin with Config.Identity, so that another model or
+// setting finds none of them; and the bytes of a record that another process wrote
+// are held against a SHA-256 when they are first read.
+//
 // # Errors
 //
 // An error names sequence, layer, head and block, wraps one of the package's
@@ -97,6 +110,6 @@
 // be read, or whose bytes are not those that were written, is not offered to
 // others any more.
 //
-// Checksums are kept in memory with the reader, not in the record: a record in
+// Checksums are kept with the reader, or in the ledger, not in the record: a record in
 // the wrong place can not vouch for itself.
 package kv

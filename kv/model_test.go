@@ -82,6 +82,9 @@ func (q *testSequence) extend(ctx context.Context, ids []int32) error {
 		}
 	}
 	q.tokens = all
+	q.everyBlock(first, len(all)/l.Block, func(id int32, want []byte) {
+		q.s.summary(id, want, func(b []byte, t compute.Tensor) { q.s.dev.Upload(t, b) })
+	})
 	q.Advance(ids)
 	return nil
 }
@@ -194,8 +197,8 @@ func closeTest(t interface {
 		if s.disk.left() != s.disk.most {
 			t.Errorf("%d records left", s.disk.most-s.disk.left())
 		}
-		if m, ok := s.cfg.Disk.FS.(*vfs.Memory); ok && m.Open() != 0 {
-			t.Errorf("%d files left", m.Open())
+		if m, ok := s.cfg.Disk.FS.(*vfs.Memory); ok && m.OpenFiles() != 0 {
+			t.Errorf("%d files left", m.OpenFiles())
 		}
 	}
 	var sum LayerStats

@@ -239,9 +239,16 @@ func (s *Store) carry(t *transfer) {
 		s.dev.FillSlot(&s.cache, t.slot, s.host.bytes(t.page))
 	case moveSpill:
 		t.err = s.disk.write(t.rec, s.host.record(t.page))
+		if s.lasting != nil {
+			t.sum = digestOf(s.host.bytes(t.page))
+		}
 	case moveLoad:
 		t.err = s.disk.read(t.rec, s.host.record(t.page))
 		s.arrive(t)
+	case moveEntry:
+		t.err = s.lasting.write(t.rec, t.buf)
+	case moveErase:
+		t.err = s.lasting.erase(t.rec)
 	}
 }
 
@@ -252,6 +259,10 @@ func (s *Store) arrive(t *transfer) {
 	}
 	if got := crc32.Checksum(s.host.bytes(t.page), checksum); got != t.crc {
 		t.err = fmt.Errorf("crc %08x, want %08x: %w", got, t.crc, ErrCorrupt)
+		return
+	}
+	if t.foreign && digestOf(s.host.bytes(t.page)) != t.sum {
+		t.err = fmt.Errorf("digest of what an earlier process wrote: %w", ErrCorrupt)
 		return
 	}
 	if t.slot >= 0 {

@@ -14,10 +14,16 @@ type key [sha256.Size]byte
 // it and others may share it.
 type column struct {
 	key  key
+	prev key     // of the column before it
 	ids  []int32 // by layer, then head
 	idle int     // of them, those without a holder: none, or all of a cached column
 
 	older, newer *column // among cached ones
+
+	// Of a lasting store.
+	unwritten int   // blocks that have no record yet
+	entry     int32 // in the ledger, or −1
+	listed    bool  // the entry is being written or erased
 }
 
 // root is the key before the first column.
@@ -72,7 +78,7 @@ func (s *Store) takeOver(q *Sequence, prompt []int32, most int) {
 }
 
 // offer publishes a full column of q, unless one with the same key is there.
-func (s *Store) offer(q *Sequence, b int) {
+func (s *Store) offer(q *Sequence, b int, prev key) {
 	for _, heads := range q.tables {
 		for h := range heads {
 			if !s.blocks[heads[h][b]].has(full) {
@@ -83,7 +89,7 @@ func (s *Store) offer(q *Sequence, b int) {
 	if q.opt.NoShare || s.columns[q.chain] != nil {
 		return
 	}
-	c := &column{key: q.chain}
+	c := &column{key: q.chain, prev: prev, entry: -1}
 	for _, heads := range q.tables {
 		for h := range heads {
 			c.ids = append(c.ids, heads[h][b])
@@ -91,6 +97,9 @@ func (s *Store) offer(q *Sequence, b int) {
 		}
 	}
 	s.columns[c.key] = c
+	if s.lasting != nil {
+		s.lasting.offered(s, c)
+	}
 }
 
 // unpublish takes the column of a block away from those who come later: the
@@ -102,6 +111,9 @@ func (s *Store) unpublish(b *block) {
 		return
 	}
 	delete(s.columns, c.key)
+	if s.lasting != nil {
+		s.strike(c)
+	}
 	for _, id := range c.ids {
 		s.blocks[id].column = nil
 	}

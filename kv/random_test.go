@@ -31,7 +31,7 @@ func TestRandomLife(t *testing.T) {
 		default:
 			cfg.Slots = rapid.IntRange(1, cfg.Blocks).Draw(t, "slots")
 			cfg.HostPages = rapid.IntRange(1, max(1, cfg.Blocks/2)).Draw(t, "pages")
-			cfg.Disk = &Disk{FS: &vfs.Memory{}, Dir: "disk", Records: rapid.IntRange(0, cfg.Blocks).Draw(t, "records")}
+			cfg.Disk = &Disk{FS: &vfs.Memory{}, Dir: "disk", Records: rapid.IntRange(0, cfg.Blocks).Draw(t, "records"), Lasts: rapid.Bool().Draw(t, "lasts")}
 		}
 		if (cfg.HostPages >= tail || cfg.Disk != nil) && rapid.Bool().Draw(t, "selected") {
 			cfg.Keep = KeepSelected
@@ -94,6 +94,7 @@ func TestRandomLife(t *testing.T) {
 				check(t, q, q.extend(ctx, o.Prefix[q.Len():]))
 			},
 			"step": func(*rapid.T) { s.BeginStep() },
+			"save": func(*rapid.T) { s.Save() },
 			"extend": func(t *rapid.T) {
 				q := pick(t)
 				check(t, q, q.extend(ctx, ids(rapid.IntRange(0, 3).Draw(t, "first"), rapid.SampledFrom([]int{1, 2, 4, 7, 16, 33, 0}).Draw(t, "n"))))

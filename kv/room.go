@@ -64,6 +64,9 @@ func (s *Store) makeRoom(demand bool) {
 	if s.disk != nil && (s.spillHold != s.step || demand && s.waitLoad.len()+s.waitDown.len() > 0) {
 		s.spillAhead()
 	}
+	if s.lasting != nil {
+		s.list()
+	}
 }
 
 // takePage finds a page for a block; see host.take.
@@ -76,12 +79,13 @@ func (s *Store) takePage(need bool) int32 {
 }
 
 // spillAhead writes the coldest blocks without a record to disk, until as many
-// pages are free or can go at once as wait for one and may soon do.
+// pages are free or can go at once as wait for one and may soon do; all of them where
+// they shall last.
 func (s *Store) spillAhead() {
 	h := s.host
 	low := min(max(len(h.block)/4, 1), 4*s.cfg.Workers)
 	want := low + s.waitLoad.len() + s.waitDown.len()
-	for s.spills < 4*s.cfg.Workers && len(h.free)+h.idle+s.spills < want {
+	for s.spills < 4*s.cfg.Workers && (s.cfg.lasts() || len(h.free)+h.idle+s.spills < want) {
 		page := h.write()
 		if page < 0 {
 			return

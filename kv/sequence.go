@@ -171,9 +171,10 @@ func (q *Sequence) Advance(ids []int32) {
 		if q.len++; len(q.open) < size {
 			continue
 		}
-		q.chain = q.chain.next(q.open)
+		prev := q.chain
+		q.chain = prev.next(q.open)
 		q.open = q.open[:0]
-		s.offer(q, q.len/size-1)
+		s.offer(q, q.len/size-1, prev)
 	}
 }
 

@@ -78,6 +78,7 @@ type Stats struct {
 	FreeRecords int
 	UnderWay    int // transfers that have not reported
 	Published   int // columns that others can share
+	Lasting     int // of them, those that the next process will find
 	Cached      int // of the live blocks, those that no sequence holds
 }
 
@@ -128,6 +129,9 @@ func (s *Store) Stats() Stats {
 	if s.disk != nil {
 		st.FreeRecords = s.disk.left()
 		st.OnDisk = s.disk.most - st.FreeRecords - s.spills
+	}
+	if s.lasting != nil {
+		st.Lasting = s.lasting.listed
 	}
 	return st
 }

@@ -30,6 +30,8 @@ type Store struct {
 	disk   *disk // nil: no tier below the host pool
 	mover  *mover
 
+	lasting *lasting // nil: the disk tier ends with the process
+
 	step  int64 // forward passes so far: the clock of least recent use
 	due   int   // blocks that have or will need a home
 	dying int   // blocks without holders that wait for a transfer to report
@@ -97,6 +99,11 @@ func Open(dev compute.Device, cfg Config, log *slog.Logger) (*Store, error) {
 		return nil, fmt.Errorf("kv: open: %w", errors.Join(err, s.release()))
 	}
 	s.mover = newMover(s, cfg.Workers)
+	if s.lasting != nil {
+		if err := s.inherit(); err != nil {
+			return nil, fmt.Errorf("kv: open: %w", errors.Join(err, s.Close()))
+		}
+	}
 	return s, nil
 }
 
@@ -135,7 +142,12 @@ func (s *Store) allocate() (err error) {
 		}
 	}
 	if s.cfg.Disk != nil {
-		s.disk, err = openDisk(*s.cfg.Disk, s.cfg.RecordBytes(), l.BlockBytes())
+		if s.disk, err = openDisk(*s.cfg.Disk, s.cfg.RecordBytes(), s.name()); err != nil {
+			return err
+		}
+	}
+	if s.cfg.lasts() {
+		s.lasting, err = s.openLasting()
 	}
 	return err
 }
@@ -155,6 +167,9 @@ func (s *Store) release() (err error) {
 	if s.disk != nil {
 		err = errors.Join(err, s.disk.close())
 	}
+	if s.lasting != nil {
+		err = errors.Join(err, s.lasting.file.Close())
+	}
 	return err
 }
 
@@ -163,7 +178,8 @@ func (s *Store) release() (err error) {
 func (s *Store) readable() bool { return s.inPlace && s.disk == nil && s.cfg.Keep == KeepLRU }
 
 // Close waits for the transfers that are under way, ends the store's goroutines
-// and gives back its memory and its file. With live sequences it does nothing
+// and gives back its memory and its files; a disk tier that lasts is written to first,
+// for a short time. With live sequences it does nothing
 // and returns ErrBusy. If transfers do not report in time, their memory is left
 // alone, since they may still write to it, and ErrTimeout is returned; Close may
 // then be tried again.
@@ -176,6 +192,7 @@ func (s *Store) Close() error {
 	case len(s.sequences) > 0:
 		return fmt.Errorf("kv: close: %d %w: free them first", len(s.sequences), ErrBusy)
 	}
+	s.finishSaving()
 	s.closed = true
 	for s.forget() {
 	}

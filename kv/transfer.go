@@ -14,6 +14,8 @@ const (
 	moveUp                // page → slot
 	moveSpill             // page → record
 	moveLoad              // record → page, and → slot if there is one
+	moveEntry             // what records hold → ledger
+	moveErase             // nothing → ledger
 )
 
 // transfer is one block on its way. A worker reads the places, moves the bytes
@@ -21,13 +23,23 @@ const (
 type transfer struct {
 	move            move
 	id              int32
-	slot, page, rec int32
+	slot, page, rec int32 // rec is the entry's number where it goes to the ledger
 	crc             uint32
 	err             error
+
+	// Of a lasting store.
+	sum     digest // of the block's bytes: known after a spill, demanded of a foreign load
+	foreign bool
+	column  *column
+	buf     []byte // its entry
 }
 
 // report takes a finished transfer into the books: states, pins, counters.
 func (s *Store) report(t transfer) {
+	if t.column != nil {
+		s.reportListing(t)
+		return
+	}
 	b := &s.blocks[t.id]
 	b.busy--
 	size := int64(s.cfg.Layout.BlockBytes())
@@ -73,6 +85,9 @@ func (s *Store) reportSpill(t transfer) {
 			l.Spilled++
 			l.BytesToDisk += int64(s.cfg.Layout.BlockBytes())
 		})
+		if s.lasting != nil {
+			s.lasting.written(b, t)
+		}
 	}
 	s.host.unpin(t.page, b.inRecord())
 }
@@ -98,6 +113,7 @@ func (s *Store) reportLoad(t transfer) {
 		}
 		return
 	}
+	b.is &^= foreign
 	s.count(b.owner, int(b.layer), func(l *LayerStats) { l.BytesFromDisk += int64(s.cfg.Layout.BlockBytes()) })
 	if t.slot >= 0 {
 		s.inBoth(t.page)
@@ -144,6 +160,9 @@ func (s *Store) load(id, page int32) {
 	t := transfer{move: moveLoad, id: id, slot: -1, page: page, rec: b.rec, crc: b.crc}
 	if b.has(filling) {
 		t.slot = s.pool.SlotOf[id]
+	}
+	if b.has(foreign) {
+		t.foreign, t.sum = true, s.lasting.sums[id]
 	}
 	s.loads = append(s.loads, t)
 }

@@ -8,16 +8,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// setDirect asks for transfers without the page cache and tries one, since some
-// file systems take the flag and refuse the transfer. False with a nil error
+// setDirect asks for transfers without the page cache and tries one, behind the end
+// of the file, since some file systems take the flag and refuse the transfer. False with a nil error
 // means that the file is there for buffered transfers only.
 func setDirect(f *os.File) (bool, error) {
 	if err := setFlag(f, unix.O_DIRECT, true); err != nil {
 		return false, nil // buffered transfers do as well
 	}
-	_, err := f.WriteAt(alignedPage(), 0)
-	if err == nil {
-		err = f.Truncate(0)
+	info, err := f.Stat()
+	if err != nil {
+		return false, err
+	}
+	size := info.Size()
+	if _, err = f.WriteAt(alignedPage(), (size+Align-1)/Align*Align); err == nil {
+		err = f.Truncate(size)
 	}
 	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.EOPNOTSUPP) {
 		return false, setFlag(f, unix.O_DIRECT, false)

@@ -55,6 +55,15 @@ func (f *Faults) Create(dir, pattern string, direct bool) (File, error) {
 	return &faultyFile{File: file, fs: f}, nil
 }
 
+// Open opens a lasting file of the FS below.
+func (f *Faults) Open(dir, name string, direct bool) (File, error) {
+	file, err := f.FS.Open(dir, name, direct)
+	if err != nil {
+		return nil, err
+	}
+	return &faultyFile{File: file, fs: f}, nil
+}
+
 // Release lets all stalled transfers go on.
 func (f *Faults) Release() {
 	f.mu.Lock()

@@ -5,9 +5,10 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 )
 
-// OS makes scratch files in directories of the system.
+// OS makes files in directories of the system.
 type OS struct{}
 
 var _ FS = OS{}
@@ -32,10 +33,38 @@ func (OS) Create(dir, pattern string, direct bool) (File, error) {
 	return s, nil
 }
 
+// Open opens a file for its owner alone. It does not follow a link in its place:
+// the directory may be one that others can write to.
+func (OS) Open(dir, name string, direct bool) (File, error) {
+	f, err := os.OpenFile(filepath.Join(dir, name), os.O_RDWR|os.O_CREATE|noFollow, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	s := &osFile{File: f, lasts: true}
+	if err := lock(f); err != nil {
+		return nil, errors.Join(fmt.Errorf("%s: %w", f.Name(), err), f.Close())
+	}
+	if direct {
+		if s.direct, err = setDirect(f); err != nil {
+			return nil, errors.Join(fmt.Errorf("direct transfers of %s: %w", f.Name(), err), f.Close())
+		}
+	}
+	return s, nil
+}
+
 type osFile struct {
 	*os.File
 	direct  bool
 	unnamed bool
+	lasts   bool
+}
+
+func (f *osFile) Size() (int64, error) {
+	info, err := f.Stat()
+	if err != nil {
+		return 0, err
+	}
+	return info.Size(), nil
 }
 
 func (f *osFile) Direct() bool { return f.direct }
@@ -58,7 +87,7 @@ func (f *osFile) WriteAt(p []byte, off int64) (int, error) {
 
 func (f *osFile) Close() error {
 	err := f.File.Close()
-	if f.unnamed {
+	if f.unnamed || f.lasts {
 		return err
 	}
 	if gone := os.Remove(f.Name()); gone != nil && !errors.Is(gone, fs.ErrNotExist) {

@@ -228,3 +228,100 @@ func TestStall(t *testing.T) {
 	}
 	fs.Release() // of nothing
 }
+
+// TestLasting: what was written to a lasting file is there when it is opened again,
+// and nobody else has it meanwhile.
+func TestLasting(t *testing.T) {
+	for name, tc := range map[string]struct {
+		fs     FS
+		direct bool
+	}{
+		"system, buffered": {OS{}, false},
+		"system, direct":   {OS{}, true},
+		"memory":           {&Memory{}, false},
+		"no faults":        {&Faults{FS: OS{}}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			open := func() File {
+				f, err := tc.fs.Open(dir, "x.blocks", tc.direct)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return f
+			}
+			f := open()
+			if n, err := f.Size(); n != 0 || err != nil {
+				t.Errorf("a new file has %d bytes, %v", n, err)
+			}
+			want := aligned(2 * Align)
+			for i := range want {
+				want[i] = byte(i % 251)
+			}
+			if _, err := f.WriteAt(want, Align); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := tc.fs.Open(dir, "x.blocks", tc.direct); !errors.Is(err, ErrInUse) {
+				t.Errorf("opened twice: %v", err)
+			}
+			if err := f.Close(); err != nil {
+				t.Fatal(err)
+			}
+			f = open()
+			defer f.Close()
+			got := aligned(2 * Align)
+			if n, err := f.ReadAt(got, Align); n != len(got) || !bytes.Equal(got, want) {
+				t.Errorf("%d bytes, %v, not those that were written", n, err)
+			}
+			if n, err := f.Size(); n != 3*Align || err != nil {
+				t.Errorf("%d bytes, %v, want %d", n, err, 3*Align)
+			}
+			if err := f.Truncate(0); err != nil {
+				t.Fatal(err)
+			}
+			if n, err := f.Size(); n != 0 || err != nil {
+				t.Errorf("%d bytes, %v, want none", n, err)
+			}
+		})
+	}
+}
+
+// TestLastingLink: a link that somebody else put in the file's place is not followed.
+func TestLastingLink(t *testing.T) {
+	dir := t.TempDir()
+	other := filepath.Join(dir, "other")
+	if err := os.WriteFile(other, []byte("precious"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(other, filepath.Join(dir, "x.blocks")); err != nil {
+		t.Skip("no links here: ", err)
+	}
+	if f, err := (OS{}).Open(dir, "x.blocks", true); err == nil {
+		f.Close()
+		t.Error("it was followed")
+	}
+}
+
+// TestMemoryCopy: a copy is what the next process finds.
+func TestMemoryCopy(t *testing.T) {
+	m := &Memory{}
+	f, err := m.Open("d", "x", false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.WriteAt([]byte("before"), 0); err != nil {
+		t.Fatal(err)
+	}
+	c := m.Copy()
+	if _, err := f.WriteAt([]byte("after!"), 0); err != nil {
+		t.Fatal(err)
+	}
+	g, err := c.Open("d", "x", false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := make([]byte, 6)
+	if _, err := g.ReadAt(b, 0); err != nil || string(b) != "before" {
+		t.Errorf("%q, %v", b, err)
+	}
+}
