@@ -378,7 +378,10 @@ func (s *Store) checkLedger() error {
 			striking++ // of a column that is offered no more
 		}
 	}
-	if striking > l.under && !l.closing {
+	if l.closing { // what is offered no more keeps its entry
+		return nil
+	}
+	if striking > l.under {
 		return fmt.Errorf("%d entries are of no column, %d are on their way", striking, l.under)
 	}
 	if listed != l.listed && l.broken == nil {
