@@ -8,6 +8,9 @@ import "nosa/dtype"
 type Device interface {
 	Name() string // as --device names it: cpu, cuda:0
 	Info() string // one line for people: processor, kernels, threads
+	// Numbers names all of the device that the bits of results depend on: two devices
+	// with the same Numbers, in the same binary, give the same bits.
+	Numbers() string
 
 	// Alloc returns zeroed memory; Free gives it back.
 	Alloc(t dtype.Type, shape ...int) (Tensor, error)

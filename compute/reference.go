@@ -15,6 +15,9 @@ func (Reference) Name() string { return "reference" }
 // Info describes the device in a line.
 func (Reference) Info() string { return "plain Go definitions, one thread" }
 
+// Numbers: the definitions.
+func (Reference) Numbers() string { return "reference" }
+
 // Alloc returns zeroed memory of the Go heap.
 func (Reference) Alloc(t dtype.Type, shape ...int) (Tensor, error) {
 	x := Describe(t, shape...)

@@ -2,7 +2,6 @@ package engine
 
 import (
 	"errors"
-	"fmt"
 	"log/slog"
 
 	"nosa/attention"
@@ -74,7 +73,11 @@ func Open(dev compute.Device, src *Source, o Options, log *slog.Logger) (*Engine
 	}); err != nil {
 		return fail(err)
 	}
-	if e.store, err = kv.Open(dev, p.store(c, set, e.identity(c)), log); err != nil {
+	identity, err := e.identity(c)
+	if err != nil {
+		return fail(err)
+	}
+	if e.store, err = kv.Open(dev, p.store(c, set, identity), log); err != nil {
 		return fail(err)
 	}
 	if e.att, err = attention.New(dev, e.store, attention.Config{
@@ -86,14 +89,6 @@ func Open(dev compute.Device, src *Source, o Options, log *slog.Logger) (*Engine
 		return fail(err)
 	}
 	return e, nil
-}
-
-// identity tells apart caches that must never share a block: another model,
-// method, constant or format.
-func (e *Engine) identity(c *model.Config) []byte {
-	shape := *c
-	shape.Sparse = nil // a pointer; the constants say it
-	return fmt.Appendf(nil, "%s|%+v|%s|%+v|%+v|%d", e.Checkpoint.Path(), shape, e.set.method.Name(), e.set.constants, e.set.layout, e.set.Context)
 }
 
 // Plan says what the engine takes.

@@ -30,6 +30,7 @@ type Options struct {
 	KVHost   int64 // bytes of the host pool; 0: what is needed
 	DiskDir  string
 	DiskSize int64         // bytes; 0: what is needed
+	DiskLast bool          // keep what is on disk for the next process
 	DiskFS   vfs.FS        // nil: the system's
 	Timeout  time.Duration // for a transfer to report; 0: 30 s
 	Keep     kv.Keep
@@ -138,6 +139,9 @@ func (o Options) resolve(c *model.Config, trained bool) (*settings, error) {
 	s.Chunk = min(s.Chunk, s.Context)
 	if s.Sequences == 0 {
 		s.Sequences = 1
+	}
+	if s.DiskLast && s.DiskDir == "" {
+		return nil, fmt.Errorf("%w: what is to last needs a --kv-disk", ErrOptions)
 	}
 	if s.Sequences < 1 || s.Sequences > 1<<16 {
 		return nil, fmt.Errorf("%w: %d sequences at once: want 1 to 65536", ErrOptions, s.Sequences)

@@ -41,6 +41,10 @@ var ErrPlan = errors.New("does not fit")
 // transfers pass through it.
 const minHost = 64
 
+// wayBytes is the host pool through which blocks go to a disk that is not needed for
+// room.
+const wayBytes = 64 << 20
+
 // rows is the largest number of rows of a step.
 func (s *settings) rows() int { return max(s.Chunk, s.Sequences) }
 
@@ -96,7 +100,7 @@ func fit(c *model.Config, s *settings, weights, available int64) (*Plan, error) 
 	if err := p.device(s, blocks); err != nil {
 		return nil, err
 	}
-	if int64(p.Slots) < blocks {
+	if int64(p.Slots) < blocks || s.DiskLast {
 		if err := p.below(s, blocks); err != nil {
 			return nil, err
 		}
@@ -120,7 +124,7 @@ func (p *Plan) store(c *model.Config, s *settings, identity []byte) kv.Config {
 		Layout: s.layout, Layers: c.Layers, Blocks: p.Blocks, Slots: p.Slots, HostPages: p.Pages, Keep: s.Keep, Retain: s.Retain, Timeout: s.Timeout, Identity: identity,
 	}
 	if p.Records > 0 {
-		cfg.Disk = &kv.Disk{FS: s.DiskFS, Dir: s.DiskDir, Records: p.Records, Direct: true}
+		cfg.Disk = &kv.Disk{FS: s.DiskFS, Dir: s.DiskDir, Records: p.Records, Direct: true, Lasts: s.DiskLast}
 	}
 	return cfg
 }
@@ -150,6 +154,8 @@ func (p *Plan) below(s *settings, blocks int64) error {
 	switch {
 	case s.KVHost > 0:
 		pages = min(blocks, s.KVHost/page)
+	case s.DiskDir != "" && int64(p.Slots) == blocks: // nothing is read there: it is the way to the disk
+		pages = min(blocks, max(minHost, wayBytes/page))
 	case s.DiskDir != "" && p.Available > 0:
 		free := p.Available - (p.Weights + p.SlotBytes + p.Tails + p.Summaries + p.Tables + p.Step)
 		pages = min(blocks, max(minHost, free/2/page))
@@ -161,7 +167,7 @@ func (p *Plan) below(s *settings, blocks int64) error {
 		return refuse("--kv-host %s is less than one block of %s, and blocks on their way to the disk pass through it", Size(s.KVHost), Size(page)).or(hostOf(minHost * page))
 	}
 	p.Pages = int(pages)
-	if s.DiskDir == "" || pages == blocks {
+	if s.DiskDir == "" || pages == blocks && !s.DiskLast {
 		return nil
 	}
 	records := blocks

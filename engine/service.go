@@ -242,6 +242,10 @@ func (s *Service) loop(ctx context.Context) {
 	}
 }
 
+// saveEvery is how often a store at rest goes on with what it writes for the next
+// process.
+const saveEvery = 5 * time.Millisecond
+
 // takeIn takes new requests in and lets cancelled ones go. It waits while there is
 // nothing to do, and reports false when the service ends.
 func (s *Service) takeIn(ctx context.Context) bool {
@@ -265,8 +269,13 @@ func (s *Service) takeIn(ctx context.Context) bool {
 		if len(s.runs) > 0 {
 			return true
 		}
+		var save <-chan time.Time
+		if s.e.store.Save() {
+			save = time.After(saveEvery)
+		}
 		select {
 		case <-s.wake:
+		case <-save:
 		case <-ctx.Done():
 		}
 	}

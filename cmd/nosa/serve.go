@@ -32,6 +32,8 @@ type ServeCmd struct {
 	Cert      string   `name:"tls-cert" placeholder:"FILE" help:"Certificate, for HTTPS."`
 	Key       string   `name:"tls-key" placeholder:"FILE" help:"Its key."`
 
+	KVDiskKeep bool `name:"kv-disk-keep" help:"Keep what is in --kv-disk for the next start with the same model and settings: prompts that begin alike need not be read again."`
+
 	Sequences int           `default:"16" placeholder:"N" help:"Requests that are worked on at once; others wait (${default})."`
 	Queue     int           `default:"1024" placeholder:"N" help:"Requests that are open at once; more are refused (${default})."`
 	PerKey    int           `default:"256" placeholder:"N" help:"Of them, those of one key (${default})."`
@@ -66,7 +68,7 @@ func (c *ServeCmd) Run(ctx context.Context, g *Globals) (err error) {
 	if o.Context == 0 && o.RopeType == "" {
 		o.Context = min(serveContext, src.Config.MaxPositions)
 	}
-	o.Sequences, o.Retain = c.Sequences, true
+	o.Sequences, o.Retain, o.DiskLast = c.Sequences, true, c.KVDiskKeep
 	listener, err := net.Listen("tcp", c.Addr)
 	if err != nil {
 		return fmt.Errorf("--addr %s: %w", c.Addr, err)
@@ -82,6 +84,9 @@ func (c *ServeCmd) Run(ctx context.Context, g *Globals) (err error) {
 	log := g.Log
 	if !g.Quiet {
 		log = slog.New(slog.NewTextHandler(g.Stderr, nil))
+	}
+	if found := e.Store().Stats().Published; found > 0 {
+		g.note("--kv-disk %s holds %d tokens of earlier prompts", o.DiskDir, found*e.Store().Cache().Block)
 	}
 	service := engine.NewService(e, engine.ServiceOptions{Queue: c.Queue, Piece: c.Piece}, log)
 	defer service.Close()
@@ -139,6 +144,8 @@ func (c *ServeCmd) check() error {
 		return usage("--addr %s: want HOST:PORT, such as 127.0.0.1:8080", c.Addr)
 	case (c.Cert == "") != (c.Key == ""):
 		return usage("--tls-cert and --tls-key belong together")
+	case c.KVDiskKeep && c.KVDisk == "":
+		return usage("--kv-disk-keep: there is nothing to keep without --kv-disk")
 	case c.KeyFile == "" && !c.Insecure && host != "localhost" && (ip == nil || !ip.IsLoopback()):
 		return usage("--addr %s: others could ask without a key: give --api-key-file FILE, or say --insecure", c.Addr)
 	case c.Sequences < 1 || c.Queue < 1 || c.PerKey < 1 || c.Piece < 0 || c.MaxTokens < 0 || c.Body < 1 || c.Drain < 0:

@@ -25,6 +25,7 @@ func TestServeRefusals(t *testing.T) {
 		"everybody":       {[]string{"--addr", "0.0.0.0:0"}, exitUsage, "--api-key-file"},
 		"every address":   {[]string{"--addr", ":0"}, exitUsage, "--insecure"},
 		"no port":         {[]string{"--addr", "localhost"}, exitUsage, "HOST:PORT"},
+		"nothing to keep": {[]string{"--kv-disk-keep"}, exitUsage, "--kv-disk"},
 		"half of TLS":     {[]string{"--tls-cert", keys}, exitUsage, "belong together"},
 		"no seats":        {[]string{"--sequences", "0"}, exitUsage, "--sequences"},
 		"too many seats":  {[]string{"--sequences", "512"}, exitUsage, "--chunk"},

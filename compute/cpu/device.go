@@ -89,6 +89,12 @@ func (d *Device) Info() string {
 	return fmt.Sprintf("cpu (%s), %s kernels, %v products, %d threads", runtime.GOARCH, d.kernels.name, d.numerics, d.threads)
 }
 
+// Numbers names the kernels and the format of products; no result depends on the
+// number of threads.
+func (d *Device) Numbers() string {
+	return fmt.Sprintf("cpu %s %s %v", runtime.GOARCH, d.kernels.name, d.numerics)
+}
+
 // Close ends the workers and gives back all memory that Alloc gave. No op may
 // run any more.
 func (d *Device) Close() error {
