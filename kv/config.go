@@ -115,6 +115,9 @@ func (c Config) withDefaults() (Config, error) {
 			return c, fmt.Errorf("%w: number of %s out of range", ErrConfig, n.what)
 		}
 	}
+	if !tiered && (c.evicts() || c.below()) {
+		return c, fmt.Errorf("%w: this program was built without tiers (-tags notiers): leave out --kv-device, --kv-host and --kv-disk", ErrConfig)
+	}
 	if c.Disk == nil {
 		if need := c.Blocks - c.Layers*c.Layout.Heads; c.evicts() && c.HostPages < need {
 			return c, fmt.Errorf("%w: %d blocks, but %d slots (--kv-keep %v) and %d host pages: make --kv-device hold all, --kv-host %d blocks (%d bytes), or add --kv-disk",

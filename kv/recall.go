@@ -101,7 +101,7 @@ func (r *recall) begin(ctx context.Context) {
 			return
 		}
 	}
-	if s.resident {
+	if !tiered || s.resident {
 		r.everything()
 		return
 	}
@@ -327,7 +327,7 @@ func (r Recall) Close() {
 	r.closed, r.seq, r.want = true, nil, nil
 	s.recalls = slices.DeleteFunc(s.recalls, func(o *recall) bool { return o == r.recall })
 	s.spent = append(s.spent, r.recall)
-	if !s.resident {
+	if tiered && !s.resident {
 		s.settle(false)
 	}
 }

@@ -215,7 +215,7 @@ func (s *Store) BeginStep() {
 	s.enter()
 	defer s.leave()
 	s.step++
-	if s.host != nil {
+	if tiered && s.host != nil {
 		s.host.begin(s.step)
 	}
 	s.settle(false)

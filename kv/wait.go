@@ -9,6 +9,9 @@ import (
 // settle takes the reports that are there and starts what they make room for.
 // With demand, somebody waits for room.
 func (s *Store) settle(demand bool) {
+	if !tiered {
+		return
+	}
 	for _, t := range s.mover.take() {
 		s.report(t)
 	}
