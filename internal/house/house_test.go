@@ -24,6 +24,7 @@ var below = map[string][]string{
 	"chat":      nil,
 	"hub":       nil,
 	"kv/vfs":    nil,
+	"client":    nil,
 
 	"weights":         {"dtype"},
 	"weights/convert": {"weights", "dtype"},
@@ -42,6 +43,8 @@ var below = map[string][]string{
 	"eval":      {"engine", "tokenizer", "chat"},
 	"server":    {"engine", "tokenizer", "chat", "compute"},
 	"bench":     {"engine", "model", "attention", "kv", "compute", "weights", "dtype"},
+
+	"bench/load": {"client"},
 
 	"cmd/nosa": {anything},
 
