@@ -16,6 +16,12 @@ import (
 	"nosa/weights"
 )
 
+// BenchGroup is `nosa bench MODEL` and `nosa bench serve`.
+type BenchGroup struct {
+	Model BenchCmd      `cmd:"" default:"withargs" hidden:"" help:"Measure how fast a model runs on this machine."`
+	Serve BenchServeCmd `cmd:"" help:"Measure how a server of the OpenAI API answers under load."`
+}
+
 // BenchCmd measures how fast a model runs on this machine.
 type BenchCmd struct {
 	ModelFlags `embed:""`
@@ -34,6 +40,11 @@ type BenchCmd struct {
 	CompareFA   string        `name:"compare-fa" default:"both" enum:"both,0,1" help:"Its flash attention: ${enum}; of both, the faster one counts."`
 	PeerRepeat  int           `name:"peer-repeat" placeholder:"N" help:"Processes of it for a test at 8192 tokens and more, each of which takes several samples; by default one a sample."`
 	PeerTimeout time.Duration `name:"peer-timeout" default:"1h" placeholder:"T" help:"For one process of it (${default})."`
+}
+
+// Help names the command beside it.
+func (c *BenchCmd) Help() string {
+	return "nosa bench serve measures a server under load: see its own --help."
 }
 
 // Run implements the command.

@@ -41,7 +41,7 @@ func (c *CompletionCmd) Run(_ context.Context, g *Globals) error {
 
 // wordsOf is what can be completed after a command: its name, flags, and the values of its first argument.
 type wordsOf struct {
-	name, help string
+	name, help string // a name of two words is a command below a command
 	flags      []flagWord
 	values     []string // of the first argument, if they are a fixed set
 	commands   []wordsOf
@@ -54,10 +54,15 @@ type flagWord struct {
 	takes      bool // a value follows
 }
 
-// completable reads kong's model: what --help shows, and nothing hidden. Commands are one level deep.
+// completable reads kong's model: what --help shows, and nothing hidden. A command may have a default, whose flags are
+// its own, and commands below it, which are listed beside it.
 func completable(n *kong.Node) wordsOf {
 	w := wordsOf{name: n.Name, help: helpWord(n.Help)}
-	for _, f := range n.Flags {
+	flags := n.Flags
+	if n.DefaultCmd != nil {
+		flags = slices.Concat(flags, n.DefaultCmd.Flags)
+	}
+	for _, f := range flags {
 		if !f.Hidden {
 			w.flags = append(w.flags, flagWord{long: f.Name, short: f.Short, help: helpWord(f.Help), values: values(f.Value), takes: !f.IsBool()})
 		}
@@ -66,11 +71,31 @@ func completable(n *kong.Node) wordsOf {
 		w.values = values(n.Positional[0])
 	}
 	for _, c := range n.Children {
-		if !c.Hidden && c.Type == kong.CommandNode {
-			w.commands = append(w.commands, completable(c))
+		if c.Hidden || c.Type != kong.CommandNode {
+			continue
+		}
+		below := completable(c)
+		w.commands = append(w.commands, below)
+		for _, d := range below.commands {
+			d.name = below.name + " " + d.name
+			w.commands = append(w.commands, d)
 		}
 	}
 	return w
+}
+
+// top are the commands that may come first.
+func (w wordsOf) top() []wordsOf {
+	return slices.DeleteFunc(slices.Clone(w.commands), func(c wordsOf) bool { return strings.Contains(c.name, " ") })
+}
+
+// next are the words that may follow a command: what is below it, and the values of its argument.
+func (c wordsOf) next() []string {
+	words := c.values
+	for _, d := range c.commands {
+		words = append(words, d.name)
+	}
+	return words
 }
 
 func values(v *kong.Value) []string {
@@ -108,9 +133,12 @@ func options(flags []flagWord) []string {
 // nothing else is known.
 func (w wordsOf) bash() string {
 	var b strings.Builder
-	var names []string
-	for _, c := range w.commands {
+	var names, paths []string
+	for _, c := range w.top() {
 		names = append(names, c.name)
+	}
+	for _, c := range w.commands {
+		paths = append(paths, `"`+c.name+`"`)
 	}
 	fmt.Fprintf(&b, `# bash completion for %[1]s
 _%[1]s() {
@@ -123,23 +151,22 @@ _%[1]s() {
 		prev=${COMP_WORDS[COMP_CWORD-2]}
 	fi
 	for ((i = 1; i < COMP_CWORD; i++)); do
-		case ${COMP_WORDS[i]} in
+		case ${cmd:+$cmd }${COMP_WORDS[i]} in
 		%[2]s)
-			cmd=${COMP_WORDS[i]}
-			break
+			cmd=${cmd:+$cmd }${COMP_WORDS[i]}
 			;;
 		esac
 	done
 	case $cmd:$prev in
-`, w.name, strings.Join(names, "|"))
+`, w.name, strings.Join(paths, "|"))
 	for _, c := range w.commands {
 		for _, f := range slices.Concat(w.flags, c.flags) {
 			if !f.takes {
 				continue
 			}
-			at := c.name + ":--" + f.long
+			at := fmt.Sprintf("%q", c.name+":--"+f.long)
 			if f.short != 0 {
-				at += "|" + c.name + ":-" + string(f.short)
+				at += fmt.Sprintf("|%q", c.name+":-"+string(f.short))
 			}
 			if f.values == nil {
 				fmt.Fprintf(&b, "\t%s) return ;;\n", at) // a value that only the user knows, or a file
@@ -151,7 +178,7 @@ _%[1]s() {
 	b.WriteString("\tesac\n\tcase $cmd in\n")
 	fmt.Fprintf(&b, "\t\"\") word=%q ;;\n", strings.Join(slices.Concat(names, options(w.flags)), " "))
 	for _, c := range w.commands {
-		fmt.Fprintf(&b, "\t%s) word=%q ;;\n", c.name, strings.Join(slices.Concat(options(slices.Concat(w.flags, c.flags)), c.values), " "))
+		fmt.Fprintf(&b, "\t%q) word=%q ;;\n", c.name, strings.Join(slices.Concat(c.next(), options(slices.Concat(w.flags, c.flags))), " "))
 	}
 	fmt.Fprintf(&b, `	esac
 	COMPREPLY=($(compgen -W "$word" -- "$cur"))
@@ -169,18 +196,25 @@ func (w wordsOf) zsh() string {
 		fmt.Fprintf(&b, "\t\t%s \\\n", f.zsh())
 	}
 	b.WriteString("\t\t'1: :->command' '*:: :->rest'\n\tcase $state in\n\tcommand)\n\t\tlocal -a names=(\n")
-	for _, c := range w.commands {
+	for _, c := range w.top() {
 		fmt.Fprintf(&b, "\t\t\t'%s:%s'\n", c.name, c.help)
 	}
-	b.WriteString("\t\t)\n\t\t_describe command names\n\t\t;;\n\trest)\n\t\tcase $words[1] in\n")
-	for _, c := range w.commands {
-		fmt.Fprintf(&b, "\t\t%s)\n\t\t\t_arguments \\\n", c.name)
+	b.WriteString("\t\t)\n\t\t_describe command names\n\t\t;;\n\trest)\n\t\tcase $words[1]\\ $words[2] in\n")
+	for _, c := range slices.Backward(w.commands) { // the longer names first
+		pattern := strings.ReplaceAll(c.name, " ", `\ `)
+		if !strings.Contains(c.name, " ") {
+			pattern += `\ *`
+		}
+		fmt.Fprintf(&b, "\t\t%s)\n\t\t\t_arguments \\\n", pattern)
 		for _, f := range slices.Concat(w.flags, c.flags) {
 			fmt.Fprintf(&b, "\t\t\t\t%s \\\n", f.zsh())
 		}
-		if c.values != nil {
-			fmt.Fprintf(&b, "\t\t\t\t'1: :(%s)'\n\t\t\t;;\n", strings.Join(c.values, " "))
-		} else {
+		switch words := c.next(); {
+		case c.values != nil:
+			fmt.Fprintf(&b, "\t\t\t\t'1: :(%s)'\n\t\t\t;;\n", strings.Join(words, " "))
+		case words != nil: // or a file
+			fmt.Fprintf(&b, "\t\t\t\t'1: :{compadd %s; _files}' '*: :_files'\n\t\t\t;;\n", strings.Join(words, " "))
+		default:
 			b.WriteString("\t\t\t\t'*: :_files'\n\t\t\t;;\n")
 		}
 	}
@@ -216,19 +250,39 @@ func (w wordsOf) fish() string {
 	for _, f := range w.flags {
 		fmt.Fprintf(&b, "complete -c %s%s\n", w.name, f.fish())
 	}
-	for _, c := range w.commands {
+	for _, c := range w.top() {
 		fmt.Fprintf(&b, "complete -c %s -n __fish_use_subcommand -f -a %s -d '%s'\n", w.name, c.name, c.help)
 	}
 	for _, c := range w.commands {
-		seen := fmt.Sprintf("complete -c %s -n '__fish_seen_subcommand_from %s'", w.name, c.name)
-		if c.values != nil {
-			fmt.Fprintf(&b, "%s -f -a '%s'\n", seen, strings.Join(c.values, " "))
+		seen := fmt.Sprintf("complete -c %s -n '%s'", w.name, w.fishSeen(c.name))
+		if words := c.next(); words != nil {
+			fmt.Fprintf(&b, "%s -f -a '%s'\n", seen, strings.Join(words, " "))
 		}
 		for _, f := range c.flags {
 			fmt.Fprintf(&b, "%s%s\n", seen, f.fish())
 		}
 	}
 	return b.String()
+}
+
+// fishSeen is the condition that a command, and none that is named alike, is on the line.
+func (w wordsOf) fishSeen(name string) string {
+	const seen = "__fish_seen_subcommand_from "
+	first, second, _ := strings.Cut(name, " ")
+	if second != "" {
+		return seen + first + "; and " + seen + second
+	}
+	s := seen + name
+	for _, c := range w.commands {
+		switch above, below, _ := strings.Cut(c.name, " "); {
+		case below == "":
+		case above == name:
+			s += "; and not " + seen + below
+		case below == name:
+			s += "; and not " + seen + above
+		}
+	}
+	return s
 }
 
 func (f flagWord) fish() string {

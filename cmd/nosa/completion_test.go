@@ -39,6 +39,12 @@ func TestCompletionBash(t *testing.T) {
 		"nosa run m --kv-dtype q":        {"q8", "q4"},
 		"nosa run --kv-keep ":            {"lru", "selected"},
 		"nosa run --topk-":               {"--topk-q"},
+		"nosa bench ser":                 {"serve"},
+		"nosa bench --comp":              {"--compare", "--compare-fa"},
+		"nosa bench serve --conc":        {"--concurrency"},
+		"nosa bench serve --end":         {"--endpoint"},
+		"nosa bench serve --endpoint ":   {"completions", "chat"},
+		"nosa serve --conc":              nil,
 		"nosa inspect /no/such/file/at/": nil,
 	} {
 		words := strings.Fields(line)

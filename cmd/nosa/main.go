@@ -40,7 +40,7 @@ type commands struct {
 	Tokenize   TokenizeCmd   `cmd:"" help:"Turn text into token ids, or back."`
 	Inspect    InspectCmd    `cmd:"" help:"Tell what is in a model's files."`
 	Pull       PullCmd       `cmd:"" help:"Bring a model from the Hugging Face hub or a mirror."`
-	Bench      BenchCmd      `cmd:"" help:"Measure how fast a model runs on this machine."`
+	Bench      BenchGroup    `cmd:"" help:"Measure how fast a model runs on this machine, or a server answers."`
 	Convert    ConvertCmd    `cmd:"" help:"Turn a Hugging Face folder into a GGUF file, or back."`
 	Completion CompletionCmd `cmd:"" help:"Print a script that completes nosa's command line in a shell."`
 	Version    VersionCmd    `cmd:"" help:"Tell the version, and what this processor can do."`
@@ -123,7 +123,7 @@ func run(ctx context.Context, args []string, stdin io.Reader, stdout, stderr io.
 		if cause := context.Cause(ctx); errors.Is(cause, errInterrupted) && (errors.Is(err, context.Canceled) || errors.Is(err, errInterrupted)) {
 			err = errInterrupted
 		}
-		return g.fail(err, "nosa "+strings.Fields(call.Command())[0]+" --help")
+		return g.fail(err, call.Selected().FullPath()+" --help")
 	}
 	return exitDone
 }
@@ -140,14 +140,32 @@ func checkArgs(args []string) error {
 
 // newParser builds kong's parser of the command line.
 func newParser(line *commands, g *Globals) (*kong.Kong, error) {
-	return kong.New(line,
+	parser, err := kong.New(line,
 		kong.Name("nosa"),
 		kong.Description("Language models over long contexts, with the KV cache in tiers."),
 		kong.Writers(g.Stdout, g.Stderr),
 		kong.Exit(func(code int) { panic(exited(code)) }),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true}),
+		kong.Help(printHelp),
 		kong.TypeMapper(reflect.TypeFor[ByteSize](), kong.MapperFunc(decodeSize)),
 	)
+	if err != nil {
+		return nil, err
+	}
+	for _, n := range parser.Model.Children {
+		if n.DefaultCmd != nil {
+			n.DefaultCmd.Name = "" // it is the command above it: no word stands for it, and no file is taken for one
+		}
+	}
+	return parser, nil
+}
+
+// printHelp shows, of a command with a default below it, the default's flags.
+func printHelp(o kong.HelpOptions, ctx *kong.Context) error {
+	if n := ctx.Selected(); n != nil && n.DefaultCmd != nil {
+		ctx.Path = append(ctx.Path, &kong.Path{Parent: n, Command: n.DefaultCmd, Flags: n.DefaultCmd.Flags})
+	}
+	return kong.DefaultHelpPrinter(o, ctx)
 }
 
 // decodeSize reads a size flag, so that its error says what a size looks like.
@@ -181,7 +199,7 @@ func helpFor(err error) string {
 	var parse *kong.ParseError
 	if errors.As(err, &parse) && parse.Context != nil {
 		if node := parse.Context.Selected(); node != nil {
-			return "nosa " + node.Name + " --help"
+			return node.FullPath() + " --help"
 		}
 	}
 	return "nosa --help"
