@@ -35,6 +35,7 @@ type commands struct {
 	Verbose bool `short:"v" help:"Write to stderr what happens."`
 
 	Run        RunCmd        `cmd:"" help:"Continue a prompt."`
+	Chat       ChatCmd       `cmd:"" help:"Talk with a model, or with a server's."`
 	Serve      ServeCmd      `cmd:"" help:"Answer the OpenAI API over HTTP."`
 	Score      ScoreCmd      `cmd:"" help:"Tell the log-probability of every token of a text, and its perplexity."`
 	Tokenize   TokenizeCmd   `cmd:"" help:"Turn text into token ids, or back."`

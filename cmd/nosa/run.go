@@ -83,6 +83,7 @@ func (c *RunCmd) Run(ctx context.Context, g *Globals) (err error) {
 		r.Emit = func(piece string) error {
 			if g.Stdout.terminal() != nil {
 				bar.Finish()
+				piece = screenText(piece)
 				open = !strings.HasSuffix(piece, "\n")
 			}
 			_, err := io.WriteString(g.Stdout, piece)

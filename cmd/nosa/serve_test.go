@@ -50,7 +50,12 @@ type served struct {
 
 func serve(t *testing.T, args ...string) *served {
 	t.Helper()
-	s := &served{T: t, cmd: command(t, nil, append([]string{"serve", textModel(t), "--addr", "127.0.0.1:0"}, args...)...), log: make(chan string, 1000)}
+	return serveModel(t, textModel(t), args...)
+}
+
+func serveModel(t *testing.T, model string, args ...string) *served {
+	t.Helper()
+	s := &served{T: t, cmd: command(t, nil, append([]string{"serve", model, "--addr", "127.0.0.1:0"}, args...)...), log: make(chan string, 1000)}
 	stderr, err := s.cmd.StderrPipe()
 	if err != nil {
 		t.Fatal(err)

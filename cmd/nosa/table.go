@@ -86,12 +86,19 @@ func printable(s string, most int) string {
 			b.WriteString("…")
 			break
 		}
-		switch {
-		case r < ' ', r >= 0x7f && r < 0xa0, r == 0x2028, r == 0x2029, r >= 0x200e && r <= 0x200f, r >= 0x202a && r <= 0x202e, r >= 0x2066 && r <= 0x2069, r == 0xfffd:
-			b.WriteByte('?')
-		default:
-			b.WriteRune(r)
+		if unsafe(r) || r == 0xfffd {
+			r = '?'
 		}
+		b.WriteRune(r)
 	}
 	return b.String()
+}
+
+// unsafe tells the characters that a terminal obeys, or that change the order of what it shows.
+func unsafe(r rune) bool {
+	switch {
+	case r < ' ', r >= 0x7f && r < 0xa0, r == 0x2028, r == 0x2029, r >= 0x200e && r <= 0x200f, r >= 0x202a && r <= 0x202e, r >= 0x2066 && r <= 0x2069:
+		return true
+	}
+	return false
 }
