@@ -3,6 +3,8 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -98,6 +100,62 @@ func TestAnswerOnTerminal(t *testing.T) {
 	}
 	if first, _, _ := strings.Cut(s, "\r\n"); len(first) > 100 || !strings.Contains(s, "\r\n  ") {
 		t.Errorf("the plan is not wrapped to the screen: %q", s[:min(len(s), 300)])
+	}
+}
+
+// escaping is textModel with two entries of its vocabulary exchanged, so that the first token
+// of what it answers is an escape.
+func escaping(t testing.TB, args ...string) string {
+	t.Helper()
+	var got ran
+	parseJSON(t, nosa(t, nil, append([]string{"run", textModel(t), "--json"}, args...)...), &got)
+	b, err := os.ReadFile("../../tokenizer/testdata/smollm2.tokenizer.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all, model map[string]json.RawMessage
+	var vocab map[string]int32
+	if err := errors.Join(json.Unmarshal(b, &all), json.Unmarshal(all["model"], &model), json.Unmarshal(model["vocab"], &vocab)); err != nil {
+		t.Fatal(err)
+	}
+	const escape = "\u011b" // as byte-level vocabularies write the byte 0x1b
+	for piece, id := range vocab {
+		if id == got.Tokens[0] {
+			vocab[piece], vocab[escape] = vocab[escape], id
+			break
+		}
+	}
+	pack := func(v any) json.RawMessage {
+		b, err := json.Marshal(v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	model["vocab"] = pack(vocab)
+	all["model"] = pack(model)
+	return tinyModel(t, 4096, map[string][]byte{"tokenizer.json": pack(all)})
+}
+
+// TestRunOnTerminal: a model's escape codes reach a file as they are, and no terminal.
+func TestRunOnTerminal(t *testing.T) {
+	args := []string{"-p", "Call me", "--max-tokens", "8", "--ignore-eos"}
+	dir := escaping(t, args...)
+	raw := nosa(t, nil, append([]string{"run", dir}, args...)...)
+	if raw.code != exitDone || !strings.HasPrefix(raw.out, "\x1b") {
+		t.Fatalf("%+v", raw)
+	}
+	screen, tty := pseudoTerminal(t)
+	var got bytes.Buffer
+	var wg sync.WaitGroup
+	wg.Go(func() { _, _ = got.ReadFrom(screen) }) // ends with an error when the terminal is closed, as they do
+	code := run(t.Context(), append([]string{"run", dir, "-q"}, args...), strings.NewReader(""), tty, tty, func(string) string { return "" })
+	if err := tty.Close(); err != nil {
+		t.Fatal(err)
+	}
+	wg.Wait()
+	if want := strings.ReplaceAll(screenText(raw.out), "\n", "\r\n"); code != exitDone || got.String() != want || strings.Contains(got.String(), "\x1b") {
+		t.Errorf("code %d, the screen shows %q, want %q", code, got.String(), want)
 	}
 }
 
