@@ -19,7 +19,7 @@ type block struct {
 	is     state
 }
 
-const blockSize = int64(unsafe.Sizeof(block{})) + 17 // with its entries in SlotOf, a table, a column, a foresight and the free ids
+const blockSize = int64(unsafe.Sizeof(block{})) + 25 // with its entries in SlotOf, a table, a column, a foresight, the free ids and for those who watch
 
 // state is a set of what is the case for a block.
 type state uint16
@@ -56,6 +56,9 @@ func (s *Store) birth(q *Sequence, layer, head, number int) int32 {
 	s.blocks[id] = block{
 		owner: q, refs: 1, page: -1, rec: -1, is: live,
 		layer: int32(layer), head: int32(head), number: int32(number),
+	}
+	if s.watched != nil {
+		s.watched[id] = wanted{}
 	}
 	s.count(q, layer, func(l *LayerStats) { l.Born++ })
 	return id

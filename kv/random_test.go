@@ -68,7 +68,9 @@ func TestRandomLife(t *testing.T) {
 				if err := s.Check(); err != nil {
 					t.Fatal(err)
 				}
+				checkLook(t, s, live)
 			},
+			"watch": func(t *rapid.T) { s.Watch(rapid.Bool().Draw(t, "watch")) },
 			"new": func(t *rapid.T) {
 				if len(live) == 4 {
 					t.Skip("enough")

@@ -101,6 +101,9 @@ func (r *recall) begin(ctx context.Context) {
 			return
 		}
 	}
+	if s.watched != nil {
+		s.note(q, r.layer, r.want)
+	}
 	if !tiered || s.resident {
 		r.everything()
 		return

@@ -53,6 +53,8 @@ type Store struct {
 	spillFails int   // how many have failed
 	spillHold  int64 // step in which no more are tried without need
 
+	watched []wanted // by id; nil: nobody watches
+
 	columns   map[key]*column
 	cached    cachedColumns
 	sequences map[*Sequence]struct{}
