@@ -29,7 +29,7 @@ type Service struct {
 	mu       sync.Mutex
 	incoming []*Answer     // that the loop has not seen
 	leaving  []*Answer     // that nobody wants any more
-	looks    []chan State  // of those who want to know how it is
+	looks    []func()      // of those who want to know how it is
 	open     int           // that have not ended
 	refuses  error         // why no more are taken
 	idle     chan struct{} // closed when none is open, if somebody waits for that
@@ -44,6 +44,9 @@ type Service struct {
 	turns []*run // by part
 	steps int64
 	rows  int64 // of them
+	drawn int64 // tokens of answers
+
+	watched time.Time // when somebody has last looked at blocks; zero: nobody does
 }
 
 // ServiceOptions say how requests share an engine. Seats are the engine's Sequences.
@@ -73,6 +76,7 @@ type Order struct {
 	// Choices is how many continuations there shall be, which share the prompt; 0: 1.
 	// The i-th draws with the seed Sampling.Seed + i.
 	Choices  int
+	ID       string // by which others know it, such as Blocks
 	Tenant   string // whose share of the machine it takes
 	Priority int    // the higher goes first
 	// PromptLogProbs asks for the log-probabilities of the prompt's tokens as well.
@@ -186,29 +190,13 @@ type State struct {
 	Paused  int // that had one
 	Steps   int64
 	Rows    int64 // tokens of all steps
+	Drawn   int64 // tokens of answers
 	Store   kv.Stats
-}
-
-// Look tells how the service stands, after the step that runs.
-func (s *Service) Look(ctx context.Context) (State, error) {
-	l := make(chan State, 1)
-	s.mu.Lock()
-	s.looks = append(s.looks, l)
-	s.poke()
-	s.mu.Unlock()
-	select {
-	case st := <-l:
-		return st, nil
-	case <-s.ended:
-		return State{}, ErrDraining
-	case <-ctx.Done():
-		return State{}, context.Cause(ctx)
-	}
 }
 
 // state is the loop's.
 func (s *Service) state() State {
-	st := State{Running: len(s.sched.running), Steps: s.steps, Rows: s.rows, Store: s.e.store.Stats()}
+	st := State{Running: len(s.sched.running), Steps: s.steps, Rows: s.rows, Drawn: s.drawn, Store: s.e.store.Stats()}
 	for _, j := range s.sched.waiting {
 		if j.opened {
 			st.Paused++
@@ -261,8 +249,9 @@ func (s *Service) takeIn(ctx context.Context) bool {
 			s.fail(a, a.why())
 		}
 		for _, l := range looks {
-			l <- s.state()
+			l()
 		}
+		s.unwatch()
 		if ctx.Err() != nil {
 			return false
 		}
@@ -405,6 +394,7 @@ func (r *run) logits(at int, logits []float32) error {
 	}
 	e := Event{Choice: r.index, Text: text, Finish: r.finish}
 	if r.tokens > r.told {
+		r.a.s.drawn += int64(r.tokens - r.told)
 		r.told = r.tokens
 		r.next[0] = t.ID
 		e.Tokens = []Token{t}

@@ -452,7 +452,7 @@ func (s *Service) hold() <-chan State {
 	l := make(chan State)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.looks = append(s.looks, l)
+	s.looks = append(s.looks, func() { l <- s.state() })
 	s.poke()
 	return l
 }

@@ -38,6 +38,7 @@ type View struct {
 	Step    int64 // forward passes so far
 	Layers  Range
 	Heads   int
+	Block   int     // tokens of a block
 	Columns Range   // of Total
 	Total   int     // columns that there are
 	Numbers []int32 // by column: its block number
@@ -139,7 +140,7 @@ func (s *Store) LookCached(layers, columns Range) View {
 
 // view is an empty one with room for its cells.
 func (s *Store) view(layers, columns Range, total int) View {
-	v := View{Step: s.step, Layers: layers.within(s.cfg.Layers), Heads: s.cfg.Layout.Heads, Columns: columns.within(total), Total: total}
+	v := View{Step: s.step, Layers: layers.within(s.cfg.Layers), Heads: s.cfg.Layout.Heads, Block: s.cfg.Layout.Block, Columns: columns.within(total), Total: total}
 	v.Columns.To = min(v.Columns.To, v.Columns.From+max(1, MaxCells/v.Heads))
 	if row := v.Heads * v.Columns.Len(); row > 0 {
 		v.Layers.To = min(v.Layers.To, v.Layers.From+max(1, MaxCells/row))
