@@ -37,8 +37,14 @@ type RequestState struct {
 // ErrNoRequest is returned for a request that is not there, or not any more.
 var ErrNoRequest = errors.New("there is no such request")
 
-// Range is a part of the layers, or of the columns, of a view.
-type Range = kv.Range
+// View is where blocks are; Range is a part of its layers, or of its columns.
+type (
+	View  = kv.View
+	Range = kv.Range
+)
+
+// WatchedSteps is how far back a View's cells know what was wanted.
+const WatchedSteps = kv.WatchedSteps
 
 // watchFor is how long blocks are watched after somebody has looked at them.
 const watchFor = 10 * time.Second

@@ -10,6 +10,9 @@
 //	models.go       GET /v1/models
 //	health.go       GET /healthz, /readyz
 //	metrics.go      GET /metrics
+//	page.go         GET /, the page that shows the server at work; its files are in page/
+//	state.go        GET /nosa/state, POST /nosa/requests/ID/cancel: what the page shows
+//	cache.go        GET /nosa/cache: where blocks are
 //	errors.go       errors as OpenAI's clients know them
 //
 // What the server does not do is refused with an error that names the parameter, never

@@ -25,8 +25,9 @@ import (
 type Keys struct{ all atomic.Pointer[[]keyEntry] }
 
 type keyEntry struct {
-	name string
-	hash [sha256.Size]byte
+	name     string
+	hash     [sha256.Size]byte
+	operator bool // may see and cancel the requests of others
 }
 
 const (
@@ -34,8 +35,9 @@ const (
 	mostKeys = 1 << 14 // in a file
 )
 
-// Load reads a file of keys: one a line, alone or after a name and a blank; lines that
-// begin with # are comments. On an error the keys stay as they were.
+// Load reads a file of keys: one a line, alone or after a name and a blank, and after
+// both the word operator for one who may see and cancel the requests of others; lines
+// that begin with # are comments. On an error the keys stay as they were.
 func (k *Keys) Load(path string) error {
 	data, err := os.ReadFile(path)
 	if err != nil {
@@ -47,19 +49,23 @@ func (k *Keys) Load(path string) error {
 		if len(fields) == 0 || strings.HasPrefix(fields[0], "#") {
 			continue
 		}
+		operator := len(fields) == 3 && fields[2] == "operator"
+		if operator {
+			fields = fields[:2]
+		}
 		name, key := fmt.Sprintf("key %d", len(all)+1), fields[len(fields)-1]
 		if len(fields) == 2 {
 			name = fields[0]
 		}
 		switch {
 		case len(fields) > 2:
-			return fmt.Errorf("%s: line %d has %d words: want a key, or a name and a key", path, i+1, len(fields))
+			return fmt.Errorf("%s: line %d has %d words: want a key, a name and a key, or both and then operator", path, i+1, len(fields))
 		case len(key) < leastKey:
 			return fmt.Errorf("%s: line %d: the key has %d bytes: want %d or more", path, i+1, len(key), leastKey)
 		case len(all) == mostKeys:
 			return fmt.Errorf("%s: more than %d keys", path, mostKeys)
 		}
-		all = append(all, keyEntry{name, sha256.Sum256([]byte(key))})
+		all = append(all, keyEntry{name, sha256.Sum256([]byte(key)), operator})
 	}
 	if len(all) == 0 {
 		return fmt.Errorf("%s: there is no key in it: nobody could ask", path)
@@ -68,21 +74,21 @@ func (k *Keys) Load(path string) error {
 	return nil
 }
 
-// Who tells whose key it is. The time that it takes depends on the number of keys
+// Who tells whose key it is, and whether that is an operator. The time that it takes depends on the number of keys
 // alone.
-func (k *Keys) Who(key string) (name string, ok bool) {
+func (k *Keys) Who(key string) (name string, operator, ok bool) {
 	hash, found := sha256.Sum256([]byte(key)), -1
 	all := k.all.Load()
 	if all == nil {
-		return "", false
+		return "", false, false
 	}
 	for i := range *all {
 		found = subtle.ConstantTimeSelect(subtle.ConstantTimeCompare(hash[:], (*all)[i].hash[:]), i, found)
 	}
 	if found < 0 {
-		return "", false
+		return "", false, false
 	}
-	return (*all)[found].name, true
+	return (*all)[found].name, (*all)[found].operator, true
 }
 
 type contextKey int
@@ -90,11 +96,14 @@ type contextKey int
 const (
 	idKey contextKey = iota
 	tenantKey
+	operatorKey
 )
 
 func requestID(r *http.Request) string { id, _ := r.Context().Value(idKey).(string); return id }
 
 func tenant(r *http.Request) string { name, _ := r.Context().Value(tenantKey).(string); return name }
+
+func operator(r *http.Request) bool { is, _ := r.Context().Value(operatorKey).(bool); return is }
 
 // identified gives each request an id, which the answer's headers and the log name.
 func (s *Server) identified(next http.Handler) http.Handler {
@@ -151,16 +160,17 @@ func (s *Server) guard(next http.Handler) http.Handler {
 		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTime)) // not of a recorder in a test
 		if s.Keys != nil {
 			scheme, key, _ := strings.Cut(r.Header.Get("Authorization"), " ")
-			name, ok := "", false
+			name, op, ok := "", false, false
 			if strings.EqualFold(scheme, "Bearer") {
-				name, ok = s.Keys.Who(strings.TrimSpace(key))
+				name, op, ok = s.Keys.Who(strings.TrimSpace(key))
 			}
 			if !ok {
 				w.Header().Set("WWW-Authenticate", `Bearer realm="nosa"`)
 				s.refuse(w, r, &apiError{Code: http.StatusUnauthorized, Kind: kindKey, Name: "invalid_api_key", Message: "a key is needed: send it as Authorization: Bearer KEY"})
 				return
 			}
-			r = r.WithContext(context.WithValue(r.Context(), tenantKey, name))
+			ctx := context.WithValue(r.Context(), tenantKey, name)
+			r = r.WithContext(context.WithValue(ctx, operatorKey, op))
 		}
 		if r.Method == http.MethodPost {
 			// A page of a stranger can not send this kind without being asked first.

@@ -2,6 +2,7 @@ package server
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"net/http"
 	"sync/atomic"
@@ -139,7 +140,7 @@ func (s *Server) metricsPage(w http.ResponseWriter, r *http.Request) {
 // ended counts a request by its end.
 func (m *metrics) ended(answers []*engine.Answer, err error, gone bool) {
 	switch {
-	case gone:
+	case gone, errors.Is(err, engine.ErrCancelled):
 		m.cancelled.Add(1)
 	case err != nil:
 		m.failed.Add(1)

@@ -56,6 +56,8 @@ type Server struct {
 	began   time.Time
 	ready   func() bool
 	streams streams
+	board   board
+	looking chan struct{} // taken by who looks at blocks
 	counts  metrics
 }
 
@@ -65,10 +67,11 @@ func New(cfg Config, ready func() bool) *Server {
 	if ready == nil {
 		ready = func() bool { return true }
 	}
-	return &Server{Config: cfg, began: time.Now(), ready: ready, streams: streams{most: cfg.Limits.Streams}}
+	return &Server{Config: cfg, began: time.Now(), ready: ready, streams: streams{most: cfg.Limits.Streams}, looking: make(chan struct{}, 1)}
 }
 
-// Handler is the server's paths. All but the two of health need a key, if there are keys.
+// Handler is the server's paths. All but the two of health and the page's own files,
+// which are the same everywhere, need a key, if there are keys.
 func (s *Server) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /v1/chat/completions", s.chatCompletions)
@@ -78,9 +81,14 @@ func (s *Server) Handler() http.Handler {
 	mux.HandleFunc("GET /metrics", s.metricsPage)
 	mux.HandleFunc("POST /tokenize", s.tokenize)
 	mux.HandleFunc("POST /detokenize", s.detokenize)
+	mux.HandleFunc("GET /nosa/state", s.state)
+	mux.HandleFunc("GET /nosa/cache", s.cache)
+	mux.HandleFunc("POST /nosa/requests/{id}/cancel", s.cancel)
 	open := http.NewServeMux()
 	open.HandleFunc("GET /healthz", s.healthz)
 	open.HandleFunc("GET /readyz", s.readyz)
+	open.Handle("GET /{$}", pageFiles)
+	open.Handle("GET /page/{file}", pageFiles)
 	open.Handle("/", s.guard(s.known(mux)))
 	return s.recovered(s.identified(s.host(open)))
 }

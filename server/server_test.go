@@ -395,7 +395,7 @@ func TestGuard(t *testing.T) {
 		}
 	}
 	keys := &Keys{}
-	for _, bad := range []string{"", "# none\n", "short\n", "a b c0123456789abcdef\n"} {
+	for _, bad := range []string{"", "# none\n", "short\n", "a b c0123456789abcdef\n", "a b0123456789abcdef boss\n"} {
 		write(bad)
 		if err := keys.Load(file); err == nil {
 			t.Errorf("%q was taken", bad)
@@ -406,7 +406,7 @@ func TestGuard(t *testing.T) {
 		t.Fatal(err)
 	}
 	w := start(t, func(c *Config, _ *engine.Options) { c.Keys, c.Hosts = keys, []string{"nosa.example"} })
-	for _, path := range []string{"/", "/v1/models", "/v1/chat/completions", "/metrics", "/nothing"} {
+	for _, path := range []string{"/v1/models", "/nosa/state", "/nosa/cache", "/page/a/b", "/v1/chat/completions", "/metrics", "/nothing"} {
 		for _, auth := range []string{"", "Bearer", "Bearer wrong", "Basic 0123456789abcdef", "0123456789abcdef"} {
 			code, data, h := w.ask("GET", path, "", "Authorization", auth)
 			var e errorBody

@@ -40,13 +40,14 @@ func (s *Server) ask(r *http.Request, orders []engine.Order) (*asking, error) {
 	a := &asking{news: make(chan news), came: time.Now()}
 	var forwarders sync.WaitGroup
 	a.close = func() {
+		s.board.remove(requestID(r))
 		cancel()
 		forwarders.Wait()
 		leave()
 	}
 	for i := range orders {
 		o := orders[i]
-		o.Tenant = tenant(r)
+		o.Tenant, o.ID = tenant(r), requestID(r)
 		answer, err := s.Service.Submit(ctx, o)
 		if err != nil {
 			a.close()
@@ -68,6 +69,7 @@ func (s *Server) ask(r *http.Request, orders []engine.Order) (*asking, error) {
 			}
 		})
 	}
+	s.board.put(requestID(r), tenant(r), a)
 	return a, nil
 }
 
