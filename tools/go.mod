@@ -3,6 +3,8 @@ module nosa/tools
 go 1.26.0
 
 require (
+	github.com/chromedp/cdproto v0.159.0
+	github.com/chromedp/chromedp v0.23.0
 	gonum.org/v1/plot v0.17.0
 	nosa v0.0.0
 )
