@@ -6,7 +6,8 @@
 // stream.go holds sequences open between steps, parts.go puts pieces of several into
 // one. choice.go draws what follows, with penalties.go and stop.go. generate.go and
 // score.go are requests that have the engine to themselves; service.go runs many side
-// by side, scheduler.go says in what order, answer.go is what their callers see.
+// by side, scheduler.go says in what order, answer.go is what their callers see, look.go
+// what others may see of them.
 //
 // The package knows no JSON of an API, no layer of a model and no tier of the
 // store: those are server's, model's and kv's.

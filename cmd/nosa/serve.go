@@ -26,7 +26,7 @@ type ServeCmd struct {
 
 	Addr      string   `default:"127.0.0.1:8080" placeholder:"HOST:PORT" help:"Where to listen (${default})."`
 	Name      string   `placeholder:"NAME" help:"Name of the model in the API; by default that of its file."`
-	KeyFile   string   `name:"api-key-file" placeholder:"FILE" help:"Keys of those who may ask: one a line, alone or after a name. SIGHUP reads it again."`
+	KeyFile   string   `name:"api-key-file" placeholder:"FILE" help:"Keys of those who may ask: one a line, alone or after a name, and then the word operator for one who may see and cancel the requests of all. SIGHUP reads it again."`
 	Insecure  bool     `help:"Listen beyond this machine without keys."`
 	HostNames []string `name:"host-name" placeholder:"NAME,…" help:"Names of this server in requests, besides localhost and its address; * allows any."`
 	Cert      string   `name:"tls-cert" placeholder:"FILE" help:"Certificate, for HTTPS."`
@@ -111,7 +111,7 @@ func (c *ServeCmd) Run(ctx context.Context, g *Globals) (err error) {
 	} else {
 		go func() { ended <- h.Serve(listener) }()
 	}
-	g.note("%s on %s://%s (/v1/chat/completions, /v1/completions); stop with Ctrl-C", c.name(), scheme, listener.Addr())
+	g.note("%s on %s://%s (a page to look at, and the API under /v1); stop with Ctrl-C", c.name(), scheme, listener.Addr())
 	select {
 	case err := <-ended:
 		return fmt.Errorf("--addr %s: %w", c.Addr, err)

@@ -77,6 +77,7 @@ function layerShares(s) {
 
 function choose(what) {
   chosen = what;
+  nextMap = 0;
   $('map-of').value = what;
   if (last) requests.update(last, current());
   pollMap();
@@ -153,9 +154,12 @@ function askKey(wrong) {
 
 let mapping = false;
 let mapped = '';
+let nextMap = 0;
 
 async function pollMap() {
   if (!last || mapping || document.hidden || $('key-dialog').open) return;
+  const start = performance.now();
+  if (start < nextMap) return;
   mapping = true;
   try {
     const what = current();
@@ -177,6 +181,7 @@ async function pollMap() {
     if (error.status !== 404) failed(error); // 404: it has ended since
   } finally {
     mapping = false;
+    nextMap = performance.now() + 4 * (performance.now() - start); // a large one comes less often
   }
 }
 

@@ -43,6 +43,7 @@ export class CacheMap {
     const mix = (a, b, t) => a.map((v, i) => Math.round(v + (b[i] - v) * t));
     const paper = rgb('--map');
     this.ink = rgb('--text');
+    const dim = Number(style.getPropertyValue('--dim')); // of what was not selected lately
     const spark = Number(style.getPropertyValue('--spark')); // of the last step
     this.muted = style.getPropertyValue('--muted').trim();
     this.text = style.getPropertyValue('--text').trim();
@@ -57,7 +58,7 @@ export class CacheMap {
     tiers.forEach((tier, t) => {
       for (const mode of Object.keys(this.lut)) this.lut[mode][t] = [];
       for (let n = 0; n <= steps; n++) {
-        const glow = mix(mix(paper, tier, 0.27), tier, heat(n));
+        const glow = mix(mix(paper, tier, dim), tier, heat(n));
         this.lut.both[t].push([pack(glow), pack(mix(glow, this.ink, spark))]);
         const flat = mix(paper, tier, 0.85);
         this.lut.place[t].push([pack(flat), pack(flat)]);
@@ -107,7 +108,7 @@ export class CacheMap {
     const { layers, heads } = this.map;
     const rows = layers * heads;
     const gap = heads > 1 ? 2 : 1;
-    const target = Math.max(300, Math.min(560, window.innerHeight * 0.46));
+    const target = Math.max(300, Math.min(560, window.innerHeight * 0.5));
     const rowHeight = Math.max(1, Math.min(14, Math.floor((target - layers * gap) / rows)));
     const room = Math.max(40, wide - left - right);
     const each = Math.max(1, Math.ceil(this.most / room)); // blocks in a bin
@@ -198,7 +199,7 @@ export class CacheMap {
       c.fillText(layer, g.left - 6, margin.top + layer * g.layerHeight + (g.layerHeight - g.gap) / 2);
     }
     c.textAlign = 'left';
-    c.fillText('layer', 0, margin.top - 11);
+    if (!g.narrow) c.fillText('layer', 2, margin.top - 11);
     const bottom = g.high - 8;
     if (!map.request) {
       c.fillText('kept blocks, those first that stay longest', g.left, bottom);
@@ -332,7 +333,7 @@ export class CacheMap {
     const number = map.numbers[column] ?? column;
     const places = [[inSlot, 'slot'], [inHost, 'host'], [onDisk, 'disk'], [open, 'being written']].filter(([bit]) => where & bit).map(([, name]) => name);
     const from = number * map.block_tokens;
-    return `Layer ${Math.floor(row / map.heads)}, head ${row % map.heads}, block ${number} (tokens ${count(from)}–${count(from + map.block_tokens - 1)}): ${places.join(' + ') || 'nowhere'}${where & shared ? ', shared' : ''}; selected in ${wanted} of the last ${map.window} steps${where & selected ? ', the last one too' : ''}`;
+    return `Layer ${Math.floor(row / map.heads)}, head ${row % map.heads}, block ${number} (tokens ${count(from)}–${count(from + map.block_tokens - 1)}): ${places.join(' + ') || 'nowhere'}${where & shared ? ', shared' : ''}; selected in ${wanted} of the last ${map.window} steps${where & selected ? ', now too' : ''}`;
   }
 
   // tell is the map in words and numbers.
