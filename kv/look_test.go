@@ -194,3 +194,20 @@ func BenchmarkLook(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkWatch: what a recall of 2×64 blocks that are in slots takes, without and with
+// somebody who watches.
+func BenchmarkWatch(b *testing.B) {
+	for _, on := range []bool{false, true} {
+		b.Run(map[bool]string{false: "off", true: "on"}[on], func(b *testing.B) {
+			s, q := benchStore(b, Config{HostPages: 2 * 64}, 64)
+			defer closeTest(b, s)
+			defer q.Free()
+			s.Watch(on)
+			want := make([][]int32, 2)
+			for b.Loop() {
+				walk(b, s, q, want, 0, 64)
+			}
+		})
+	}
+}
