@@ -311,3 +311,28 @@ func TestModels(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+// BenchmarkStream is what an event costs who measures, apart from the network: it runs on
+// the machine of the server as often as not.
+func BenchmarkStream(b *testing.B) {
+	const events = 1000
+	one := `data: {"id":"cmpl-0123456789","object":"text_completion","created":1760000000,"model":"m","choices":[{"index":0,"text":" whale","logprobs":null,"finish_reason":null}]}` + "\n\n"
+	body := strings.Repeat(one, events) + "data: [DONE]\n\n"
+	b.SetBytes(int64(len(body)))
+	for b.Loop() {
+		s := &Stream{ctx: b.Context(), body: io.NopCloser(strings.NewReader("")), cancel: func() {}, in: newSSEReader(strings.NewReader(body), mostEvent)}
+		s.finished = true
+		n := 0
+		for {
+			p, err := s.Next()
+			if err != nil {
+				break
+			}
+			n += len(p.Text)
+		}
+		if s.Close(); n != events*len(" whale") {
+			b.Fatalf("%d bytes of text", n)
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*events), "ns/event")
+}

@@ -40,7 +40,7 @@ type Config struct {
 	Seed    uint64
 	Keep    bool // the texts of answers
 
-	Progress func(done, failed int) // after each answer, from several goroutines
+	Progress func(done, failed int) // after each answer, one call at a time
 	Note     func(string)           // what a reader of the figures should know
 }
 
@@ -184,15 +184,20 @@ func (p *prompter) open(ctx context.Context, results []Result, begin time.Time) 
 	}
 }
 
-// counter tells how far a run is.
-type counter struct{ done, failed atomic.Int64 }
+// counter tells how far a run is, in order.
+type counter struct {
+	mu           sync.Mutex
+	done, failed int
+}
 
 func (n *counter) note(c *Config, err error) {
-	if err != nil {
-		n.failed.Add(1)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.done++; err != nil {
+		n.failed++
 	}
-	if done := n.done.Add(1); c.Progress != nil {
-		c.Progress(int(done), int(n.failed.Load()))
+	if c.Progress != nil {
+		c.Progress(n.done, n.failed)
 	}
 }
 

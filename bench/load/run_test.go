@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"math"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -26,14 +25,18 @@ func TestTimes(t *testing.T) {
 			c.Goals = Goals{"ttft": 100 * time.Millisecond}
 			c.Extra = map[string]json.RawMessage{"top_k": json.RawMessage("4")}
 		})
-		var done atomic.Int64
-		c.Progress = func(n, failed int) { done.Store(max(done.Load(), int64(n))) }
+		done := 0
+		c.Progress = func(n, failed int) {
+			if done++; n != done || failed != 0 {
+				t.Errorf("progress says %d done and %d failed, want %d and none", n, failed, done)
+			}
+		}
 		r, err := Run(t.Context(), c)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if len(f.asked) != 9 || f.most != 2 || done.Load() != 6 {
-			t.Errorf("%d questions, %d of them at once, %d done: want 9, 2, 6", len(f.asked), f.most, done.Load())
+		if len(f.asked) != 9 || f.most != 2 || done != 6 {
+			t.Errorf("%d questions, %d of them at once, %d done: want 9, 2, 6", len(f.asked), f.most, done)
 		}
 		for _, q := range f.asked {
 			if !q.Stream || !q.Ignore || q.Most != 5 || q.Extra != 4.0 || len(q.Prompt.([]any)) != 30 {

@@ -202,7 +202,11 @@ func (p *progress) text() string {
 		parts[0] = fmt.Sprintf("%3d%%  %s of %s", int(100*float64(p.done)/float64(p.total)), p.bare(p.done), total)
 	}
 	if rate > 0 {
-		parts = append(parts, p.count(int64(rate))+"/s")
+		speed := p.count(int64(rate)) + "/s"
+		if p.unit != "bytes" && rate < 10 { // slow ones are few whole numbers
+			speed = fmt.Sprintf("%.2f %s/s", rate, p.unit)
+		}
+		parts = append(parts, speed)
 		if left := float64(p.total-p.done) / rate; p.total > p.done && left < 100*3600 {
 			parts = append(parts, timeText(time.Duration(left*float64(time.Second)))+" left")
 		}

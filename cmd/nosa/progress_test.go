@@ -32,6 +32,24 @@ func TestProgressLines(t *testing.T) {
 	})
 }
 
+// TestProgressSlow: few units a second are told with their fractions.
+func TestProgressSlow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var stderr bytes.Buffer
+		p := newProgress(testGlobals(&stderr), "requests", 100, "requests")
+		for i := range 6 {
+			p.Set(int64(i))
+			time.Sleep(4 * time.Second)
+		}
+		p.Finish()
+		want := "" +
+			"requests: 3%  3 of 100, 0.25 requests/s, 6m28s left\n"
+		if got := stderr.String(); got != want {
+			t.Errorf("got\n%s\nwant\n%s", got, want)
+		}
+	})
+}
+
 // TestProgressPull: a resumed transfer does not count what was there as speed; one that starts anew shows it.
 func TestProgressPull(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
