@@ -40,6 +40,9 @@ type BenchServeCmd struct {
 	Detail  bool     `help:"With --json: the values of every request too."`
 }
 
+// keptConnections is how many connections the open loop keeps between requests.
+const keptConnections = 1024
+
 // Run implements the command.
 func (c *BenchServeCmd) Run(ctx context.Context, g *Globals) error {
 	config, err := c.config()
@@ -54,7 +57,11 @@ func (c *BenchServeCmd) Run(ctx context.Context, g *Globals) error {
 			return err
 		}
 	}
-	if config.Client, err = c.connect(g, c.URL, config.Concurrency); err != nil {
+	kept := config.Concurrency
+	if kept == 0 {
+		kept = min(config.Requests, keptConnections)
+	}
+	if config.Client, err = c.connect(g, c.URL, kept); err != nil {
 		return err
 	}
 	defer config.Client.Close()

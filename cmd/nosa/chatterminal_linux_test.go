@@ -61,7 +61,7 @@ func typing(t *testing.T, env []string, args ...string) *keyboard {
 // waits until the screen shows something new that has s in it.
 func (k *keyboard) waits(s string) {
 	k.Helper()
-	late := time.AfterFunc(20*time.Second, func() {
+	late := time.AfterFunc(time.Minute, func() {
 		_ = k.cmd.Process.Kill() // it may have ended
 	})
 	defer late.Stop()
