@@ -259,7 +259,7 @@ func (s *Service) takeIn(ctx context.Context) bool {
 			return true
 		}
 		var save <-chan time.Time
-		if s.e.store.Save() {
+		if s.e.set.DiskLast && s.e.store.Save() {
 			save = time.After(saveEvery)
 		}
 		select {
