@@ -151,23 +151,31 @@ func (s *Store) view(layers, columns Range, total int) View {
 }
 
 // cell tells where a block is.
-func (s *Store) cell(id int32) Cell {
+func (s *Store) cell(id int32) (c Cell) {
 	b := &s.blocks[id]
-	var c Cell
-	set := func(is bool, w Where) {
-		if is {
-			c.Where |= w
-		}
+	if s.pool.SlotOf[id] >= 0 && !b.has(filling|bad) {
+		c.Where |= InSlot
 	}
-	set(s.pool.SlotOf[id] >= 0 && !b.has(filling|bad), InSlot)
-	set(b.inPage(), InHost)
-	set(b.inRecord(), OnDisk)
-	set(!b.has(full), Unsealed)
-	set(b.has(waitDown|down|waitLoad|load|up|spill), Moving)
-	set(b.refs > 1, Shared)
+	if b.inPage() {
+		c.Where |= InHost
+	}
+	if b.inRecord() {
+		c.Where |= OnDisk
+	}
+	if !b.has(full) {
+		c.Where |= Unsealed
+	}
+	if b.has(waitDown | down | waitLoad | load | up | spill) {
+		c.Where |= Moving
+	}
+	if b.refs > 1 {
+		c.Where |= Shared
+	}
 	if s.watched != nil {
 		seen := s.watched[id].since(int32(s.step))
-		set(seen&1 != 0, Selected)
+		if seen&1 != 0 {
+			c.Where |= Selected
+		}
 		c.Wanted = uint8(bits.OnesCount32(seen))
 	}
 	return c
