@@ -18,6 +18,7 @@ import (
 // in how many of the last Window steps it was selected.
 type cacheResponse struct {
 	Request string  `json:"request,omitempty"`
+	Open    bool    `json:"open"` // whether there is such a request: one may end at any time
 	Choice  int     `json:"choice"`
 	Step    int64   `json:"step"`
 	Window  int     `json:"window"`
@@ -31,7 +32,7 @@ type cacheResponse struct {
 }
 
 // cache answers GET /nosa/cache: where the blocks of a request are, or those that are
-// kept for requests to come.
+// kept for requests to come. A request that is not open, or is another one's, has none.
 func (s *Server) cache(w http.ResponseWriter, r *http.Request) {
 	ask, err := readCacheQuery(r.URL.RawQuery)
 	if err == nil && ask.request == "" && s.Keys != nil && !operator(r) {
@@ -54,10 +55,8 @@ func (s *Server) cache(w http.ResponseWriter, r *http.Request) {
 	} else {
 		v, err = s.Service.Blocks(r.Context(), s.sees(r), ask.request, ask.choice, ask.layers, ask.blocks)
 	}
-	if errors.Is(err, engine.ErrNoRequest) {
-		err = noRequest(ask.request)
-	}
-	if err != nil {
+	open := err == nil && ask.request != ""
+	if err != nil && !errors.Is(err, engine.ErrNoRequest) {
 		s.refuse(w, r, err)
 		return
 	}
@@ -70,7 +69,7 @@ func (s *Server) cache(w http.ResponseWriter, r *http.Request) {
 		numbers = []int32{}
 	}
 	writeJSON(w, http.StatusOK, cacheResponse{
-		Request: ask.request, Choice: ask.choice, Step: v.Step, Window: engine.WatchedSteps, Layers: [2]int{v.Layers.From, v.Layers.To}, Heads: v.Heads, Tokens: v.Block,
+		Request: ask.request, Open: open, Choice: ask.choice, Step: v.Step, Window: engine.WatchedSteps, Layers: [2]int{v.Layers.From, v.Layers.To}, Heads: v.Heads, Tokens: v.Block,
 		Blocks: [2]int{v.Columns.From, v.Columns.To}, Total: v.Total, Numbers: numbers, Cells: base64.StdEncoding.EncodeToString(cells),
 	})
 }

@@ -178,13 +178,8 @@ func (s *Server) state(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, http.StatusOK, res)
 }
 
-// noRequest is the answer for what is not there, and for what is another one's.
-func noRequest(id string) error {
-	return &apiError{Code: http.StatusNotFound, Kind: kindInvalid, Name: "request_not_found", Message: fmt.Sprintf("there is no open request %.60q", id)}
-}
-
 // cancel answers POST /nosa/requests/{id}/cancel: the request ends for its client as
-// one that was cancelled.
+// one that was cancelled. What is another one's is answered as what is not there.
 func (s *Server) cancel(w http.ResponseWriter, r *http.Request) {
 	var none struct{}
 	if err := decode(w, r, &none); err != nil {
@@ -194,7 +189,7 @@ func (s *Server) cancel(w http.ResponseWriter, r *http.Request) {
 	id := r.PathValue("id")
 	e, ok := s.board.get(id)
 	if !ok || !s.sees(r)(e.tenant) {
-		s.refuse(w, r, noRequest(id))
+		s.refuse(w, r, &apiError{Code: http.StatusNotFound, Kind: kindInvalid, Name: "request_not_found", Message: fmt.Sprintf("there is no open request %.60q", id)})
 		return
 	}
 	for _, a := range e.answers {
