@@ -5,7 +5,7 @@ import { CacheMap } from './map.js';
 import { Charts } from './charts.js';
 import { Chat } from './chat.js';
 import { Requests } from './requests.js';
-import { bytes, count, make, put, shortID } from './text.js';
+import { bytes, count, make, percent, put, shortID } from './text.js';
 
 const $ = (id) => document.getElementById(id);
 const stateEvery = 1000; // milliseconds
@@ -126,9 +126,10 @@ function take(s) {
   put($('settings'), `${s.attention} attention · context ${count(s.context)}`);
   document.title = `${s.model} · nosa`;
   $('lamp').className = s.running ? 'lamp busy' : 'lamp';
-  put($('pulse'), `step ${count(s.steps)} · ${s.ready ? (s.running ? 'at work' : 'idle') : 'shutting down'}`);
   $('forget-key').hidden = !api.key.get();
   charts.add(s);
+  const still = s.running && charts.points.at(-1)?.wait; // part of the time
+  put($('pulse'), `step ${count(s.steps)} · ${s.ready ? (s.running ? 'at work' : 'idle') : 'shutting down'}${still > 0.005 ? ` · ${percent(Math.min(1, still))} waiting for transfers` : ''}`);
   showTiers(s);
   listChoices(s);
   requests.update(s, current());
@@ -178,7 +179,7 @@ async function pollMap() {
     map.show(got, q && got?.block_tokens ? Math.ceil(q.max_total_tokens / got.block_tokens) : 0);
     put($('map-empty'), q && !got?.columns ? 'It waits for a seat and has no blocks yet.' : 'No blocks yet: ask something, and watch where they go.');
   } catch (error) {
-    if (error.status !== 404) failed(error); // 404: it has ended since
+    failed(error);
   } finally {
     mapping = false;
     nextMap = performance.now() + 4 * (performance.now() - start); // a large one comes less often

@@ -13,9 +13,15 @@ function svg(name, attributes) {
   return e;
 }
 
+// mean of what a histogram has summed up between two states; null if that is nothing.
+function mean(before, after) {
+  const n = after.counts.reduce((a, b) => a + b, 0) - before.counts.reduce((a, b) => a + b, 0);
+  return n > 0 ? (after.sum - before.sum) / n : null;
+}
+
 // quantile of what a histogram has counted between two states; null if that is nothing.
 function quantile(bounds, before, after, part) {
-  const counts = after.counts.map((n, i) => n - (before?.counts[i] ?? 0));
+  const counts = after.counts.map((n, i) => n - before.counts[i]);
   const all = counts.reduce((a, b) => a + b, 0);
   if (all <= 0) return null;
   let left = part * all;
@@ -34,8 +40,8 @@ function quantile(bounds, before, after, part) {
 const charts = [
   { name: 'Prompts read', unit: 'tok/s', lines: [['rate', (p) => p.read]], show: brief },
   { name: 'Answers written', unit: 'tok/s', lines: [['rate', (p) => p.drawn]], show: brief },
-  { name: 'First token', unit: 's', lines: [['median', (p) => p.first]], show: brief, sparse: true },
-  { name: 'Between tokens', unit: 'ms', lines: [['median', (p) => p.gap], ['95 %', (p) => p.gapHigh]], show: brief, sparse: true },
+  { name: 'First token', unit: 's', lines: [['mean', (p) => p.first]], show: brief, sparse: true },
+  { name: 'Between tokens', unit: 'ms', lines: [['mean', (p) => p.gap], ['95 %', (p) => p.gapHigh]], show: brief, sparse: true },
   { name: 'Found in slots', unit: '', whole: true, lines: [['slots', (p) => p.hits], ['host', (p) => p.host], ['disk', (p) => p.disk]], show: percent },
   { name: 'Moved', unit: '/s', lines: [['to slots', (p) => p.up], ['from disk', (p) => p.fromDisk]], show: (n) => (n === null ? '–' : bytes(n)) },
 ];
@@ -161,7 +167,8 @@ export class Charts {
   }
 }
 
-// point is what has happened between two states; quantiles look further back.
+// point is what has happened between two states; times look further back: five seconds,
+// and a minute for first tokens, of which there are few.
 function point(s, last, recent, minute) {
   const seconds = s.seconds - last.seconds;
   const rate = (of) => Math.max(0, of(s) - of(last)) / seconds;
@@ -172,8 +179,8 @@ function point(s, last, recent, minute) {
     at: s.seconds,
     drawn,
     read: Math.max(0, rate((o) => o.step_tokens) - drawn),
-    first: quantile(s.bounds, minute.first_token, s.first_token, 0.5),
-    gap: ms(quantile(s.bounds, recent.next_token, s.next_token, 0.5)),
+    first: mean(minute.first_token, s.first_token),
+    gap: ms(mean(recent.next_token, s.next_token)),
     gapHigh: ms(quantile(s.bounds, recent.next_token, s.next_token, 0.95)),
     hits: share((t) => t.hits),
     host: share((t) => t.host_hits),

@@ -28,7 +28,7 @@ export function duration(seconds) {
   return m < 60 ? `${m} min ${Math.floor(seconds % 60)} s` : `${Math.floor(m / 60)} h ${m % 60} min`;
 }
 
-export const percent = (part) => (part === null || !Number.isFinite(part) ? '–' : `${(100 * part).toFixed(part > 0.0995 && part < 0.9995 ? 1 : part >= 0.9995 || part === 0 ? 0 : 2)} %`);
+export const percent = (part) => (part === null || !Number.isFinite(part) ? '–' : `${(100 * part).toFixed(part === 0 || part >= 0.9995 ? 0 : 1)} %`);
 
 // make is an element with properties and children.
 export function make(name, properties = {}, ...children) {

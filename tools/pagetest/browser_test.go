@@ -20,6 +20,7 @@ import (
 	"github.com/chromedp/cdproto/emulation"
 	cdplog "github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/network"
+	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
 )
@@ -133,9 +134,20 @@ func open(t *testing.T, url string) *tab {
 	call(b, network.Enable, network.EnableParams{})
 	call(b, cdplog.Enable, cdp.Empty{})
 	call(b, runtime.Enable, cdp.Empty{})
+	call(b, page.AddScriptToEvaluateOnNewDocument, page.AddScriptToEvaluateOnNewDocumentParams{Source: goOn})
 	b.do(chromedp.Navigate(url + "/"))
 	return b
 }
+
+// goOn has answers go on past the token that ends them, so that a long one is long
+// whatever the model says.
+const goOn = `{
+	const send = fetch;
+	globalThis.fetch = (path, options) => {
+		if (path === '/v1/chat/completions') options.body = JSON.stringify({ ...JSON.parse(options.body), ignore_eos: true });
+		return send(path, options);
+	};
+}`
 
 func (b *tab) fault(format string, args ...any) {
 	b.mu.Lock()

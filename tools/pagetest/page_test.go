@@ -45,7 +45,7 @@ func TestPage(t *testing.T) {
 	b.do(
 		chromedp.SetValue("#max-tokens", "3000"),
 		chromedp.Focus("#message"),
-		typed("Tell this chapter again from the view of Starbuck, as long as you can."),
+		typed("What does Ahab promise to the man who first sees the white whale, and what does Starbuck say to that?"),
 		chromedp.Click("#send"),
 	)
 
