@@ -25,7 +25,7 @@ func TestServiceRestarts(t *testing.T) {
 			t.Run("alone", func(t *testing.T) {
 				e, s := serve(t, method, 1, length, budget{chunk: 64, threads: 1}, ServiceOptions{}, func(o *Options) { o.Retain = false })
 				rnd := rand.New(rand.NewPCG(21, 22))
-				for range 20 {
+				for range *manyOrders {
 					o := randomOrder(rnd, e.model.Vocab, length)
 					orders, want = append(orders, o), append(want, answer(t, s, o))
 				}

@@ -21,7 +21,7 @@ import (
 )
 
 var (
-	manyOrders  = flag.Int("service-requests", 60, "random requests of TestServiceSameBits")
+	manyOrders  = flag.Int("service-requests", 60, "random requests of TestServiceSameBits and TestServiceRestarts")
 	manyCancels = flag.Int("service-cancels", 400, "requests of TestServiceCancels, of which most are cancelled")
 )
 
