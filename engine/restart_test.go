@@ -38,7 +38,11 @@ func TestServiceRestarts(t *testing.T) {
 							change(o)
 						}
 					})
-					shared = e.store.Stats().Published
+					st, err := s.Look(t.Context())
+					if err != nil {
+						t.Fatal(err)
+					}
+					shared = st.Store.Published
 					for i, o := range orders {
 						if !compare {
 							break
