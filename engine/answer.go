@@ -36,6 +36,7 @@ type Event struct {
 	Text   string  // that is certain now, in whole characters
 	Tokens []Token // that were generated; their text may be held back
 	Finish string  // FinishStop or FinishLength with the last event of a choice
+	End    *Token  // that ended the choice and is none of its tokens, if log-probabilities were asked for
 }
 
 // ServiceUsage is Usage with the time in the queue. Prefill ends with the first token of
@@ -132,7 +133,7 @@ func (a *Answer) tell(e Event) {
 		last := &a.events[n-1]
 		last.Text += e.Text
 		last.Tokens = append(last.Tokens, e.Tokens...)
-		last.Finish = e.Finish
+		last.Finish, last.End = e.Finish, e.End
 	} else {
 		a.events = append(a.events, e)
 	}

@@ -61,8 +61,8 @@ func (e *Engine) newChoice(r *Request) *choice {
 }
 
 // take draws the token that follows position pos, whose logits it may change, and
-// returns it with the text that is certain with it. A token that ends the text is
-// none: then finish is set.
+// returns it with the text that is certain with it. A token that ends the text is not
+// counted: then finish is set.
 func (c *choice) take(logits []float32, pos int, seed uint64) (t Token, text string, err error) {
 	r, d := c.r, &c.e.sampler
 	var softmax compute.Softmax
@@ -86,7 +86,7 @@ func (c *choice) take(logits []float32, pos int, seed uint64) (t Token, text str
 	}
 	if !r.IgnoreEnd && c.e.Ends(t.ID) {
 		c.finish = FinishStop
-		return Token{}, c.end(), nil
+		return t, c.end(), nil
 	}
 	c.tokens++
 	c.past.add(t.ID)

@@ -398,6 +398,8 @@ func (r *run) logits(at int, logits []float32) error {
 		r.told = r.tokens
 		r.next[0] = t.ID
 		e.Tokens = []Token{t}
+	} else if o.LogProbs {
+		e.End = &t
 	}
 	r.a.tell(e)
 	return nil

@@ -22,6 +22,7 @@ type Source struct {
 	TokenizerErr error
 	Template     *chat.Template // nil when there is none
 	TemplateErr  error
+	TemplateText string // as it is in the checkpoint
 
 	end map[int32]bool // ids that end a text
 }
@@ -50,7 +51,7 @@ func OpenSource(path string) (*Source, error) {
 	if s.TokenizerErr != nil {
 		s.TokenizerErr = fmt.Errorf("%s: %w", path, s.TokenizerErr)
 	}
-	if template != "" {
+	if s.TemplateText = template; template != "" {
 		if s.Template, err = chat.Parse(template); err != nil {
 			s.TemplateErr = fmt.Errorf("%s: chat template: %w", path, err)
 		}

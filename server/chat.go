@@ -293,7 +293,9 @@ func (s *Server) chatStream(w http.ResponseWriter, r *http.Request, c *chatReque
 	chunk := chatResponse{Object: "chat.completion.chunk", Model: s.Model}
 	chunk.ID, chunk.Created = newAnswerID("chatcmpl-")
 	begun := make([]bool, a.choices)
+	sent := 0
 	err := s.follow(r, a, func(n news) error {
+		sent += len(n.Tokens)
 		choice := chatChoice{Index: n.choice, Delta: &chatMessage{}}
 		if !begun[n.choice] {
 			begun[n.choice] = true
@@ -311,7 +313,7 @@ func (s *Server) chatStream(w http.ResponseWriter, r *http.Request, c *chatReque
 		if n.Text == "" && n.Finish == "" && choice.Delta.Role == "" && len(n.Tokens) > 0 && !c.LogProbs {
 			return nil // what it adds to the text is held back
 		}
-		chunk.Choices = []chatChoice{choice}
+		chunk.Choices, chunk.Usage = []chatChoice{choice}, c.StreamOptions.usageSoFar(a, sent)
 		return e.send(chunk)
 	}, e.alive)
 	s.endStream(e, r, err, c.StreamOptions, func() any {

@@ -123,7 +123,7 @@ func (s *Server) completions(w http.ResponseWriter, r *http.Request) {
 	tokens := make([][]engine.Token, len(res.Choices))
 	err = s.follow(r, a, func(n news) error {
 		texts[n.choice].WriteString(n.Text)
-		tokens[n.choice] = append(tokens[n.choice], n.Tokens...)
+		tokens[n.choice] = append(tokens[n.choice], withEnd(n.Event)...)
 		if n.Finish != "" {
 			res.Choices[n.choice].Finish = &n.Finish
 		}
@@ -152,6 +152,16 @@ func (s *Server) completions(w http.ResponseWriter, r *http.Request) {
 	u := usageOf(a.answers)
 	res.Usage = &u
 	writeJSON(w, http.StatusOK, res)
+}
+
+// withEnd is an event's tokens with the one that ended the choice, which lists of
+// log-probabilities have and the text has not: those who read them count on a token
+// more than the prompt has.
+func withEnd(e engine.Event) []engine.Token {
+	if e.End == nil {
+		return e.Tokens
+	}
+	return append(e.Tokens[:len(e.Tokens):len(e.Tokens)], *e.End)
 }
 
 func newLogProbs() *completionLogProbs {
@@ -225,7 +235,9 @@ func (s *Server) completionStream(w http.ResponseWriter, r *http.Request, c *com
 	chunk.ID, chunk.Created = newAnswerID("cmpl-")
 	echoed := make([]bool, len(orders)*a.choices)
 	logprobs := make([]*completionLogProbs, len(echoed))
+	sent := 0
 	err := s.follow(r, a, func(n news) error {
+		sent += len(n.Tokens)
 		choice := completionChoice{Index: n.choice, Text: n.Text}
 		if c.Echo && !echoed[n.choice] {
 			echoed[n.choice] = true
@@ -236,7 +248,7 @@ func (s *Server) completionStream(w http.ResponseWriter, r *http.Request, c *com
 			if before := logprobs[n.choice]; before != nil {
 				l.at = before.at
 			}
-			s.addLogProbs(l, n.Tokens)
+			s.addLogProbs(l, withEnd(n.Event))
 			choice.LogProbs, logprobs[n.choice] = l, l
 		}
 		if n.Finish != "" {
@@ -245,7 +257,7 @@ func (s *Server) completionStream(w http.ResponseWriter, r *http.Request, c *com
 		if choice.Text == "" && n.Finish == "" && c.LogProbs == nil {
 			return nil // what the tokens add to the text is held back
 		}
-		chunk.Choices = []completionChoice{choice}
+		chunk.Choices, chunk.Usage = []completionChoice{choice}, c.StreamOptions.usageSoFar(a, sent)
 		return e.send(chunk)
 	}, e.alive)
 	s.endStream(e, r, err, c.StreamOptions, func() any {

@@ -6,9 +6,9 @@
 //	completions.go  POST /v1/completions
 //	generation.go   what the two have in common: parameters, choices, usage
 //	stream.go       answers in pieces, as server-sent events
-//	tokens.go       POST /tokenize, /detokenize
+//	tokens.go       POST /tokenize, /detokenize, GET /tokenizer_info
 //	models.go       GET /v1/models
-//	health.go       GET /healthz, /readyz
+//	health.go       GET /healthz, /readyz, /health
 //	metrics.go      GET /metrics
 //	page.go         GET /, the page that shows the server at work; its files are in page/
 //	state.go        GET /nosa/state, POST /nosa/requests/ID/cancel: what the page shows

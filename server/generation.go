@@ -44,7 +44,8 @@ type params struct {
 
 type streamOptions struct {
 	IncludeUsage       bool `json:"include_usage"`
-	IncludeObfuscation bool `json:"include_obfuscation"` // never done
+	ContinuousUsage    bool `json:"continuous_usage_stats"` // with every piece, as in vLLM
+	IncludeObfuscation bool `json:"include_obfuscation"`    // never done
 }
 
 // oneOrMore is a string or a list of them.
@@ -94,6 +95,11 @@ func (s *Server) order(p *params, prompt []int32, tokens int) (engine.Order, err
 	o.MaxTokens = or(p.MaxTokens, tokens)
 	if o.MaxTokens < 0 {
 		return o, invalid("max_tokens", "max_tokens %d: want 0 or more", o.MaxTokens)
+	}
+	if most := s.Engine.Plan().Context; o.MaxTokens > most-len(prompt) {
+		e := invalid("", "This model's maximum context length is %d tokens: the prompt has %d, and up to %d more were asked for.", most, len(prompt), o.MaxTokens)
+		e.Name = "context_length_exceeded" // clients know the one or the other
+		return o, e
 	}
 	o.Choices = or(p.N, 1)
 	if o.Choices < 1 || o.Choices > s.Limits.Choices {
@@ -207,6 +213,17 @@ func usageOf(answers []*engine.Answer) usage {
 		u.Nosa.HitRate = float64(u.Nosa.Hits) / float64(u.Nosa.Selected)
 	}
 	return u
+}
+
+// usageSoFar is the usage of a stream of which a client has been sent so many tokens, if
+// it asked to be told with every piece.
+func (o *streamOptions) usageSoFar(a *asking, sent int) *usage {
+	if o == nil || !o.ContinuousUsage {
+		return nil
+	}
+	u := usageOf(a.answers)
+	u.Completion, u.Total = sent, u.Prompt+sent
+	return &u
 }
 
 // tokenBytes is a token's part of a text: what it adds after another one, as a

@@ -84,9 +84,11 @@ func (s *Server) Handler() http.Handler {
 	mux.HandleFunc("GET /nosa/state", s.state)
 	mux.HandleFunc("GET /nosa/cache", s.cache)
 	mux.HandleFunc("POST /nosa/requests/{id}/cancel", s.cancel)
+	mux.HandleFunc("GET /tokenizer_info", s.tokenizerInfo)
 	open := http.NewServeMux()
 	open.HandleFunc("GET /healthz", s.healthz)
 	open.HandleFunc("GET /readyz", s.readyz)
+	open.HandleFunc("GET /health", s.readyz) // by which other servers of this API are asked
 	open.Handle("GET /{$}", pageFiles)
 	open.Handle("GET /page/{file}", pageFiles)
 	open.Handle("/", s.guard(s.known(mux)))

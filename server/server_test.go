@@ -185,6 +185,9 @@ func TestChat(t *testing.T) {
 		if err := json.Unmarshal([]byte(e), &last); err != nil {
 			t.Fatal(err)
 		}
+		if (last.Usage != nil) != (i == len(events)-2) {
+			t.Errorf("event %d of %d: usage %+v", i, len(events), last.Usage)
+		}
 		for _, c := range last.Choices {
 			if (i == 0) != (c.Delta.Role == "assistant") {
 				t.Errorf("event %d: role %q", i, c.Delta.Role)
@@ -199,6 +202,25 @@ func TestChat(t *testing.T) {
 	}
 	if u := last.Usage; u == nil || u.Completion != 20 || u.Prompt != whole.Usage.Prompt || u.Nosa.Selected == 0 || u.Nosa.Prefill == 0 {
 		t.Errorf("usage %+v", u)
+	}
+	// Counted with every piece: of both prompts, each token once, and the end is the whole.
+	sent := 0
+	for _, e := range w.stream("/v1/completions", `{"model":"tiny","prompt":["One, two,","The sea"],"max_tokens":6,"ignore_eos":true,"stream":true,"stream_options":{"continuous_usage_stats":true}}`) {
+		var c completionResponse
+		if e == "[DONE]" {
+			break
+		}
+		if err := json.Unmarshal([]byte(e), &c); err != nil {
+			t.Fatal(err)
+		}
+		if u := c.Usage; u == nil || u.Completion <= sent || u.Prompt == 0 || u.Total != u.Prompt+u.Completion {
+			t.Errorf("after %d tokens: %+v", sent, u)
+		} else {
+			sent = u.Completion
+		}
+	}
+	if sent != 12 {
+		t.Errorf("the last piece counts %d tokens", sent)
 	}
 	// Parts of content and a developer are other words for the same.
 	var again chatResponse
@@ -274,6 +296,16 @@ func TestCompletions(t *testing.T) {
 	l := ask(`"prompt":` + string(idsJSON) + `,"echo":true,"logprobs":1,"max_tokens":1`).Choices[0].LogProbs
 	if len(l.Tokens) != len(ids)+1 || l.Values[0] != nil || l.Top[0] != nil || strings.Join(l.Tokens[:len(ids)], "") != text || l.Offsets[1] != 4 {
 		t.Fatalf("%+v", l)
+	}
+	// The token that ends the text is in the lists, or the client would drop one of the prompt's.
+	ended := ask(`"prompt":` + string(idsJSON) + `,"echo":true,"logprobs":1,"max_tokens":1,"logit_bias":{"2":100}`)
+	if e := ended.Choices[0].LogProbs; ended.Choices[0].Text != text || *ended.Choices[0].Finish != "stop" || ended.Usage.Completion != 0 ||
+		len(e.Tokens) != len(ids)+1 || e.Tokens[len(ids)] != "<|im_end|>" || *e.Values[len(ids)] >= *l.Values[len(ids)] {
+		t.Errorf("%+v, %+v", ended, e)
+	}
+	events := w.stream("/v1/completions", `{"model":"tiny","prompt":`+string(idsJSON)+`,"logprobs":0,"stream":true,"logit_bias":{"2":100}}`)
+	if !strings.Contains(events[0], `"tokens":["<|im_end|>"]`) || !strings.Contains(events[0], `"text":""`) {
+		t.Errorf("an end in pieces: %s", events)
 	}
 	var sum float64
 	for _, v := range l.Values[1:len(ids)] {
@@ -365,6 +397,9 @@ func TestRefusals(t *testing.T) {
 		"no path":         {"/v1/embeddings", `{}`, 404, ""},
 	} {
 		code, data, _ := w.ask("POST", tc.path, tc.body)
+		if what := "This model's maximum context length is 512 tokens"; (name == "context" || name == "long prompt") && !strings.Contains(string(data), what) {
+			t.Errorf("%s: %s does not say what clients look for: %s", name, data, what)
+		}
 		var e errorBody
 		if err := json.Unmarshal(data, &e); err != nil || e.Error.Message == "" || e.Error.Type == "" || strings.Contains(e.Error.Message, "\n") {
 			t.Errorf("%s: %s", name, data)
@@ -427,7 +462,7 @@ func TestGuard(t *testing.T) {
 	if code, _, _ := w.ask("GET", "/v1/models", "", "Authorization", "Bearer 0123456789abcdef"); code != 401 {
 		t.Errorf("a key that was taken away: %d", code)
 	}
-	for _, path := range []string{"/healthz", "/readyz"} {
+	for _, path := range []string{"/healthz", "/readyz", "/health"} {
 		if code, _, _ := w.ask("GET", path, ""); code != 200 {
 			t.Errorf("%s: %d", path, code)
 		}
@@ -585,6 +620,24 @@ func TestTokens(t *testing.T) {
 	w.good("POST", "/tokenize", `{"model":"tiny",`+hello+`}`, &ids)
 	if ids.Count <= before {
 		t.Errorf("%d tokens of a conversation", ids.Count)
+	}
+	var info struct {
+		EOS      string `json:"eos_token"`
+		Template string `json:"chat_template"`
+		Most     int    `json:"model_max_length"`
+	}
+	w.good("GET", "/tokenizer_info", "", &info)
+	if info.EOS != "<|im_end|>" || !strings.Contains(info.Template, "messages") || info.Most != 512 {
+		t.Errorf("%+v", info)
+	}
+	// Its name alone asks for a special token, and only where nothing else is put around it.
+	for body, want := range map[string]int{
+		`{"prompt":"<|im_end|>","add_special_tokens":false}`: 1, `{"prompt":"<|im_end|> ","add_special_tokens":false}`: 0, `{"prompt":"<|im_end|>"}`: 0,
+	} {
+		w.good("POST", "/tokenize", body, &ids)
+		if got := strings.Count(fmt.Sprint(ids.Tokens), "[2]"); got != want {
+			t.Errorf("%s: %v", body, ids.Tokens)
+		}
 	}
 	var models struct{ Data []modelObject }
 	w.good("GET", "/v1/models", "", &models)

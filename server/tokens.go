@@ -36,6 +36,9 @@ func (s *Server) tokenize(w http.ResponseWriter, r *http.Request) {
 		case body.Messages != nil:
 			return s.conversationIDs(r.Context(), body.Messages)
 		case !or(body.AddSpecial, true):
+			if id, ok := s.Engine.Tokenizer.ID(*body.Prompt); ok && s.Engine.Tokenizer.IsSpecial(id) {
+				return []int32{id}, nil // its name and nothing else asks for it
+			}
 			return s.Engine.Tokenizer.TryEncode(nil, *body.Prompt, plain)
 		}
 		return s.Engine.Encode(*body.Prompt, false)
@@ -73,4 +76,28 @@ func (s *Server) detokenize(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	writeJSON(w, http.StatusOK, map[string]any{"prompt": s.Engine.Tokenizer.Decode(body.Tokens, false)})
+}
+
+// tokenizerInfo answers GET /tokenizer_info, which tells clients that count tokens what
+// else they must know, under the names of Hugging Face's tokenizer_config.json.
+func (s *Server) tokenizerInfo(w http.ResponseWriter, r *http.Request) {
+	if err := s.needText(); err != nil {
+		s.refuse(w, r, err)
+		return
+	}
+	t := s.Engine.Tokenizer
+	name := func(id int32, ok bool) any {
+		if text, known := t.Token(id); ok && known {
+			return text
+		}
+		return nil
+	}
+	info := map[string]any{"bos_token": name(t.BOS()), "eos_token": nil, "chat_template": nil, "vocab_size": t.Size(), "model_max_length": s.Engine.Plan().Context}
+	if ends := t.EOS(); len(ends) > 0 {
+		info["eos_token"] = name(ends[0], true)
+	}
+	if s.Engine.TemplateText != "" {
+		info["chat_template"] = s.Engine.TemplateText
+	}
+	writeJSON(w, http.StatusOK, info)
 }
