@@ -61,7 +61,7 @@ func badBody(err error) error {
 	if name, ok := strings.CutPrefix(err.Error(), "json: unknown field "); ok {
 		name = strings.Trim(name, `"`)
 		e := invalid(name, "%.100q is not known to this server", name)
-		e.Name = "unknown_parameter"
+		e.Name = unknownParameter
 		return e
 	}
 	return invalid("", "the body could not be read: %v", err)

@@ -13,6 +13,7 @@
 //	page.go         GET /, the page that shows the server at work; its files are in page/
 //	state.go        GET /nosa/state, POST /nosa/requests/ID/cancel: what the page shows
 //	cache.go        GET /nosa/cache: where blocks are
+//	account.go      what is known of a request at its end: a line in the log
 //	errors.go       errors as OpenAI's clients know them
 //
 // What the server does not do is refused with an error that names the parameter, never

@@ -32,6 +32,9 @@ type apiError struct {
 	Retry   int    `json:"-"` // seconds
 }
 
+// unknownParameter is the code of an error whose parameter the client has made up.
+const unknownParameter = "unknown_parameter"
+
 func (e *apiError) Error() string { return e.Message }
 
 // MarshalJSON writes null for what there is not, as OpenAI does.
@@ -81,9 +84,7 @@ func asAPI(err error) *apiError {
 // refuse answers with an error.
 func (s *Server) refuse(w http.ResponseWriter, r *http.Request, err error) {
 	e := asAPI(err)
-	if e.Code >= http.StatusInternalServerError && !errors.Is(err, engine.ErrDraining) {
-		s.Log.Warn("a request failed", "id", requestID(r), "path", r.URL.Path, "error", err)
-	}
+	accountOf(r).err = err
 	if e.Retry > 0 {
 		w.Header().Set("Retry-After", fmt.Sprint(e.Retry))
 	}

@@ -97,6 +97,7 @@ const (
 	idKey contextKey = iota
 	tenantKey
 	operatorKey
+	accountKey
 )
 
 func requestID(r *http.Request) string { id, _ := r.Context().Value(idKey).(string); return id }
@@ -128,7 +129,7 @@ func (s *Server) recovered(next http.Handler) http.Handler {
 			if err, ok := v.(error); v == nil || ok && errors.Is(err, http.ErrAbortHandler) {
 				return
 			}
-			s.Log.Error("internal error: this is a bug", "error", v, "stack", string(debug.Stack()))
+			s.Log.Error("internal error: this is a bug", "id", requestID(r), "error", v, "stack", string(debug.Stack()))
 			writeJSON(w, http.StatusInternalServerError, &apiError{Kind: kindServer, Message: "internal error: this is a bug of the server, whose log says more"})
 		}()
 		next.ServeHTTP(w, r)
@@ -171,6 +172,7 @@ func (s *Server) guard(next http.Handler) http.Handler {
 			}
 			ctx := context.WithValue(r.Context(), tenantKey, name)
 			r = r.WithContext(context.WithValue(ctx, operatorKey, op))
+			accountOf(r).tenant = name
 		}
 		if r.Method == http.MethodPost {
 			// A page of a stranger can not send this kind without being asked first.
@@ -179,7 +181,11 @@ func (s *Server) guard(next http.Handler) http.Handler {
 				return
 			}
 		}
-		r.Body = http.MaxBytesReader(w, r.Body, s.Limits.Body)
+		inner := w
+		if a, ok := w.(*account); ok {
+			inner = a.ResponseWriter // which MaxBytesReader tells to close the connection
+		}
+		r.Body = http.MaxBytesReader(inner, r.Body, s.Limits.Body)
 		next.ServeHTTP(w, r)
 	})
 }

@@ -15,6 +15,8 @@ type Config struct {
 	Model   string // the name by which clients ask for it
 	Log     *slog.Logger
 
+	LogPrompts bool // prompts and answers are in the log, the first 4 KiB of each
+
 	Keys   *Keys    // nil: everybody may ask
 	Hosts  []string // names in the Host header, besides those of loopback; "*": any
 	Limits Limits
@@ -92,7 +94,7 @@ func (s *Server) Handler() http.Handler {
 	open.Handle("GET /{$}", pageFiles)
 	open.Handle("GET /page/{file}", pageFiles)
 	open.Handle("/", s.guard(s.known(mux)))
-	return s.recovered(s.identified(s.host(open)))
+	return s.identified(s.accounted(s.recovered(s.host(open))))
 }
 
 // known answers what no path of the mux takes in the API's own way.

@@ -54,6 +54,7 @@ func (s *Server) ask(r *http.Request, orders []engine.Order) (*asking, error) {
 			return nil, err
 		}
 		a.answers, a.choices = append(a.answers, answer), o.Choices
+		accountOf(r).asking, accountOf(r).orders = a, orders
 		forwarders.Go(func() {
 			for {
 				e, err := answer.Next(ctx)
@@ -92,6 +93,7 @@ func (s *Server) follow(r *http.Request, a *asking, f func(news) error, quiet fu
 				return n.err
 			default:
 				s.pace(a, &last[n.choice], len(n.Tokens))
+				accountOf(r).follows(n.Event, s.LogPrompts && n.choice == 0)
 				err = f(n)
 			}
 		case <-tick.C:
@@ -203,7 +205,7 @@ func (s *Server) fail(e *events, r *http.Request, err error) {
 		s.refuse(e.w, r, err)
 		return
 	}
-	s.Log.Warn("a request failed while it was streamed", "id", requestID(r), "error", err)
+	accountOf(r).err = err
 	if e.send(asAPI(err)) == nil {
 		_ = e.done()
 	}

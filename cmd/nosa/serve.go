@@ -23,6 +23,7 @@ import (
 // ServeCmd answers the OpenAI API over HTTP.
 type ServeCmd struct {
 	ModelFlags `embed:""`
+	Log        LogFlags `embed:""`
 
 	Addr      string   `default:"127.0.0.1:8080" placeholder:"HOST:PORT" help:"Where to listen (${default})."`
 	Name      string   `placeholder:"NAME" help:"Name of the model in the API; by default that of its file."`
@@ -60,6 +61,7 @@ func (c *ServeCmd) Run(ctx context.Context, g *Globals) (err error) {
 	if err != nil {
 		return err
 	}
+	log := c.Log.logger(g)
 	src, err := c.source()
 	if err != nil {
 		return err
@@ -81,18 +83,15 @@ func (c *ServeCmd) Run(ctx context.Context, g *Globals) (err error) {
 	src = nil
 	defer func() { err = errors.Join(err, e.Close(), dev.Close()) }()
 
-	log := g.Log
-	if !g.Quiet {
-		log = slog.New(slog.NewTextHandler(g.Stderr, nil))
-	}
 	if found := e.Store().Stats().Published; found > 0 {
-		g.note("--kv-disk %s holds %d tokens of earlier prompts", o.DiskDir, found*e.Store().Cache().Block)
+		tokens := found * e.Store().Cache().Block
+		c.Log.tell(g, log, fmt.Sprintf("--kv-disk %s holds %d tokens of earlier prompts", o.DiskDir, tokens), "the disk holds earlier prompts", "dir", o.DiskDir, "tokens", tokens)
 	}
 	service := engine.NewService(e, engine.ServiceOptions{Queue: c.Queue, Piece: c.Piece}, log)
 	defer service.Close()
 	var draining atomic.Bool
 	s := server.New(server.Config{
-		Engine: e, Service: service, Model: c.name(), Log: log, Keys: keys, Hosts: c.hosts(),
+		Engine: e, Service: service, Model: c.name(), Log: log, LogPrompts: c.Log.Prompts, Keys: keys, Hosts: c.hosts(),
 		Limits: server.Limits{Body: int64(c.Body), Streams: c.PerKey, MaxTokens: c.MaxTokens},
 	}, func() bool { return !draining.Load() })
 	h := &http.Server{
@@ -111,14 +110,16 @@ func (c *ServeCmd) Run(ctx context.Context, g *Globals) (err error) {
 	} else {
 		go func() { ended <- h.Serve(listener) }()
 	}
-	g.note("%s on %s://%s (a page to look at, and the API under /v1); stop with Ctrl-C", c.name(), scheme, listener.Addr())
+	url := fmt.Sprintf("%s://%s", scheme, listener.Addr())
+	c.Log.tell(g, log, fmt.Sprintf("%s on %s (a page to look at, and the API under /v1); stop with Ctrl-C", c.name(), url), "serving",
+		"model", c.name(), "url", url, "context", e.Plan().Context, "attention", e.Plan().Method)
 	select {
 	case err := <-ended:
 		return fmt.Errorf("--addr %s: %w", c.Addr, err)
 	case <-ctx.Done():
 	}
 	draining.Store(true)
-	g.note("no more requests are taken; those that run have %s", c.Drain)
+	c.Log.tell(g, log, fmt.Sprintf("no more requests are taken; those that run have %s", c.Drain), "draining", "time", c.Drain)
 	end := time.Now().Add(c.Drain)
 	grace, cancel := context.WithDeadline(context.Background(), end)
 	defer cancel()

@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"io"
 	"net/http"
 	"os"
@@ -150,6 +151,45 @@ func TestServe(t *testing.T) {
 		t.Errorf("the running one ended with %v, %.300q", err, text[max(0, len(text)-300):])
 	}
 	for range s.log {
+	}
+	if err := s.cmd.Wait(); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestServeLog: with JSON everything on stderr is the log, and at level error there is
+// nothing of what went well.
+func TestServeLog(t *testing.T) {
+	s := serve(t, "--log-format", "json", "--name", "tiny")
+	if res := s.ask("POST", "/v1/completions", `{"model":"tiny","prompt":"Call me","max_tokens":2}`, ""); res.StatusCode != http.StatusOK {
+		t.Fatal(res.Status)
+	}
+	s.line(`"msg":"request"`)
+	if err := s.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	drained := false
+	for l := range s.log {
+		drained = drained || strings.Contains(l, `"msg":"draining"`)
+		if !json.Valid([]byte(l)) {
+			t.Errorf("not JSON: %s", l)
+		}
+	}
+	if err := s.cmd.Wait(); err != nil || !drained {
+		t.Errorf("%v, draining was said: %v", err, drained)
+	}
+
+	s = serve(t, "--log-level", "error", "--name", "tiny")
+	if res := s.ask("POST", "/v1/completions", `{"model":"tiny","prompt":"Call me","max_tokens":2}`, ""); res.StatusCode != http.StatusOK {
+		t.Fatal(res.Status)
+	}
+	if err := s.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	for l := range s.log {
+		if strings.Contains(l, "msg=") {
+			t.Errorf("at level error: %s", l)
+		}
 	}
 	if err := s.cmd.Wait(); err != nil {
 		t.Error(err)

@@ -1,0 +1,142 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"nosa/engine"
+)
+
+// account is what is known of a request when it ends. The log has a line of it. It
+// stands before the answer's writer, to see the status.
+type account struct {
+	http.ResponseWriter
+	status int
+	began  time.Time
+	tenant string
+	err    error // in full
+
+	asking *asking // nil: it did not come to that
+	orders []engine.Order
+	finish []string // the kinds there were
+	text   strings.Builder
+}
+
+// mostLogged is how many bytes of a prompt and of an answer are logged, for those who
+// ask for it.
+const mostLogged = 4096
+
+// goneStatus is the status in the log of a request whose client went before the answer
+// had begun. The number is nginx's.
+const goneStatus = 499
+
+var errGone = errors.New("the client has gone")
+
+func (a *account) WriteHeader(code int) {
+	if a.status == 0 {
+		a.status = code
+	}
+	a.ResponseWriter.WriteHeader(code)
+}
+
+func (a *account) Write(p []byte) (int, error) {
+	if a.status == 0 {
+		a.status = http.StatusOK
+	}
+	return a.ResponseWriter.Write(p)
+}
+
+// Unwrap lets a http.ResponseController through.
+func (a *account) Unwrap() http.ResponseWriter { return a.ResponseWriter }
+
+// accountOf is a request's account.
+func accountOf(r *http.Request) *account {
+	if a, ok := r.Context().Value(accountKey).(*account); ok {
+		return a
+	}
+	return &account{} // of a handler that is called alone
+}
+
+// accounted keeps an account of each request, for the log.
+func (s *Server) accounted(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		a := &account{ResponseWriter: w, began: time.Now()}
+		next.ServeHTTP(a, r.WithContext(context.WithValue(r.Context(), accountKey, a)))
+		if r.Context().Err() != nil && a.err == nil {
+			a.err = errGone
+		}
+		if a.status == 0 {
+			a.status = goneStatus
+		}
+		s.logged(r, a)
+	})
+}
+
+// follows notes an event of one of the answers.
+func (a *account) follows(e engine.Event, texts bool) {
+	if e.Finish != "" && !slices.Contains(a.finish, e.Finish) {
+		a.finish = append(a.finish, e.Finish)
+	}
+	if left := mostLogged - a.text.Len(); texts && left > 0 {
+		a.text.WriteString(e.Text[:min(left, len(e.Text))])
+	}
+}
+
+// logged writes a request's line. What a client has written is in none but for the
+// path, unless the server was told to log prompts: of a refusal, which may quote it, the
+// line has the kind and the parameter.
+func (s *Server) logged(r *http.Request, a *account) {
+	level := slog.LevelInfo
+	switch {
+	case a.status >= http.StatusInternalServerError && !errors.Is(a.err, engine.ErrDraining):
+		level = slog.LevelWarn
+	case a.asking == nil && r.Method == http.MethodGet:
+		level = slog.LevelDebug // what is asked every few seconds
+	}
+	if !s.Log.Enabled(r.Context(), level) {
+		return
+	}
+	line := []slog.Attr{
+		slog.String("id", requestID(r)), slog.String("key", a.tenant), slog.String("method", r.Method),
+		slog.String("path", r.URL.Path[:min(len(r.URL.Path), 200)]), slog.Int("status", a.status), seconds("seconds", time.Since(a.began)),
+	}
+	if a.asking != nil {
+		u := usageOf(a.asking.answers)
+		line = append(line, slog.Int("prompt_tokens", u.Prompt), slog.Int("cached_tokens", u.Details.Cached), slog.Int("completion_tokens", u.Completion),
+			slog.Float64("queue_seconds", u.Nosa.Queue), slog.Float64("prefill_seconds", u.Nosa.Prefill), slog.Float64("decode_seconds", u.Nosa.Decode),
+			slog.String("finish", strings.Join(a.finish, ",")))
+	}
+	if a.err != nil {
+		line = append(line, slog.String("error", a.reason()))
+	}
+	if s.LogPrompts && len(a.orders) > 0 {
+		// A token is a byte at least.
+		prompt := s.Engine.Tokenizer.Decode(a.orders[0].IDs[:min(mostLogged, len(a.orders[0].IDs))], false)
+		line = append(line, slog.String("prompt", prompt[:min(mostLogged, len(prompt))]), slog.String("answer", a.text.String()))
+	}
+	s.Log.LogAttrs(r.Context(), level, "request", line...)
+}
+
+// reason is why a request was not answered, in words that are not its client's.
+func (a *account) reason() string {
+	e := asAPI(a.err)
+	switch {
+	case e.Code >= http.StatusInternalServerError:
+		return a.err.Error()
+	case e.Name == "":
+		return strings.TrimSpace(e.Kind + " " + e.Param)
+	case e.Name == unknownParameter:
+		return e.Name
+	}
+	return strings.TrimSpace(e.Name + " " + e.Param)
+}
+
+// seconds is a duration in microseconds' steps, which is as much as a reader wants.
+func seconds(key string, d time.Duration) slog.Attr {
+	return slog.Float64(key, d.Round(time.Microsecond).Seconds())
+}
