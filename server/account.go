@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"log/slog"
 	"net/http"
@@ -10,16 +11,18 @@ import (
 	"time"
 
 	"nosa/engine"
+	"nosa/trace"
 )
 
-// account is what is known of a request when it ends. The log has a line of it. It
-// stands before the answer's writer, to see the status.
+// account is what is known of a request when it ends. The log has a line of it, and
+// spans are made of it. It stands before the answer's writer, to see the status.
 type account struct {
 	http.ResponseWriter
 	status int
 	began  time.Time
 	tenant string
 	err    error // in full
+	trace  trace.Context
 
 	asking *asking // nil: it did not come to that
 	orders []engine.Order
@@ -30,6 +33,9 @@ type account struct {
 // mostLogged is how many bytes of a prompt and of an answer are logged, for those who
 // ask for it.
 const mostLogged = 4096
+
+// mostPath is how many bytes of a path are told.
+const mostPath = 200
 
 // goneStatus is the status in the log of a request whose client went before the answer
 // had begun. The number is nginx's.
@@ -66,6 +72,9 @@ func accountOf(r *http.Request) *account {
 func (s *Server) accounted(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		a := &account{ResponseWriter: w, began: time.Now()}
+		if s.Trace != nil && r.Method != http.MethodGet {
+			a.trace = s.Trace.Begin(r.Header.Get("Traceparent"), r.Header.Get("Tracestate"))
+		}
 		next.ServeHTTP(a, r.WithContext(context.WithValue(r.Context(), accountKey, a)))
 		if r.Context().Err() != nil && a.err == nil {
 			a.err = errGone
@@ -73,7 +82,11 @@ func (s *Server) accounted(next http.Handler) http.Handler {
 		if a.status == 0 {
 			a.status = goneStatus
 		}
-		s.logged(r, a)
+		end := time.Now()
+		s.logged(r, a, end)
+		if s.Trace != nil {
+			s.spans(r, a, end)
+		}
 	})
 }
 
@@ -90,7 +103,7 @@ func (a *account) follows(e engine.Event, texts bool) {
 // logged writes a request's line. What a client has written is in none but for the
 // path, unless the server was told to log prompts: of a refusal, which may quote it, the
 // line has the kind and the parameter.
-func (s *Server) logged(r *http.Request, a *account) {
+func (s *Server) logged(r *http.Request, a *account, end time.Time) {
 	level := slog.LevelInfo
 	switch {
 	case a.status >= http.StatusInternalServerError && !errors.Is(a.err, engine.ErrDraining):
@@ -103,7 +116,11 @@ func (s *Server) logged(r *http.Request, a *account) {
 	}
 	line := []slog.Attr{
 		slog.String("id", requestID(r)), slog.String("key", a.tenant), slog.String("method", r.Method),
-		slog.String("path", r.URL.Path[:min(len(r.URL.Path), 200)]), slog.Int("status", a.status), seconds("seconds", time.Since(a.began)),
+		slog.String("path", r.URL.Path[:min(len(r.URL.Path), mostPath)]), slog.Int("status", a.status),
+		slog.Float64("seconds", end.Sub(a.began).Round(time.Microsecond).Seconds()),
+	}
+	if a.trace.Sampled {
+		line = append(line, slog.String("trace", hex.EncodeToString(a.trace.Trace[:])))
 	}
 	if a.asking != nil {
 		u := usageOf(a.asking.answers)
@@ -122,21 +139,26 @@ func (s *Server) logged(r *http.Request, a *account) {
 	s.Log.LogAttrs(r.Context(), level, "request", line...)
 }
 
-// reason is why a request was not answered, in words that are not its client's.
+// kind is why a request was not answered, in one of a few words.
+func (a *account) kind() string {
+	e := asAPI(a.err)
+	switch {
+	case errors.Is(a.err, errGone):
+		return "client_gone"
+	case e.Name == "":
+		return e.Kind
+	}
+	return e.Name
+}
+
+// reason says more, in words that are not the client's.
 func (a *account) reason() string {
 	e := asAPI(a.err)
 	switch {
 	case e.Code >= http.StatusInternalServerError:
 		return a.err.Error()
-	case e.Name == "":
-		return strings.TrimSpace(e.Kind + " " + e.Param)
 	case e.Name == unknownParameter:
 		return e.Name
 	}
-	return strings.TrimSpace(e.Name + " " + e.Param)
-}
-
-// seconds is a duration in microseconds' steps, which is as much as a reader wants.
-func seconds(key string, d time.Duration) slog.Attr {
-	return slog.Float64(key, d.Round(time.Microsecond).Seconds())
+	return strings.TrimSpace(a.kind() + " " + e.Param)
 }

@@ -14,6 +14,7 @@
 //	state.go        GET /nosa/state, POST /nosa/requests/ID/cancel: what the page shows
 //	cache.go        GET /nosa/cache: where blocks are
 //	account.go      what is known of a request at its end: a line in the log
+//	spans.go        the same as spans
 //	errors.go       errors as OpenAI's clients know them
 //
 // What the server does not do is refused with an error that names the parameter, never

@@ -93,6 +93,11 @@ func (s *Server) metricsPage(w http.ResponseWriter, r *http.Request) {
 	b.histogram("nosa_inter_token_seconds", "Between the tokens of a choice.", &m.nextToken)
 	b.histogram("nosa_queue_seconds", "From a request's coming to its seat.", &m.queue)
 
+	if s.Trace != nil {
+		sent, dropped := s.Trace.Counts()
+		b.head("nosa_spans_total", "counter", "Spans of traces, by whether a collector has taken them.")
+		fmt.Fprintf(&b, "nosa_spans_total{end=\"sent\"} %d\nnosa_spans_total{end=\"dropped\"} %d\n", sent, dropped)
+	}
 	b.head("nosa_blocks", "gauge", "KV blocks; one counts in every tier that holds it.")
 	for _, v := range []struct {
 		where string

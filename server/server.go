@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"nosa/engine"
+	"nosa/trace"
 )
 
 // Config is what a Server is made of.
@@ -15,7 +16,8 @@ type Config struct {
 	Model   string // the name by which clients ask for it
 	Log     *slog.Logger
 
-	LogPrompts bool // prompts and answers are in the log, the first 4 KiB of each
+	Trace      *trace.Exporter // nil: no spans
+	LogPrompts bool            // prompts and answers are in the log, the first 4 KiB of each
 
 	Keys   *Keys    // nil: everybody may ask
 	Hosts  []string // names in the Host header, besides those of loopback; "*": any

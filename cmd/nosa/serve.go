@@ -18,6 +18,7 @@ import (
 
 	"nosa/engine"
 	"nosa/server"
+	"nosa/trace"
 )
 
 // ServeCmd answers the OpenAI API over HTTP.
@@ -89,9 +90,20 @@ func (c *ServeCmd) Run(ctx context.Context, g *Globals) (err error) {
 	}
 	service := engine.NewService(e, engine.ServiceOptions{Queue: c.Queue, Piece: c.Piece}, log)
 	defer service.Close()
+	spans, err := trace.Open(g.Getenv, log)
+	if err != nil {
+		return err
+	}
+	if spans != nil {
+		defer func() {
+			ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+			defer cancel()
+			spans.Close(ctx)
+		}()
+	}
 	var draining atomic.Bool
 	s := server.New(server.Config{
-		Engine: e, Service: service, Model: c.name(), Log: log, LogPrompts: c.Log.Prompts, Keys: keys, Hosts: c.hosts(),
+		Engine: e, Service: service, Model: c.name(), Log: log, Trace: spans, LogPrompts: c.Log.Prompts, Keys: keys, Hosts: c.hosts(),
 		Limits: server.Limits{Body: int64(c.Body), Streams: c.PerKey, MaxTokens: c.MaxTokens},
 	}, func() bool { return !draining.Load() })
 	h := &http.Server{

@@ -25,6 +25,7 @@ var below = map[string][]string{
 	"hub":       nil,
 	"kv/vfs":    nil,
 	"client":    nil,
+	"trace":     nil,
 
 	"weights":         {"dtype"},
 	"weights/convert": {"weights", "dtype"},
@@ -41,7 +42,7 @@ var below = map[string][]string{
 	"engine":    {"model", "attention", "policy", "kv", "kv/vfs", "compute", "tokenizer", "chat", "weights", "dtype"},
 	"train":     {"model", "attention", "policy", "kv", "compute", "tokenizer", "chat", "weights", "weights/convert", "dtype"},
 	"eval":      {"engine", "tokenizer", "chat"},
-	"server":    {"engine", "tokenizer", "chat", "compute"},
+	"server":    {"engine", "tokenizer", "chat", "compute", "trace"},
 	"bench":     {"engine", "model", "attention", "kv", "compute", "weights", "dtype"},
 
 	"bench/load": {"client"},
