@@ -63,6 +63,17 @@ func (c *ServeCmd) Run(ctx context.Context, g *Globals) (err error) {
 		return err
 	}
 	log := c.Log.logger(g)
+	spans, err := trace.Open(g.Getenv, log)
+	if err != nil {
+		return err
+	}
+	if spans != nil {
+		defer func() {
+			ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+			defer cancel()
+			spans.Close(ctx)
+		}()
+	}
 	src, err := c.source()
 	if err != nil {
 		return err
@@ -90,17 +101,6 @@ func (c *ServeCmd) Run(ctx context.Context, g *Globals) (err error) {
 	}
 	service := engine.NewService(e, engine.ServiceOptions{Queue: c.Queue, Piece: c.Piece}, log)
 	defer service.Close()
-	spans, err := trace.Open(g.Getenv, log)
-	if err != nil {
-		return err
-	}
-	if spans != nil {
-		defer func() {
-			ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-			defer cancel()
-			spans.Close(ctx)
-		}()
-	}
 	var draining atomic.Bool
 	s := server.New(server.Config{
 		Engine: e, Service: service, Model: c.name(), Log: log, Trace: spans, LogPrompts: c.Log.Prompts, Keys: keys, Hosts: c.hosts(),
@@ -125,12 +125,19 @@ func (c *ServeCmd) Run(ctx context.Context, g *Globals) (err error) {
 	url := fmt.Sprintf("%s://%s", scheme, listener.Addr())
 	c.Log.tell(g, log, fmt.Sprintf("%s on %s (a page to look at, and the API under /v1); stop with Ctrl-C", c.name(), url), "serving",
 		"model", c.name(), "url", url, "context", e.Plan().Context, "attention", e.Plan().Method)
+	tell := func(state string) {
+		if err := notify(g.Getenv, state); err != nil {
+			log.Warn("the service manager was not told", "state", state, "error", err)
+		}
+	}
+	tell("READY=1")
 	select {
 	case err := <-ended:
 		return fmt.Errorf("--addr %s: %w", c.Addr, err)
 	case <-ctx.Done():
 	}
 	draining.Store(true)
+	tell("STOPPING=1")
 	c.Log.tell(g, log, fmt.Sprintf("no more requests are taken; those that run have %s", c.Drain), "draining", "time", c.Drain)
 	end := time.Now().Add(c.Drain)
 	grace, cancel := context.WithDeadline(context.Background(), end)

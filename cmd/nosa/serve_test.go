@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"regexp"
@@ -56,7 +57,13 @@ func serve(t *testing.T, args ...string) *served {
 
 func serveModel(t *testing.T, model string, args ...string) *served {
 	t.Helper()
-	s := &served{T: t, cmd: command(t, nil, append([]string{"serve", model, "--addr", "127.0.0.1:0"}, args...)...), log: make(chan string, 1000)}
+	return serveIn(t, nil, model, args...)
+}
+
+// serveIn is serveModel with more in its environment.
+func serveIn(t *testing.T, env []string, model string, args ...string) *served {
+	t.Helper()
+	s := &served{T: t, cmd: command(t, env, append([]string{"serve", model, "--addr", "127.0.0.1:0"}, args...)...), log: make(chan string, 1000)}
 	stderr, err := s.cmd.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -193,5 +200,39 @@ func TestServeLog(t *testing.T) {
 	}
 	if err := s.cmd.Wait(); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestServeTraces: what is sent to a collector is there when the process has ended; an
+// environment that is wrong is refused at the start.
+func TestServeTraces(t *testing.T) {
+	got := make(chan string, 10)
+	collector := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			t.Error(err)
+		}
+		got <- r.URL.Path + " " + string(body)
+	}))
+	defer collector.Close()
+	s := serveIn(t, []string{"OTEL_EXPORTER_OTLP_ENDPOINT=" + collector.URL, "OTEL_BSP_SCHEDULE_DELAY=3600000", "OTEL_SERVICE_NAME=whaler"}, textModel(t), "--name", "tiny")
+	if res := s.ask("POST", "/v1/completions", `{"model":"tiny","prompt":"Call me","max_tokens":2}`, ""); res.StatusCode != http.StatusOK {
+		t.Fatal(res.Status)
+	}
+	if err := s.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	for range s.log {
+	}
+	if err := s.cmd.Wait(); err != nil {
+		t.Error(err)
+	}
+	close(got)
+	if sent := <-got; !strings.HasPrefix(sent, "/v1/traces {") || !strings.Contains(sent, `"whaler"`) || !strings.Contains(sent, `"text_completion tiny"`) {
+		t.Errorf("%s", sent)
+	}
+	out, err := command(t, []string{"OTEL_EXPORTER_OTLP_ENDPOINT=nowhere"}, "serve", textModel(t), "--addr", "127.0.0.1:0").CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "OTEL_EXPORTER_OTLP_ENDPOINT=nowhere: want an address") {
+		t.Errorf("%v: %s", err, out)
 	}
 }
