@@ -4,8 +4,11 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -142,6 +145,32 @@ func TestLog(t *testing.T) {
 	a.follows(engine.Event{Text: strings.Repeat("x", 3*mostLogged)}, true)
 	if a.follows(engine.Event{Text: "y"}, true); a.text.Len() != mostLogged {
 		t.Errorf("%d bytes of an answer are logged", a.text.Len())
+	}
+}
+
+// TestLogFailures: what an engine's failure is about is for the log, and for it alone.
+func TestLogFailures(t *testing.T) {
+	var j journal
+	s := &Server{Config: Config{Log: slog.New(slog.NewJSONHandler(&j, nil))}}
+	for _, tc := range []struct {
+		err         error
+		status      int
+		level, says string
+	}{
+		{errors.New("/srv/model.gguf: input/output error"), 500, "WARN", "/srv/model.gguf: input/output error"},
+		{engine.ErrDraining, 503, "INFO", engine.ErrDraining.Error()},
+		{fmt.Errorf("%w: 1024", engine.ErrBusy), 503, "WARN", "too many requests are open: 1024"},
+	} {
+		h := s.accounted(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.refuse(w, r, tc.err) }))
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), "POST", "/v1/completions", nil))
+		lines, text := j.take(t, 1)
+		if w.Code != tc.status || len(lines) != 1 || lines[0].Status != tc.status || lines[0].Level != tc.level || lines[0].Error != tc.says {
+			t.Errorf("%v: %d, %s", tc.err, w.Code, text)
+		}
+		if strings.Contains(w.Body.String(), "model.gguf") {
+			t.Errorf("a client is told: %s", w.Body)
+		}
 	}
 }
 

@@ -3,10 +3,12 @@ package server
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -75,7 +77,12 @@ func TestSpans(t *testing.T) {
 	defer collector.Close()
 	var j journal
 	log := slog.New(slog.NewJSONHandler(&j, nil))
+	keys := &Keys{}
+	if err := keys.Load(writeKeys(t, "0123456789abcdef\n")); err != nil {
+		t.Fatal(err)
+	}
 	w := start(t, func(c *Config, _ *engine.Options) {
+		c.Keys = keys
 		e, err := trace.Open(func(name string) string { return map[string]string{"OTEL_EXPORTER_OTLP_ENDPOINT": collector.URL}[name] }, log)
 		if err != nil {
 			t.Fatal(err)
@@ -83,14 +90,16 @@ func TestSpans(t *testing.T) {
 		c.Trace, c.Log = e, log
 	})
 	const caller, parent = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
-	header := []string{"Traceparent", "00-" + caller + "-" + parent + "-01"}
+	key := []string{"Authorization", "Bearer 0123456789abcdef"}
+	header := append(key, "Traceparent", "00-"+caller+"-"+parent+"-01")
 	w.ask("POST", "/v1/chat/completions", `{"model":"tiny","max_tokens":6,"ignore_eos":true,"temperature":0.5,`+hello+`}`, header...)
-	w.ask("POST", "/v1/completions", `{"model":"tiny","prompt":["a","b"],"max_tokens":0}`)
-	w.ask("POST", "/v1/completions", `{"model":"tiny","prompt":"x","temperature":-1}`)
-	w.ask("POST", "/v1/completions", `{"model":"tiny","prompt":"x"}`, "Traceparent", "00-"+caller+"-"+parent+"-00") // not sampled
+	w.ask("POST", "/v1/completions", `{"model":"tiny","prompt":["a","b"],"max_tokens":0}`, key...)
+	w.ask("POST", "/v1/completions", `{"model":"tiny","prompt":"x","temperature":-1}`, key...)
+	w.ask("POST", "/v1/completions", `{"model":"tiny","prompt":"x"}`, append(key, "Traceparent", "00-"+caller+"-"+parent+"-00")...) // not sampled
+	w.ask("POST", "/v1/completions", `{"model":"tiny","prompt":"x"}`)                                                               // a stranger
 	w.ask("GET", "/v1/models", "", header...)
-	lines, text := j.take(t, 4)
-	if len(lines) != 4 {
+	lines, text := j.take(t, 5)
+	if len(lines) != 5 {
 		t.Fatalf("%s", text)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
@@ -135,6 +144,10 @@ func TestSpans(t *testing.T) {
 	}
 	if refused := spans[9]; refused.of("error.type") != `{"stringValue":"invalid_request_error"}` || refused.of("http.response.status_code") != `{"intValue":"400"}` || refused.Status.Code != 0 || refused.TraceID == caller {
 		t.Errorf("%+v", refused)
+	}
+	_, page, _ := w.ask("GET", "/metrics", "", "Authorization", "Bearer 0123456789abcdef")
+	if want := fmt.Sprintf("nosa_spans_total{end=\"sent\"} %d\nnosa_spans_total{end=\"dropped\"} 0\n", len(spans)); !strings.Contains(string(page), want) {
+		t.Errorf("the metrics do not have %q", want)
 	}
 	if sent, dropped := w.s.Trace.Counts(); sent != int64(len(spans)) || dropped != 0 {
 		t.Errorf("sent %d, dropped %d", sent, dropped)
