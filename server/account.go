@@ -106,7 +106,7 @@ func (a *account) follows(e engine.Event, texts bool) {
 func (s *Server) logged(r *http.Request, a *account, end time.Time) {
 	level := slog.LevelInfo
 	switch {
-	case a.status >= http.StatusInternalServerError && !errors.Is(a.err, engine.ErrDraining):
+	case a.failed():
 		level = slog.LevelWarn
 	case a.asking == nil && r.Method == http.MethodGet:
 		level = slog.LevelDebug // what is asked every few seconds
@@ -137,6 +137,17 @@ func (s *Server) logged(r *http.Request, a *account, end time.Time) {
 		line = append(line, slog.String("prompt", prompt[:min(mostLogged, len(prompt))]), slog.String("answer", a.text.String()))
 	}
 	s.Log.LogAttrs(r.Context(), level, "request", line...)
+}
+
+// failed reports whether it was the server that failed, before the answer or in its middle.
+func (a *account) failed() bool {
+	switch {
+	case errors.Is(a.err, engine.ErrDraining), errors.Is(a.err, errGone):
+		return false
+	case a.err == nil:
+		return a.status >= http.StatusInternalServerError
+	}
+	return asAPI(a.err).Code >= http.StatusInternalServerError
 }
 
 // kind is why a request was not answered, in one of a few words.

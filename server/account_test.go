@@ -157,11 +157,19 @@ func TestLogFailures(t *testing.T) {
 		status      int
 		level, says string
 	}{
+		// In the middle of a stream, whose status is out.
+		{errors.New("/srv/model.gguf: no such block"), 200, "WARN", "/srv/model.gguf: no such block"},
 		{errors.New("/srv/model.gguf: input/output error"), 500, "WARN", "/srv/model.gguf: input/output error"},
 		{engine.ErrDraining, 503, "INFO", engine.ErrDraining.Error()},
 		{fmt.Errorf("%w: 1024", engine.ErrBusy), 503, "WARN", "too many requests are open: 1024"},
 	} {
-		h := s.accounted(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { s.refuse(w, r, tc.err) }))
+		h := s.accounted(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			e := s.newEvents(w)
+			if tc.status == http.StatusOK {
+				e.begin()
+			}
+			s.fail(e, r, tc.err)
+		}))
 		w := httptest.NewRecorder()
 		h.ServeHTTP(w, httptest.NewRequestWithContext(t.Context(), "POST", "/v1/completions", nil))
 		lines, text := j.take(t, 1)

@@ -36,7 +36,7 @@ func (s *Server) spans(r *http.Request, a *account, end time.Time) {
 	}
 	if a.err != nil {
 		root.Attributes = append(root.Attributes, slog.String("error.type", a.kind()))
-		if a.status >= http.StatusInternalServerError {
+		if a.failed() {
 			root.Error = a.reason()
 		}
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"log/slog"
 )
 
@@ -19,10 +20,12 @@ func (f *LogFlags) logger(g *Globals) *slog.Logger {
 	var o slog.HandlerOptions
 	var level slog.Level
 	_ = level.UnmarshalText([]byte(f.Level)) // is one of those above
-	o.Level = level
+	if o.Level = level; g.Log.Enabled(context.Background(), slog.LevelDebug) {
+		o.Level = slog.LevelDebug // --verbose
+	}
 	if f.Format == "json" {
-		g.Quiet = true
-		return slog.New(slog.NewJSONHandler(g.Stderr, &o))
+		g.Quiet, g.Log = true, slog.New(slog.NewJSONHandler(g.Stderr, &o))
+		return g.Log
 	}
 	return slog.New(slog.NewTextHandler(g.Stderr, &o))
 }
