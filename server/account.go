@@ -106,10 +106,10 @@ func (a *account) follows(e engine.Event, texts bool) {
 func (s *Server) logged(r *http.Request, a *account, end time.Time) {
 	level := slog.LevelInfo
 	switch {
+	case r.Method == http.MethodGet && a.err == nil:
+		level = slog.LevelDebug // what is asked every few seconds; also that it drains is no news
 	case a.failed():
 		level = slog.LevelWarn
-	case a.asking == nil && r.Method == http.MethodGet:
-		level = slog.LevelDebug // what is asked every few seconds
 	}
 	if !s.Log.Enabled(r.Context(), level) {
 		return

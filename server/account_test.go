@@ -125,8 +125,12 @@ func TestLog(t *testing.T) {
 	}
 	w.ask("GET", "/v1/models", "", "Authorization", "Bearer xylophone")
 	w.ask("GET", "/readyz", "")
-	lines, text := j.take(t, 2)
-	if len(lines) != 2 || lines[0].Status != 401 || lines[0].Error != "invalid_api_key" || lines[0].Key != "" || lines[1].Level != "DEBUG" || strings.Contains(text, secret) {
+	w.ready.Store(false)
+	w.ask("GET", "/readyz", "")
+	w.ready.Store(true)
+	lines, text := j.take(t, 3)
+	if len(lines) != 3 || lines[0].Status != 401 || lines[0].Level != "INFO" || lines[0].Error != "invalid_api_key" || lines[0].Key != "" ||
+		lines[1].Level != "DEBUG" || lines[2].Level != "DEBUG" || lines[2].Status != 503 || strings.Contains(text, secret) {
 		t.Errorf("%s", text)
 	}
 
