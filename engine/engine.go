@@ -94,6 +94,9 @@ func Open(dev compute.Device, src *Source, o Options, log *slog.Logger) (*Engine
 // Plan says what the engine takes.
 func (e *Engine) Plan() *Plan { return e.plan }
 
+// Vocab is how many token ids the model knows.
+func (e *Engine) Vocab() int { return e.model.Vocab }
+
 // Note is what the user should know about a choice that was made; often empty.
 func (e *Engine) Note() string { return e.set.note }
 

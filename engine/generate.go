@@ -38,8 +38,8 @@ type Request struct {
 	OnToken func()
 }
 
-// maxTop is the most tokens whose log-probabilities can be asked for in one place.
-const maxTop = 20
+// MaxTop is the most tokens whose log-probabilities can be asked for in one place.
+const MaxTop = 20
 
 // Usage counts the tokens and time of a request.
 type Usage struct {
@@ -67,8 +67,8 @@ func (e *Engine) check(r *Request) error {
 	if r.MaxTokens < 0 {
 		return fmt.Errorf("%w: --max-tokens %d", ErrOptions, r.MaxTokens)
 	}
-	if r.TopLogProbs < 0 || r.TopLogProbs > maxTop || r.TopLogProbs > 0 && !r.LogProbs {
-		return fmt.Errorf("%w: log-probabilities of %d tokens in each place: want %d at most, and those of the tokens themselves", ErrOptions, r.TopLogProbs, maxTop)
+	if r.TopLogProbs < 0 || r.TopLogProbs > MaxTop || r.TopLogProbs > 0 && !r.LogProbs {
+		return fmt.Errorf("%w: log-probabilities of %d tokens in each place: want %d at most, and those of the tokens themselves", ErrOptions, r.TopLogProbs, MaxTop)
 	}
 	if err := r.Sampling.Validate(); err != nil {
 		return fmt.Errorf("%w: %w", ErrOptions, err)

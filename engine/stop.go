@@ -2,18 +2,19 @@ package engine
 
 import "fmt"
 
+// Bounds of the strings that can end an answer.
 const (
-	maxStops     = 16   // strings that can end an answer
-	maxStopBytes = 1024 // of each
+	MaxStops     = 16
+	MaxStopBytes = 1024 // of each
 )
 
 func checkStops(stops []string) error {
-	if len(stops) > maxStops {
-		return fmt.Errorf("%w: %d stop strings: want %d at most", ErrOptions, len(stops), maxStops)
+	if len(stops) > MaxStops {
+		return fmt.Errorf("%w: %d stop strings: want %d at most", ErrOptions, len(stops), MaxStops)
 	}
 	for i, s := range stops {
-		if s == "" || len(s) > maxStopBytes {
-			return fmt.Errorf("%w: stop string %d has %d bytes: want 1 to %d", ErrOptions, i, len(s), maxStopBytes)
+		if s == "" || len(s) > MaxStopBytes {
+			return fmt.Errorf("%w: stop string %d has %d bytes: want 1 to %d", ErrOptions, i, len(s), MaxStopBytes)
 		}
 	}
 	return nil

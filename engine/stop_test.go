@@ -76,13 +76,13 @@ func TestStops(t *testing.T) {
 
 func TestCheckStops(t *testing.T) {
 	for name, list := range map[string][]string{
-		"empty": {"a", ""}, "long": {strings.Repeat("x", maxStopBytes+1)}, "many": strings.Split(strings.Repeat("x", maxStops+1), ""),
+		"empty": {"a", ""}, "long": {strings.Repeat("x", MaxStopBytes+1)}, "many": strings.Split(strings.Repeat("x", MaxStops+1), ""),
 	} {
 		if err := checkStops(list); !errors.Is(err, ErrOptions) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if err := checkStops([]string{"a", strings.Repeat("x", maxStopBytes)}); err != nil {
+	if err := checkStops([]string{"a", strings.Repeat("x", MaxStopBytes)}); err != nil {
 		t.Error(err)
 	}
 }

@@ -5,8 +5,11 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"os"
 	"strings"
 	"time"
+
+	"nosa/chat"
 )
 
 // bodyTime is how long a client may take for its request's body, writeTime for an answer
@@ -50,6 +53,10 @@ func badBody(err error) error {
 		return known
 	case errors.As(err, &long):
 		return &apiError{Code: http.StatusRequestEntityTooLarge, Kind: kindInvalid, Message: "the body is too long: " + err.Error()}
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return &apiError{Code: http.StatusRequestTimeout, Kind: kindInvalid, Message: "the body took too long to come"}
+	case errors.Is(err, chat.ErrInput), errors.Is(err, chat.ErrLimit):
+		return invalid("messages", "messages: %v", err)
 	case errors.As(err, &syntax):
 		return invalid("", "the body is not JSON: %v, at byte %d", err, syntax.Offset)
 	case errors.As(err, &kind):

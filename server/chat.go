@@ -13,10 +13,10 @@ import (
 // chatRequest is the body of POST /v1/chat/completions.
 type chatRequest struct {
 	params
-	Messages            []chat.Message `json:"messages"`
-	MaxCompletionTokens *int           `json:"max_completion_tokens"`
-	LogProbs            bool           `json:"logprobs"`
-	TopLogProbs         *int           `json:"top_logprobs"`
+	Messages            messages `json:"messages"`
+	MaxCompletionTokens *int     `json:"max_completion_tokens"`
+	LogProbs            bool     `json:"logprobs"`
+	TopLogProbs         *int     `json:"top_logprobs"`
 
 	Modalities     []string        `json:"modalities"`
 	ResponseFormat json.RawMessage `json:"response_format"`
@@ -73,13 +73,16 @@ func (c *chatRequest) unsupported() error {
 	return nil
 }
 
-// maxMessages is the most messages of a conversation.
-const maxMessages = 1 << 14
+// messageFields are the fields of a message beside its role and content, and whether
+// they may be more than null.
+var messageFields = map[string]bool{
+	"name": true, "refusal": true, "tool_calls": false, "function_call": false, "tool_call_id": false, "audio": false, "annotations": false,
+}
 
 // conversation checks the messages and makes their contents text.
 func conversation(messages []chat.Message) ([]chat.Message, error) {
-	if len(messages) == 0 || len(messages) > maxMessages {
-		return nil, invalid("messages", "there are %d messages: want 1 to %d", len(messages), maxMessages)
+	if len(messages) == 0 {
+		return nil, invalid("messages", "there are no messages: want 1 to %d", maxMessages)
 	}
 	out := make([]chat.Message, len(messages))
 	for i, m := range messages {
@@ -94,12 +97,16 @@ func conversation(messages []chat.Message) ([]chat.Message, error) {
 		}
 		for _, k := range m.Fields.Keys() {
 			v, _ := m.Fields.Get(k)
+			done, known := messageFields[k]
+			_, text := v.(string)
 			switch {
-			case v == nil, k == "name", k == "refusal":
-			case k == "tool_calls", k == "function_call", k == "tool_call_id", k == "audio":
-				return nil, unsupported("messages", ": "+k+" of a message")
-			default:
+			case !known:
 				return nil, invalid("messages", "message %d: %.100q is not known to this server", i, k)
+			case v == nil, done && text:
+			case done:
+				return nil, invalid("messages", "message %d: %s: want a string", i, k)
+			default:
+				return nil, unsupported("messages", ": "+k+" of a message")
 			}
 		}
 		text, err := contentText(m.Content)
@@ -142,6 +149,9 @@ func contentText(content any) (string, error) {
 			s, isString := text.(string)
 			if kind != "text" || !isText || !isString {
 				return "", invalid("", "parts of content other than text are not supported by this server")
+			}
+			if o.Len() > 2 {
+				return "", invalid("", "a part of its content has fields that this server does not know, beside type and text")
 			}
 			b.WriteString(s)
 		}
@@ -273,6 +283,9 @@ func (s *Server) chatOrder(w http.ResponseWriter, r *http.Request, c *chatReques
 		return o, err
 	}
 	if c.MaxCompletionTokens != nil {
+		if *c.MaxCompletionTokens < 0 {
+			return o, invalid("max_completion_tokens", "max_completion_tokens %d: want 0 or more", *c.MaxCompletionTokens)
+		}
 		c.MaxTokens = c.MaxCompletionTokens
 	}
 	if o, err = s.order(&c.params, ids, 0); err != nil {
@@ -281,6 +294,9 @@ func (s *Server) chatOrder(w http.ResponseWriter, r *http.Request, c *chatReques
 	if o.LogProbs = c.LogProbs; c.TopLogProbs != nil {
 		if !c.LogProbs {
 			return o, invalid("top_logprobs", "top_logprobs needs logprobs")
+		}
+		if *c.TopLogProbs < 0 || *c.TopLogProbs > engine.MaxTop {
+			return o, invalid("top_logprobs", "top_logprobs %d: want 0 to %d", *c.TopLogProbs, engine.MaxTop)
 		}
 		o.TopLogProbs = *c.TopLogProbs
 	}

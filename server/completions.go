@@ -19,36 +19,6 @@ type completionRequest struct {
 	Format   json.RawMessage `json:"response_format"`
 }
 
-// prompts are texts, or token ids.
-type prompts struct {
-	texts []string
-	ids   [][]int32
-}
-
-// maxPrompts is the most prompts of a request.
-const maxPrompts = 256
-
-func (p *prompts) UnmarshalJSON(data []byte) error {
-	var one string
-	if json.Unmarshal(data, &one) == nil && string(data) != "null" {
-		p.texts = []string{one}
-		return nil
-	}
-	if json.Unmarshal(data, &p.texts) == nil && len(p.texts) > 0 {
-		return nil
-	}
-	p.texts = nil
-	var ids []int32
-	if json.Unmarshal(data, &ids) == nil && len(ids) > 0 {
-		p.ids = [][]int32{ids}
-		return nil
-	}
-	if json.Unmarshal(data, &p.ids) == nil && len(p.ids) > 0 {
-		return nil
-	}
-	return invalid("prompt", "prompt: want a string, a list of strings, a list of token ids, or a list of such lists")
-}
-
 // completionDefault is how many tokens an answer has that nothing is said of, as
 // OpenAI's.
 const completionDefault = 16
@@ -194,24 +164,17 @@ func (s *Server) completionOrders(w http.ResponseWriter, r *http.Request, c *com
 		return nil, unsupported("response_format", ": structured output is not there yet")
 	case c.BestOf != nil && *c.BestOf != or(c.N, 1):
 		return nil, unsupported("best_of", " but for the same number as n")
-	case c.LogProbs != nil && (*c.LogProbs < 0 || *c.LogProbs > 20):
-		return nil, invalid("logprobs", "logprobs %d: want 0 to 20", *c.LogProbs)
+	case c.LogProbs != nil && (*c.LogProbs < 0 || *c.LogProbs > engine.MaxTop):
+		return nil, invalid("logprobs", "logprobs %d: want 0 to %d", *c.LogProbs, engine.MaxTop)
 	case c.Stream && c.Echo && c.LogProbs != nil:
 		return nil, unsupported("stream", " together with echo and logprobs")
 	}
-	n := len(c.Prompt.texts) + len(c.Prompt.ids)
-	if n == 0 || n > maxPrompts {
-		return nil, invalid("prompt", "there are %d prompts: want 1 to %d", n, maxPrompts)
+	if c.Prompt.len() == 0 {
+		return nil, invalid("prompt", "prompt is not there: want 1 to %d", maxPrompts)
 	}
 	var orders []engine.Order
-	for i := range n {
-		var ids []int32
-		var err error
-		if c.Prompt.texts != nil {
-			ids, err = s.Engine.Encode(c.Prompt.texts[i], false)
-		} else {
-			ids = c.Prompt.ids[i]
-		}
+	for i := range c.Prompt.len() {
+		ids, err := s.promptIDs("prompt", &c.Prompt, i)
 		if err != nil {
 			return nil, err
 		}
@@ -226,6 +189,32 @@ func (s *Server) completionOrders(w http.ResponseWriter, r *http.Request, c *com
 		orders = append(orders, o)
 	}
 	return orders, nil
+}
+
+// promptIDs are the tokens of a prompt, which is the parameter of that name.
+func (s *Server) promptIDs(param string, p *prompts, i int) (ids []int32, err error) {
+	if p.texts != nil {
+		ids, err = s.Engine.Encode(p.texts[i], false)
+	} else {
+		ids = p.ids[i]
+	}
+	if err == nil && len(ids) == 0 {
+		err = invalid(param, "%s %d is empty, and the model has no token that begins a text", param, i)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return ids, s.checkIDs(param, ids)
+}
+
+// checkIDs refuses ids that the model does not have.
+func (s *Server) checkIDs(param string, ids []int32) error {
+	for i, id := range ids {
+		if id < 0 || int(id) >= s.Engine.Vocab() {
+			return invalid(param, "%s: token %d is id %d: the model has %d", param, i, id, s.Engine.Vocab())
+		}
+	}
+	return nil
 }
 
 // completionStream answers in pieces.

@@ -8,6 +8,8 @@
 //	stream.go       answers in pieces, as server-sent events
 //	tokens.go       POST /tokenize, /detokenize, GET /tokenizer_info
 //	models.go       GET /v1/models
+//	openapi.go      GET /openapi.json: every path, with the bounds of facts.go and schemas of the Go types by schema.go
+//	lists.go        prompts, messages and other lists of a body
 //	health.go       GET /healthz, /readyz, /health
 //	metrics.go      GET /metrics
 //	page.go         GET /, the page that shows the server at work; its files are in page/

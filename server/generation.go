@@ -42,29 +42,23 @@ type params struct {
 	PromptCacheKey   json.RawMessage `json:"prompt_cache_key"`
 }
 
+// Bounds of parameters, which the OpenAPI document tells too.
+const (
+	maxPriority = 1 << 20
+	maxBiases   = 1024 // tokens of a logit_bias
+	maxBias     = 100
+	maxSalt     = 1024 // bytes
+)
+
+// ranges of parameters that are numbers, with both ends.
+var ranges = map[string][2]float32{
+	"temperature": {0, 100}, "min_p": {0, 1}, "presence_penalty": {-2, 2}, "frequency_penalty": {-2, 2}, "repetition_penalty": {0.01, 100},
+}
+
 type streamOptions struct {
 	IncludeUsage       bool `json:"include_usage"`
 	ContinuousUsage    bool `json:"continuous_usage_stats"` // with every piece, as in vLLM
 	IncludeObfuscation bool `json:"include_obfuscation"`    // never done
-}
-
-// oneOrMore is a string or a list of them.
-type oneOrMore []string
-
-func (o *oneOrMore) UnmarshalJSON(data []byte) error {
-	var one string
-	if json.Unmarshal(data, &one) == nil {
-		if string(data) != "null" {
-			*o = oneOrMore{one}
-		}
-		return nil
-	}
-	var list []string
-	if err := json.Unmarshal(data, &list); err != nil {
-		return invalid("stop", "stop: want a string or a list of strings")
-	}
-	*o = list
-	return nil
 }
 
 // given reports whether a parameter is there and not null.
@@ -81,10 +75,7 @@ func or[T any](v *T, otherwise T) T {
 // log-probabilities are the caller's to add. tokens is the answer's length where
 // nothing is said; 0: what the context has left.
 func (s *Server) order(p *params, prompt []int32, tokens int) (engine.Order, error) {
-	o := engine.Order{Priority: -p.Priority}
-	if p.Priority < -1<<20 || p.Priority > 1<<20 {
-		return o, invalid("priority", "priority %d: want %d to %d", p.Priority, -1<<20, 1<<20)
-	}
+	o := engine.Order{Priority: -p.Priority, Choices: or(p.N, 1)}
 	o.IDs = prompt
 	if left := s.Engine.Plan().Context - len(prompt); tokens == 0 || tokens > left {
 		tokens = max(left, 0)
@@ -93,59 +84,60 @@ func (s *Server) order(p *params, prompt []int32, tokens int) (engine.Order, err
 		}
 	}
 	o.MaxTokens = or(p.MaxTokens, tokens)
-	if o.MaxTokens < 0 {
+	o.Sampling = compute.Sampling{Temperature: or(p.Temperature, 1), TopP: or(p.TopP, 1), TopK: or(p.TopK, 0), MinP: or(p.MinP, 0), Seed: rand.Uint64()}
+	o.Penalties = engine.Penalties{Presence: or(p.Presence, 0), Frequency: or(p.Frequency, 0), Repetition: or(p.Repetition, 1)}
+	switch {
+	case o.MaxTokens < 0:
 		return o, invalid("max_tokens", "max_tokens %d: want 0 or more", o.MaxTokens)
-	}
-	if most := s.Engine.Plan().Context; o.MaxTokens > most-len(prompt) {
+	case o.MaxTokens > s.Engine.Plan().Context-len(prompt):
+		most := s.Engine.Plan().Context
 		e := invalid("", "This model's maximum context length is %d tokens: the prompt has %d, and up to %d more were asked for.", most, len(prompt), o.MaxTokens)
 		e.Name = "context_length_exceeded" // clients know the one or the other
 		return o, e
-	}
-	o.Choices = or(p.N, 1)
-	if o.Choices < 1 || o.Choices > s.Limits.Choices {
+	case o.Choices < 1 || o.Choices > s.Limits.Choices:
 		return o, invalid("n", "n %d: want 1 to %d", o.Choices, s.Limits.Choices)
-	}
-	o.Sampling = compute.Sampling{Temperature: or(p.Temperature, 1), TopP: or(p.TopP, 1), TopK: or(p.TopK, 0), MinP: or(p.MinP, 0), Seed: rand.Uint64()}
-	switch {
-	case p.Temperature != nil && !(*p.Temperature >= 0 && *p.Temperature <= 100):
-		return o, invalid("temperature", "temperature %v: want 0 to 100", *p.Temperature)
 	case !(o.Sampling.TopP > 0 && o.Sampling.TopP <= 1):
 		return o, invalid("top_p", "top_p %v: want a number above 0, up to 1", o.Sampling.TopP)
 	case o.Sampling.TopK < -1:
 		return o, invalid("top_k", "top_k %d: want 0 or -1, for all, or more", o.Sampling.TopK)
+	case p.Priority < -maxPriority || p.Priority > maxPriority:
+		return o, invalid("priority", "priority %d: want %d to %d", p.Priority, -maxPriority, maxPriority)
 	}
 	o.Sampling.TopK = max(o.Sampling.TopK, 0)
 	if p.Seed != nil {
 		o.Sampling.Seed = uint64(*p.Seed)
 	}
-	o.Penalties = engine.Penalties{Presence: or(p.Presence, 0), Frequency: or(p.Frequency, 0), Repetition: or(p.Repetition, 1)}
 	for _, v := range []struct {
-		name      string
-		v         float32
-		low, high float32
+		name string
+		v    float32
 	}{
-		{"presence_penalty", o.Penalties.Presence, -2, 2}, {"frequency_penalty", o.Penalties.Frequency, -2, 2},
-		{"repetition_penalty", o.Penalties.Repetition, 0.01, 100}, {"min_p", o.Sampling.MinP, 0, 1},
+		{"temperature", o.Sampling.Temperature}, {"min_p", o.Sampling.MinP}, {"presence_penalty", o.Penalties.Presence},
+		{"frequency_penalty", o.Penalties.Frequency}, {"repetition_penalty", o.Penalties.Repetition},
 	} {
-		if !(v.v >= v.low && v.v <= v.high) {
-			return o, invalid(v.name, "%s %v: want %v to %v", v.name, v.v, v.low, v.high)
+		if low, high := ranges[v.name][0], ranges[v.name][1]; !(v.v >= low && v.v <= high) {
+			return o, invalid(v.name, "%s %v: want %v to %v", v.name, v.v, low, high)
 		}
 	}
-	if len(p.LogitBias) > 1024 {
-		return o, invalid("logit_bias", "logit_bias has %d tokens: want 1024 at most", len(p.LogitBias))
+	if len(p.LogitBias) > maxBiases {
+		return o, invalid("logit_bias", "logit_bias has %d tokens: want %d at most", len(p.LogitBias), maxBiases)
 	}
 	for id, bias := range p.LogitBias {
 		n, err := strconv.ParseInt(id, 10, 32)
-		if err != nil || !(bias >= -100 && bias <= 100) {
-			return o, invalid("logit_bias", "logit_bias of %.30q is %v: want token ids with numbers from -100 to 100", id, bias)
+		if err != nil || strconv.FormatInt(n, 10) != id || n < 0 || int(n) >= s.Engine.Vocab() || !(bias >= -maxBias && bias <= maxBias) {
+			return o, invalid("logit_bias", "logit_bias of %.30q is %v: want token ids, below %d, with numbers from %d to %d", id, bias, s.Engine.Vocab(), -maxBias, maxBias)
 		}
 		if o.Penalties.Bias == nil {
 			o.Penalties.Bias = map[int32]float32{}
 		}
 		o.Penalties.Bias[int32(n)] = bias
 	}
-	if len(p.CacheSalt) > 1024 {
-		return o, invalid("cache_salt", "cache_salt has %d bytes: want 1024 at most", len(p.CacheSalt))
+	if len(p.CacheSalt) > maxSalt {
+		return o, invalid("cache_salt", "cache_salt has %d bytes: want %d at most", len(p.CacheSalt), maxSalt)
+	}
+	for _, stop := range p.Stop {
+		if stop == "" || len(stop) > engine.MaxStopBytes {
+			return o, invalid("stop", "a stop string has %d bytes: want 1 to %d", len(stop), engine.MaxStopBytes)
+		}
 	}
 	if p.CacheSalt != "" {
 		o.Salt = []byte(p.CacheSalt)

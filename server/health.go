@@ -2,16 +2,20 @@ package server
 
 import "net/http"
 
+type status struct {
+	Status string `json:"status"`
+}
+
 // healthz says that the process answers.
 func (s *Server) healthz(w http.ResponseWriter, _ *http.Request) {
-	writeJSON(w, http.StatusOK, map[string]string{"status": "ok"})
+	writeJSON(w, http.StatusOK, status{"ok"})
 }
 
 // readyz says whether requests are taken.
 func (s *Server) readyz(w http.ResponseWriter, _ *http.Request) {
 	if !s.ready() {
-		writeJSON(w, http.StatusServiceUnavailable, map[string]string{"status": "draining"})
+		writeJSON(w, http.StatusServiceUnavailable, status{"draining"})
 		return
 	}
-	writeJSON(w, http.StatusOK, map[string]string{"status": "ready"})
+	writeJSON(w, http.StatusOK, status{"ready"})
 }

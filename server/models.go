@@ -15,13 +15,18 @@ type modelObject struct {
 	Attention string `json:"attention"`
 }
 
+type modelList struct {
+	Object string        `json:"object"`
+	Data   []modelObject `json:"data"`
+}
+
 func (s *Server) modelObject() modelObject {
 	p := s.Engine.Plan()
 	return modelObject{s.Model, "model", s.began.Unix(), "nosa", p.Context, p.Method}
 }
 
 func (s *Server) models(w http.ResponseWriter, _ *http.Request) {
-	writeJSON(w, http.StatusOK, map[string]any{"object": "list", "data": []modelObject{s.modelObject()}})
+	writeJSON(w, http.StatusOK, modelList{"list", []modelObject{s.modelObject()}})
 }
 
 func (s *Server) model(w http.ResponseWriter, r *http.Request) {

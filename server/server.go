@@ -89,6 +89,7 @@ func (s *Server) Handler() http.Handler {
 	mux.HandleFunc("GET /nosa/cache", s.cache)
 	mux.HandleFunc("POST /nosa/requests/{id}/cancel", s.cancel)
 	mux.HandleFunc("GET /tokenizer_info", s.tokenizerInfo)
+	mux.HandleFunc("GET /openapi.json", s.openAPI)
 	open := http.NewServeMux()
 	open.HandleFunc("GET /healthz", s.healthz)
 	open.HandleFunc("GET /readyz", s.readyz)

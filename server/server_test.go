@@ -111,6 +111,7 @@ func (w *world) ask(method, path, body string, header ...string) (int, []byte, h
 	if err != nil {
 		w.Fatal(err)
 	}
+	w.documented(r, res.StatusCode)
 	return res.StatusCode, data, res.Header
 }
 
@@ -378,17 +379,17 @@ func TestRefusals(t *testing.T) {
 		"top-p":           {chat, `{"model":"tiny",` + hello + `,"top_p":1.5}`, 400, "top_p"},
 		"penalty":         {chat, `{"model":"tiny",` + hello + `,"presence_penalty":3}`, 400, "presence_penalty"},
 		"bias":            {chat, `{"model":"tiny",` + hello + `,"logit_bias":{"x":1}}`, 400, "logit_bias"},
-		"bias of no one":  {chat, `{"model":"tiny",` + hello + `,"logit_bias":{"99999999":1}}`, 400, ""},
+		"bias of no one":  {chat, `{"model":"tiny",` + hello + `,"logit_bias":{"99999999":1}}`, 400, "logit_bias"},
 		"choices":         {chat, `{"model":"tiny",` + hello + `,"n":17}`, 400, "n"},
 		"top without":     {chat, `{"model":"tiny",` + hello + `,"top_logprobs":2}`, 400, "top_logprobs"},
-		"too many top":    {chat, `{"model":"tiny",` + hello + `,"logprobs":true,"top_logprobs":21}`, 400, ""},
+		"too many top":    {chat, `{"model":"tiny",` + hello + `,"logprobs":true,"top_logprobs":21}`, 400, "top_logprobs"},
 		"stop of numbers": {chat, `{"model":"tiny",` + hello + `,"stop":[1]}`, 400, "stop"},
-		"empty stop":      {chat, `{"model":"tiny",` + hello + `,"stop":""}`, 400, ""},
+		"empty stop":      {chat, `{"model":"tiny",` + hello + `,"stop":""}`, 400, "stop"},
 		"context":         {chat, `{"model":"tiny",` + hello + `,"max_tokens":600}`, 400, ""},
 		"long prompt":     {text, `{"model":"tiny","prompt":"` + strings.Repeat("whale ", 600) + `"}`, 400, ""},
 		"no prompt":       {text, `{"model":"tiny"}`, 400, "prompt"},
 		"empty prompt":    {text, `{"model":"tiny","prompt":[]}`, 400, "prompt"},
-		"wrong ids":       {text, `{"model":"tiny","prompt":[-1]}`, 400, ""},
+		"wrong ids":       {text, `{"model":"tiny","prompt":[-1]}`, 400, "prompt"},
 		"suffix":          {text, `{"model":"tiny","prompt":"x","suffix":"y"}`, 400, "suffix"},
 		"best of":         {text, `{"model":"tiny","prompt":"x","best_of":4}`, 400, "best_of"},
 		"logprobs":        {text, `{"model":"tiny","prompt":"x","logprobs":21}`, 400, "logprobs"},

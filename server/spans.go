@@ -11,8 +11,8 @@ import (
 // tracedAnswers is the most answers of a request whose parts have spans of their own.
 const tracedAnswers = 16
 
-// operations are the paths that ask a model, by OpenTelemetry's names of what they do.
-var operations = map[string]string{"/v1/chat/completions": "chat", "/v1/completions": "text_completion"}
+// spanNames are the paths that ask a model, by OpenTelemetry's names of what they do.
+var spanNames = map[string]string{"/v1/chat/completions": "chat", "/v1/completions": "text_completion"}
 
 // spans sends what has become of a request: a span of it, and those of its waiting, its
 // prompt's reading and its answer's writing within. Their names and attributes are those
@@ -30,7 +30,7 @@ func (s *Server) spans(r *http.Request, a *account, end time.Time) {
 	if a.tenant != "" {
 		root.Attributes = append(root.Attributes, slog.String("nosa.key", a.tenant))
 	}
-	if what := operations[r.URL.Path]; what != "" {
+	if what := spanNames[r.URL.Path]; what != "" {
 		root.Name = what + " " + s.Model
 		root.Attributes = append(root.Attributes, slog.String("gen_ai.operation.name", what), slog.String("gen_ai.provider.name", "nosa"), slog.String("gen_ai.request.model", s.Model))
 	}

@@ -178,10 +178,18 @@ func (s *Server) state(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, http.StatusOK, res)
 }
 
+// cancelRequest is the body of a request to cancel, which says nothing.
+type cancelRequest struct{}
+
+type cancelResponse struct {
+	ID        string `json:"id"`
+	Cancelled bool   `json:"cancelled"`
+}
+
 // cancel answers POST /nosa/requests/{id}/cancel: the request ends for its client as
 // one that was cancelled. What is another one's is answered as what is not there.
 func (s *Server) cancel(w http.ResponseWriter, r *http.Request) {
-	var none struct{}
+	var none cancelRequest
 	if err := decode(w, r, &none); err != nil {
 		s.refuse(w, r, err)
 		return
@@ -196,5 +204,5 @@ func (s *Server) cancel(w http.ResponseWriter, r *http.Request) {
 		a.Cancel()
 	}
 	s.Log.Info("a request was cancelled", "id", id, "by", requestID(r))
-	writeJSON(w, http.StatusOK, map[string]any{"id": id, "cancelled": true})
+	writeJSON(w, http.StatusOK, cancelResponse{id, true})
 }

@@ -3,21 +3,28 @@ package server
 import (
 	"net/http"
 
-	"nosa/chat"
 	"nosa/tokenizer"
 )
 
 // plain encodes a text and nothing around it.
 var plain = tokenizer.EncodeOptions{}
 
+type tokenizeRequest struct {
+	Model      string   `json:"model"`
+	Prompt     *string  `json:"prompt"`
+	Messages   messages `json:"messages"`
+	AddSpecial *bool    `json:"add_special_tokens"`
+}
+
+type tokenizeResponse struct {
+	Count   int     `json:"count"`
+	Context int     `json:"max_model_len"`
+	Tokens  []int32 `json:"tokens"`
+}
+
 // tokenize answers POST /tokenize: the ids of a text, or of a conversation.
 func (s *Server) tokenize(w http.ResponseWriter, r *http.Request) {
-	var body struct {
-		Model      string         `json:"model"`
-		Prompt     *string        `json:"prompt"`
-		Messages   []chat.Message `json:"messages"`
-		AddSpecial *bool          `json:"add_special_tokens"`
-	}
+	var body tokenizeRequest
 	ids, err := func() ([]int32, error) {
 		if err := decode(w, r, &body); err != nil {
 			return nil, err
@@ -50,15 +57,21 @@ func (s *Server) tokenize(w http.ResponseWriter, r *http.Request) {
 	if ids == nil {
 		ids = []int32{}
 	}
-	writeJSON(w, http.StatusOK, map[string]any{"count": len(ids), "max_model_len": s.Engine.Plan().Context, "tokens": ids})
+	writeJSON(w, http.StatusOK, tokenizeResponse{len(ids), s.Engine.Plan().Context, ids})
+}
+
+type detokenizeRequest struct {
+	Model  string   `json:"model"`
+	Tokens tokenIDs `json:"tokens"`
+}
+
+type detokenizeResponse struct {
+	Prompt string `json:"prompt"`
 }
 
 // detokenize answers POST /detokenize: the text of ids.
 func (s *Server) detokenize(w http.ResponseWriter, r *http.Request) {
-	var body struct {
-		Model  string  `json:"model"`
-		Tokens []int32 `json:"tokens"`
-	}
+	var body detokenizeRequest
 	err := decode(w, r, &body)
 	if err == nil && body.Model != "" {
 		err = s.checkModel(body.Model)
@@ -66,38 +79,45 @@ func (s *Server) detokenize(w http.ResponseWriter, r *http.Request) {
 	if err == nil {
 		err = s.needText()
 	}
-	for i, id := range body.Tokens {
-		if err == nil && (id < 0 || int(id) >= s.Engine.Tokenizer.Size()) {
-			err = invalid("tokens", "token %d is id %d: the vocabulary has %d", i, id, s.Engine.Tokenizer.Size())
-		}
+	if err == nil {
+		err = s.checkIDs("tokens", body.Tokens)
 	}
 	if err != nil {
 		s.refuse(w, r, err)
 		return
 	}
-	writeJSON(w, http.StatusOK, map[string]any{"prompt": s.Engine.Tokenizer.Decode(body.Tokens, false)})
+	writeJSON(w, http.StatusOK, detokenizeResponse{s.Engine.Tokenizer.Decode(body.Tokens, false)})
+}
+
+// tokenizerResponse has the names of Hugging Face's tokenizer_config.json.
+type tokenizerResponse struct {
+	BOS      *string `json:"bos_token"`
+	EOS      *string `json:"eos_token"`
+	Template *string `json:"chat_template"`
+	Size     int     `json:"vocab_size"`
+	Context  int     `json:"model_max_length"`
 }
 
 // tokenizerInfo answers GET /tokenizer_info, which tells clients that count tokens what
-// else they must know, under the names of Hugging Face's tokenizer_config.json.
+// else they must know.
 func (s *Server) tokenizerInfo(w http.ResponseWriter, r *http.Request) {
 	if err := s.needText(); err != nil {
 		s.refuse(w, r, err)
 		return
 	}
 	t := s.Engine.Tokenizer
-	name := func(id int32, ok bool) any {
+	name := func(id int32, ok bool) *string {
 		if text, known := t.Token(id); ok && known {
-			return text
+			return &text
 		}
 		return nil
 	}
-	info := map[string]any{"bos_token": name(t.BOS()), "eos_token": nil, "chat_template": nil, "vocab_size": t.Size(), "model_max_length": s.Engine.Plan().Context}
+	info := tokenizerResponse{BOS: name(t.BOS()), Size: t.Size(), Context: s.Engine.Plan().Context}
 	if ends := t.EOS(); len(ends) > 0 {
-		info["eos_token"] = name(ends[0], true)
+		info.EOS = name(ends[0], true)
 	}
 	if s.Engine.TemplateText != "" {
-		info["chat_template"] = s.Engine.TemplateText
+		info.Template = &s.Engine.TemplateText
 	}
 	writeJSON(w, http.StatusOK, info)
 }

@@ -1,0 +1,134 @@
+package server
+
+import (
+	"bytes"
+	"encoding/json"
+
+	"nosa/chat"
+	"nosa/engine"
+)
+
+// Lists are read one element at a time and no further than their bound, so that a
+// body can not grow far beyond its own length in memory. encoding/json takes null for
+// an element's zero value; here it is refused, as 0 is a token and "" a text.
+
+// maxPrompts is the most prompts of a request, maxMessages the most messages of a
+// conversation.
+const (
+	maxPrompts  = 256
+	maxMessages = 1 << 14
+)
+
+// prompts are texts, or token ids.
+type prompts struct {
+	texts []string
+	ids   [][]int32
+}
+
+func (p *prompts) len() int { return len(p.texts) + len(p.ids) }
+
+func (p *prompts) UnmarshalJSON(data []byte) error { return p.read("prompt", data) }
+
+// read reads the parameter of that name.
+func (p *prompts) read(param string, data []byte) (err error) {
+	*p = prompts{}
+	switch kinds(data) {
+	case `"`:
+		p.texts = make([]string, 1)
+		return json.Unmarshal(data, &p.texts[0])
+	case `["`:
+		p.texts, err = list[string](param, data, maxPrompts)
+		return err
+	case `[[`:
+		lists, err := list[tokenIDs](param, data, maxPrompts)
+		for _, ids := range lists {
+			p.ids = append(p.ids, ids)
+		}
+		return err
+	case `[0`:
+		p.ids = make([][]int32, 1)
+		err = (*tokenIDs)(&p.ids[0]).read(param, data)
+		return err
+	}
+	return invalid(param, "%s: want a string, a list of strings, a list of token ids, or a list of such lists, none of them empty", param)
+}
+
+// kinds is the first byte of a value, and of the first element if it is a list; 0 for a
+// number.
+func kinds(data []byte) string {
+	data = bytes.TrimLeft(data, " \t\r\n")
+	if len(data) == 0 || data[0] != '[' {
+		return string(data[:min(1, len(data))])
+	}
+	in := bytes.TrimLeft(data[1:], " \t\r\n")
+	switch {
+	case len(in) == 0:
+		return "["
+	case in[0] == '-' || in[0] >= '0' && in[0] <= '9':
+		return "[0"
+	}
+	return "[" + string(in[:1])
+}
+
+// list reads a list of at most so many elements, none of which is null.
+func list[T any](param string, data []byte, most int) ([]T, error) {
+	d := json.NewDecoder(bytes.NewReader(data))
+	if t, err := d.Token(); err != nil || t != json.Delim('[') {
+		return nil, invalid(param, "%s: want a list", param)
+	}
+	all := []T{}
+	for d.More() {
+		if len(all) == most {
+			return nil, invalid(param, "%s: want %d elements at most", param, most)
+		}
+		var one *T
+		if err := d.Decode(&one); err != nil {
+			return nil, invalid(param, "%s: element %d: %v", param, len(all), err)
+		}
+		if one == nil {
+			return nil, invalid(param, "%s: element %d is null", param, len(all))
+		}
+		all = append(all, *one)
+	}
+	return all, nil
+}
+
+// tokenIDs is a list of numbers.
+type tokenIDs []int32
+
+func (t *tokenIDs) UnmarshalJSON(data []byte) error { return t.read("tokens", data) }
+
+func (t *tokenIDs) read(param string, data []byte) error {
+	if bytes.IndexByte(data, 'n') >= 0 {
+		return invalid(param, "%s: want a list of token ids, not null", param)
+	}
+	if err := json.Unmarshal(data, (*[]int32)(t)); err != nil {
+		return invalid(param, "%s: want a list of token ids: %v", param, err)
+	}
+	return nil
+}
+
+// messages is a conversation.
+type messages []chat.Message
+
+func (m *messages) UnmarshalJSON(data []byte) (err error) {
+	if string(data) != "null" {
+		*m, err = list[chat.Message]("messages", data, maxMessages)
+	}
+	return err
+}
+
+// oneOrMore is a string or a list of them.
+type oneOrMore []string
+
+func (o *oneOrMore) UnmarshalJSON(data []byte) (err error) {
+	switch kinds(data) {
+	case "n": // null
+	case `"`:
+		*o = make(oneOrMore, 1)
+		return json.Unmarshal(data, &(*o)[0])
+	default:
+		*o, err = list[string]("stop", data, engine.MaxStops)
+	}
+	return err
+}
