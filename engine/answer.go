@@ -28,6 +28,7 @@ type Answer struct {
 	usage  ServiceUsage
 	stats  kv.Stats
 	prompt []Token
+	vector []float32
 }
 
 // Event is what is new of one choice.
@@ -118,6 +119,13 @@ func (a *Answer) Prompt() []Token {
 	return a.prompt
 }
 
+// Vector is the text's, if Order.Embed has asked for it, when Next has said io.EOF.
+func (a *Answer) Vector() []float32 {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.vector
+}
+
 // tell hands an event over. One of a choice whose last event nobody has taken yet is
 // added to that.
 func (a *Answer) tell(e Event) {
@@ -152,6 +160,12 @@ func (a *Answer) seated(shared int) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	a.usage.Queue, a.usage.Shared = time.Since(a.came), shared
+}
+
+func (a *Answer) embedded(v []float32) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.vector = v
 }
 
 func (a *Answer) promptToken(t Token) {

@@ -97,6 +97,9 @@ func (e *Engine) Plan() *Plan { return e.plan }
 // Vocab is how many token ids the model knows.
 func (e *Engine) Vocab() int { return e.model.Vocab }
 
+// Width is how many numbers a hidden state has.
+func (e *Engine) Width() int { return e.model.Hidden }
+
 // Note is what the user should know about a choice that was made; often empty.
 func (e *Engine) Note() string { return e.set.note }
 

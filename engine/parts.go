@@ -43,6 +43,9 @@ type Part struct {
 	Stream *Stream
 	IDs    []int32 // the next tokens of its text, one at least
 	Want   int     // logits are wanted of what follows each of the last so many of them
+	// Hidden wants their hidden states after the last norm [hidden] instead, and no
+	// logits are computed.
+	Hidden bool
 }
 
 // Step appends tokens to several streams, pieces of prompts and single ones of texts
@@ -100,11 +103,16 @@ func (e *Engine) Step(ctx context.Context, parts []Part, each func(i, at int, lo
 		// Rows in a row, of one rider or of several.
 		from := e.wanted(parts, first)
 		to, end := from, first
-		for ; end < len(e.riders) && e.wanted(parts, end) == to; end++ {
+		hidden := parts[e.riders[first].index].Hidden
+		for ; end < len(e.riders) && e.wanted(parts, end) == to && parts[e.riders[end].index].Hidden == hidden; end++ {
 			to = e.batch.Spans[end].Row + e.batch.Spans[end].N
 		}
 		var over error // of the rider that row is of
-		if err := e.logits(from, to, func(row int, logits []float32) error {
+		of, width := e.model.Logits, e.model.Vocab
+		if hidden {
+			of, width = e.model.States, e.model.Hidden
+		}
+		if err := e.outputs(of, width, from, to, func(row int, v []float32) error {
 			sp := &e.batch.Spans[first]
 			for ; row >= sp.Row+sp.N; sp = &e.batch.Spans[first] {
 				first, over = first+1, nil
@@ -113,7 +121,7 @@ func (e *Engine) Step(ctx context.Context, parts []Part, each func(i, at int, lo
 				return nil
 			}
 			i := e.riders[first].index
-			if over = each(i, row-sp.Row, logits); over != nil {
+			if over = each(i, row-sp.Row, v); over != nil {
 				failed = append(failed, StreamError{i, over})
 			}
 			return nil
@@ -185,7 +193,7 @@ func (e *Engine) DecodeStep(ctx context.Context, streams []*Stream, next []int32
 	}
 	e.parts = e.parts[:0]
 	for i, s := range streams {
-		e.parts = append(e.parts, Part{s, next[i : i+1], 1})
+		e.parts = append(e.parts, Part{Stream: s, IDs: next[i : i+1], Want: 1})
 	}
 	return e.Step(ctx, e.parts, func(i, _ int, logits []float32) error { return each(i, logits) })
 }

@@ -82,7 +82,13 @@ type Order struct {
 	// PromptLogProbs asks for the log-probabilities of the prompt's tokens as well.
 	// Nothing of the prompt is taken over from others then.
 	PromptLogProbs bool
+	// Embed asks for a vector instead of text: Answer.Vector.
+	Embed Pooling
 }
+
+// whole reports whether the model must see all of the prompt, and nothing of it be taken
+// over from others.
+func (o *Order) whole() bool { return o.PromptLogProbs || o.Embed == PoolMean }
 
 // maxChoices is the most continuations of a request.
 const maxChoices = 128
@@ -116,6 +122,9 @@ func (s *Service) Submit(ctx context.Context, o Order) (*Answer, error) {
 		return nil, fmt.Errorf("%w: %d choices: want 1 to %d", ErrOptions, o.Choices, maxChoices)
 	}
 	if err := s.e.check(&o.Request); err != nil {
+		return nil, err
+	}
+	if err := o.Embed.check(&o); err != nil {
 		return nil, err
 	}
 	if err := context.Cause(ctx); err != nil {
@@ -216,6 +225,7 @@ type run struct {
 	s     *Stream  // nil: not seated yet
 	next  [1]int32 // drawn, not in the stream yet
 	told  int      // tokens that the answer has been told
+	pool  pool     // of an order for a vector
 	err   error
 }
 
@@ -283,7 +293,7 @@ func (s *Service) begin(a *Answer, index int) {
 func (s *Service) seat(j *job) bool {
 	r := s.runs[j]
 	o := kv.SequenceOptions{Tokens: j.most, Prefix: r.a.o.IDs, Salt: r.a.o.Salt, Promise: true}
-	if r.a.o.PromptLogProbs && r.index == 0 {
+	if r.a.o.whole() && r.index == 0 {
 		o.Prefix = nil
 	}
 	stream, err := s.e.stream(o)
@@ -325,6 +335,8 @@ func (s *Service) step(ctx context.Context) {
 		if t.held < t.prompt {
 			p.IDs = r.a.o.IDs[t.held : t.held+t.tokens]
 			switch {
+			case r.a.o.Embed != "":
+				p.Want, p.Hidden = r.a.o.Embed.wants(t.tokens, t.held+t.tokens == t.prompt), true
 			case r.a.o.PromptLogProbs && r.index == 0:
 				p.Want = len(p.IDs)
 			case t.held+t.tokens == t.prompt && r.finish == "":
@@ -376,10 +388,14 @@ func (s *Service) blame(err error) {
 	}
 }
 
-// logits takes what follows a token of a run's part in a step.
+// logits takes what follows a token of a run's part in a step, or its hidden state.
 func (r *run) logits(at int, logits []float32) error {
 	pos := r.held + at
 	o := &r.a.o
+	if o.Embed != "" {
+		r.pool.add(logits)
+		return nil
+	}
 	if pos < r.prompt-1 {
 		softmax, id := compute.NewSoftmax(logits), o.IDs[pos+1]
 		r.a.promptToken(Token{id, softmax.LogProb(logits[id]), topLogProbs(&r.e.sampler, softmax, logits, o.TopLogProbs)})
@@ -407,6 +423,14 @@ func (r *run) logits(at int, logits []float32) error {
 
 // finish ends a run that has come to its end.
 func (s *Service) finish(r *run) {
+	if r.a.o.Embed != "" {
+		v, err := r.pool.vector()
+		if err != nil {
+			s.fail(r.a, err)
+			return
+		}
+		r.a.embedded(v)
+	}
 	s.end(r)
 	if r.a.o.MaxTokens == 0 {
 		r.a.tell(Event{Choice: r.index, Finish: r.finish})

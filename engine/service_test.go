@@ -53,15 +53,17 @@ type outcome struct {
 	Tokens [][]Token
 	Finish []string
 	Prompt []Token
+	Vector []float32
 }
 
 // collect takes an answer to its end.
 func collect(ctx context.Context, a *Answer) (outcome, error) {
 	n := a.o.Choices
-	out := outcome{make([]string, n), make([][]Token, n), make([]string, n), nil}
+	out := outcome{make([]string, n), make([][]Token, n), make([]string, n), nil, nil}
 	for {
 		e, err := a.Next(ctx)
 		if errors.Is(err, io.EOF) {
+			out.Vector = a.Vector()
 			if out.Prompt = a.Prompt(); len(out.Prompt) > 0 {
 				out.Prompt = out.Prompt[1:] // NaN is equal to nothing
 			}
@@ -115,6 +117,9 @@ func randomOrder(rnd *rand.Rand, vocab, length int) Order {
 	o.PromptLogProbs = rnd.IntN(8) == 0
 	if rnd.IntN(3) == 0 {
 		o.Stop = []string{"e", "th"}
+	}
+	if rnd.IntN(6) == 0 { // a vector, and no text
+		o.Embed, o.MaxTokens, o.Choices, o.PromptLogProbs = []Pooling{PoolMean, PoolLast}[rnd.IntN(2)], 0, 1, false
 	}
 	return o
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"nosa/compute"
+	"nosa/model"
 	"nosa/weights"
 )
 
@@ -99,23 +100,28 @@ func (e *Engine) guard(f func() error) error {
 
 // logits calls f with the logits of rows from to to−1 of the last step.
 func (e *Engine) logits(from, to int, f func(row int, logits []float32) error) error {
-	vocab := e.model.Vocab
+	return e.outputs(e.model.Logits, e.model.Vocab, from, to, f)
+}
+
+// outputs calls f with what the model makes of rows from to to−1 of the last step, width
+// numbers each.
+func (e *Engine) outputs(of func(w *model.Workspace, from, to int) compute.Tensor, width, from, to int, f func(row int, v []float32) error) error {
 	for at := from; at < to; at += e.work.LogitRows {
 		end := min(at+e.work.LogitRows, to)
 		var t compute.Tensor
-		if err := e.guard(func() error { t = e.model.Logits(e.work, at, end); return nil }); err != nil {
+		if err := e.guard(func() error { t = of(e.work, at, end); return nil }); err != nil {
 			return err
 		}
 		v := t.F32()
 		if v == nil { // a device with memory of its own
 			if e.host == nil {
-				e.host = make([]float32, e.work.LogitRows*vocab)
+				e.host = make([]float32, e.work.LogitRows*max(e.model.Vocab, e.model.Hidden))
 			}
 			v = e.host[:t.Len()]
 			e.dev.Download(compute.F32s(v, len(v)).Data, t)
 		}
 		for r := at; r < end; r++ {
-			if err := f(r, v[(r-at)*vocab:(r-at+1)*vocab]); err != nil {
+			if err := f(r, v[(r-at)*width:(r-at+1)*width]); err != nil {
 				return err
 			}
 		}

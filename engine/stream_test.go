@@ -424,10 +424,10 @@ func TestStreamRefusals(t *testing.T) {
 		t.Errorf("a step of nothing: %v", err)
 	}
 	for name, parts := range map[string][]Part{
-		"no tokens":       {{a.Stream, nil, 0}},
-		"too many tokens": {{a.Stream, make([]int32, 9), 1}, {b.Stream, make([]int32, 8), 0}},
-		"too many logits": {{a.Stream, make([]int32, 9), 10}},
-		"fewer than none": {{a.Stream, make([]int32, 9), -1}},
+		"no tokens":       {{Stream: a.Stream, IDs: nil, Want: 0}},
+		"too many tokens": {{Stream: a.Stream, IDs: make([]int32, 9), Want: 1}, {Stream: b.Stream, IDs: make([]int32, 8), Want: 0}},
+		"too many logits": {{Stream: a.Stream, IDs: make([]int32, 9), Want: 10}},
+		"fewer than none": {{Stream: a.Stream, IDs: make([]int32, 9), Want: -1}},
 	} {
 		if err := e.Step(ctx, parts, func(int, int, []float32) error { return nil }); !errors.Is(err, ErrOptions) || a.Len() != 4 || a.Err() != nil {
 			t.Errorf("%s: %v, and %d tokens", name, err, a.Len())

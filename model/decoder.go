@@ -222,11 +222,18 @@ func (m *Model) check(w *Workspace, b *Batch) error {
 	return nil
 }
 
+// States turns the hidden states of rows from to to−1 of the last Forward into those
+// after the last norm [to−from, hidden], which hold until the next call.
+func (m *Model) States(w *Workspace, from, to int) compute.Tensor {
+	h := w.lastHidden.Rows(0, to-from)
+	m.dev.RMSNorm(h, w.x.Rows(from, to), m.norm, m.Eps)
+	return h
+}
+
 // Logits turns the hidden states of rows from to to−1 of the last Forward into
 // logits [to−from, vocabulary], which hold until the next call.
 func (m *Model) Logits(w *Workspace, from, to int) compute.Tensor {
-	h, out := w.lastHidden.Rows(0, to-from), w.logits.Rows(0, to-from)
-	m.dev.RMSNorm(h, w.x.Rows(from, to), m.norm, m.Eps)
+	h, out := m.States(w, from, to), w.logits.Rows(0, to-from)
 	if m.LogitScale != 1 {
 		m.dev.Scale(h, m.LogitScale)
 	}

@@ -4,6 +4,7 @@
 //	guard.go        who may ask: Host, key, size, kind of body
 //	chat.go         POST /v1/chat/completions
 //	completions.go  POST /v1/completions
+//	embeddings.go   POST /v1/embeddings
 //	generation.go   what the two have in common: parameters, choices, usage
 //	stream.go       answers in pieces, as server-sent events
 //	tokens.go       POST /tokenize, /detokenize, GET /tokenizer_info

@@ -21,6 +21,8 @@ func (s *Server) facts() map[string]schema {
 	taken := said("Taken, and means nothing here.")
 	number := func(name string) schema { return bounded(ranges[name][0], ranges[name][1]) }
 	model := schema{"description": "The model's name: " + s.Model + "."}
+	priority := bounded(-maxPriority, maxPriority, said("The lower goes first."))
+	salt := schema{"maxLength": maxSalt, "description": "Blocks of the cache are shared under the same salt alone. Its length counts in bytes."}
 	format := schema{"anyOf": []schema{{"type": "object", "required": []string{"type"}, "properties": schema{"type": schema{"const": "text"}}}}}
 	answer := schema{"description": "chat.completion or text_completion, or chat.completion.chunk for a piece."}
 
@@ -37,8 +39,8 @@ func (s *Server) facts() map[string]schema {
 		"params.repetition_penalty": number("repetition_penalty"),
 		"params.logit_bias": {"maxProperties": maxBiases, "propertyNames": schema{"pattern": "^(0|[1-9][0-9]{0,9})$"},
 			"additionalProperties": schema{"type": "number", "minimum": -maxBias, "maximum": maxBias}, "description": "By token id."},
-		"params.priority":          bounded(-maxPriority, maxPriority, said("The lower goes first.")),
-		"params.cache_salt":        {"maxLength": maxSalt, "description": "Blocks of the cache are shared under the same salt alone. Its length counts in bytes."},
+		"params.priority":          priority,
+		"params.cache_salt":        salt,
 		"params.user":              taken,
 		"params.metadata":          taken,
 		"params.store":             taken,
@@ -73,6 +75,16 @@ func (s *Server) facts() map[string]schema {
 		"completionRequest.best_of":         bounded(1, s.Limits.Choices, said("As n, if it is there.")),
 		"completionRequest.suffix":          nothing,
 		"completionRequest.response_format": nothing,
+
+		"inputs":                           prompts,
+		"embeddingRequest.model":           model,
+		"embeddingRequest.encoding_format": {"enum": []any{"float", "base64"}},
+		"embeddingRequest.dimensions":      bounded(s.Engine.Width(), s.Engine.Width(), said("The model's own number alone.")),
+		"embeddingRequest.priority":        priority,
+		"embeddingRequest.cache_salt":      salt,
+		"embeddingRequest.user":            taken,
+		"vector": {"anyOf": []schema{{"type": "array", "items": schema{"type": "number"}}, {"type": "string", "contentEncoding": "base64"}},
+			"description": "Numbers, or with base64 their float32s, little end first."},
 
 		"tokenizeRequest.model":    model,
 		"tokenizeRequest.prompt":   said("This or messages."),

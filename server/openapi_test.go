@@ -332,6 +332,7 @@ func TestOpenAPIBounds(t *testing.T) {
 	bases := map[string]string{
 		"/v1/chat/completions": `{"model":"tiny","max_tokens":0,"logprobs":true,` + hello + `}`,
 		"/v1/completions":      `{"model":"tiny","max_tokens":0,"prompt":"x"}`,
+		"/v1/embeddings":       `{"model":"tiny","input":"x"}`,
 		"/tokenize":            `{` + hello + `}`,
 		"/detokenize":          `{"tokens":[5]}`,
 	}

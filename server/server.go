@@ -13,7 +13,8 @@ import (
 type Config struct {
 	Engine  *engine.Engine
 	Service *engine.Service
-	Model   string // the name by which clients ask for it
+	Model   string         // the name by which clients ask for it
+	Pooling engine.Pooling // of vectors; empty: engine.PoolMean
 	Log     *slog.Logger
 
 	Trace      *trace.Exporter // nil: no spans
@@ -68,6 +69,9 @@ type Server struct {
 // New makes a server. ready says whether requests are taken, for /readyz; nil: always.
 func New(cfg Config, ready func() bool) *Server {
 	cfg.Limits = cfg.Limits.withDefaults()
+	if cfg.Pooling == "" {
+		cfg.Pooling = engine.PoolMean
+	}
 	if ready == nil {
 		ready = func() bool { return true }
 	}
@@ -80,6 +84,7 @@ func (s *Server) Handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST /v1/chat/completions", s.chatCompletions)
 	mux.HandleFunc("POST /v1/completions", s.completions)
+	mux.HandleFunc("POST /v1/embeddings", s.embeddings)
 	mux.HandleFunc("GET /v1/models", s.models)
 	mux.HandleFunc("GET /v1/models/{name...}", s.model)
 	mux.HandleFunc("GET /metrics", s.metricsPage)

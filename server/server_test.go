@@ -395,7 +395,11 @@ func TestRefusals(t *testing.T) {
 		"logprobs":        {text, `{"model":"tiny","prompt":"x","logprobs":21}`, 400, "logprobs"},
 		"detokenize":      {"/detokenize", `{"tokens":[-1]}`, 400, "tokens"},
 		"tokenize":        {"/tokenize", `{}`, 400, "prompt"},
-		"no path":         {"/v1/embeddings", `{}`, 404, ""},
+		"short vector":    {"/v1/embeddings", `{"model":"tiny","input":"x","dimensions":10}`, 400, "dimensions"},
+		"no input":        {"/v1/embeddings", `{"model":"tiny"}`, 400, "input"},
+		"no format":       {"/v1/embeddings", `{"model":"tiny","input":"x","encoding_format":"text"}`, 400, "encoding_format"},
+		"long input":      {"/v1/embeddings", `{"model":"tiny","input":"` + strings.Repeat("whale ", 600) + `"}`, 400, ""},
+		"no path":         {"/v1/nothing", `{}`, 404, ""},
 	} {
 		code, data, _ := w.ask("POST", tc.path, tc.body)
 		if what := "This model's maximum context length is 512 tokens"; (name == "context" || name == "long prompt") && !strings.Contains(string(data), what) {

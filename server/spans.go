@@ -12,7 +12,7 @@ import (
 const tracedAnswers = 16
 
 // spanNames are the paths that ask a model, by OpenTelemetry's names of what they do.
-var spanNames = map[string]string{"/v1/chat/completions": "chat", "/v1/completions": "text_completion"}
+var spanNames = map[string]string{"/v1/chat/completions": "chat", "/v1/completions": "text_completion", "/v1/embeddings": "embeddings"}
 
 // spans sends what has become of a request: a span of it, and those of its waiting, its
 // prompt's reading and its answer's writing within. Their names and attributes are those

@@ -41,6 +41,7 @@ type ServeCmd struct {
 	PerKey    int           `default:"256" placeholder:"N" help:"Of them, those of one key (${default})."`
 	Piece     int           `placeholder:"N" help:"Prompt tokens in a step beside answers that are being written; by default half of --chunk."`
 	MaxTokens int           `placeholder:"N" help:"Tokens of an answer that says no number; by default what the context has left."`
+	Pooling   string        `default:"auto" enum:"auto,mean,last" help:"How the vector of a text is made: mean of its tokens, last of them, or auto, what the model's file says (${default})."`
 	Body      ByteSize      `name:"max-body" default:"16MiB" placeholder:"SIZE" help:"Largest request (${default})."`
 	Drain     time.Duration `default:"30s" placeholder:"T" help:"How long requests may go on after SIGTERM (${default})."`
 }
@@ -83,6 +84,12 @@ func (c *ServeCmd) Run(ctx context.Context, g *Globals) (err error) {
 		o.Context = min(serveContext, src.Config.MaxPositions)
 	}
 	o.Sequences, o.Retain, o.DiskLast = c.Sequences, true, c.KVDiskKeep
+	pooling := engine.Pooling(c.Pooling)
+	if pooling == "auto" {
+		if pooling, err = src.Pooling(); err != nil {
+			return fmt.Errorf("%w: or say --pooling mean or last", err)
+		}
+	}
 	listener, err := net.Listen("tcp", c.Addr)
 	if err != nil {
 		return fmt.Errorf("--addr %s: %w", c.Addr, err)
@@ -103,7 +110,7 @@ func (c *ServeCmd) Run(ctx context.Context, g *Globals) (err error) {
 	defer service.Close()
 	var draining atomic.Bool
 	s := server.New(server.Config{
-		Engine: e, Service: service, Model: c.name(), Log: log, Trace: spans, LogPrompts: c.Log.Prompts, Keys: keys, Hosts: c.hosts(),
+		Engine: e, Service: service, Model: c.name(), Pooling: pooling, Log: log, Trace: spans, LogPrompts: c.Log.Prompts, Keys: keys, Hosts: c.hosts(),
 		Limits: server.Limits{Body: int64(c.Body), Streams: c.PerKey, MaxTokens: c.MaxTokens},
 	}, func() bool { return !draining.Load() })
 	h := &http.Server{
