@@ -3,6 +3,7 @@ package chat
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -23,6 +24,15 @@ func Parse(source string) (t *Template, err error) {
 	t = &Template{body{list: p.statements(token{})}}
 	t.body.resolve(nil, nil)
 	return t, nil
+}
+
+// Takes tells whether the template reads an argument of that name, which it is free to
+// be given in Input.Extra: none of Input's other fields, and no function.
+func (t *Template) Takes(name string) bool {
+	if slices.Contains(reserved, name) || slices.ContainsFunc(functions, func(f *function) bool { return f.name == name }) {
+		return false
+	}
+	return undeclared(t.body.list, name)[name]
 }
 
 // Render applies the template to a conversation and gives the text of the

@@ -279,3 +279,16 @@ func BenchmarkRender(b *testing.B) {
 		})
 	}
 }
+
+// TestTakes: a template takes the arguments that it reads before it sets them.
+func TestTakes(t *testing.T) {
+	template, err := Parse(`{% set own = 1 %}{{ own }}{{ messages }}{{ raise_exception }}{% if deep is defined %}{% for m in messages %}{{ m[inner] }}{% endfor %}{% endif %}`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]bool{"deep": true, "inner": true, "own": false, "messages": false, "m": false, "raise_exception": false, "other": false, "": false} {
+		if got := template.Takes(name); got != want {
+			t.Errorf("%q: %v", name, got)
+		}
+	}
+}

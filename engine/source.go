@@ -136,6 +136,11 @@ func ggufTokenizer(m *weights.Metadata) (*tokenizer.Tokenizer, error) {
 // Render turns a conversation into the text that the model was trained to
 // continue, by its own template or by one that its special tokens give away.
 func (s *Source) Render(ctx context.Context, messages []chat.Message) (string, error) {
+	return s.RenderWith(ctx, messages, nil)
+}
+
+// RenderWith is Render with further arguments of the template.
+func (s *Source) RenderWith(ctx context.Context, messages []chat.Message, args *chat.Object) (string, error) {
 	if s.Tokenizer == nil {
 		return "", fmt.Errorf("%w: %w", ErrNoTokenizer, s.TokenizerErr)
 	}
@@ -145,7 +150,7 @@ func (s *Source) Render(ctx context.Context, messages []chat.Message) (string, e
 		}
 		return "", fmt.Errorf("%s: the model has no chat template: give the prompt as it is to be continued", s.Checkpoint.Path())
 	}
-	in := chat.Input{Messages: messages, AddGenerationPrompt: true}
+	in := chat.Input{Messages: messages, AddGenerationPrompt: true, Extra: args}
 	if bos, ok := s.Tokenizer.BOS(); ok {
 		in.BOS, _ = s.Tokenizer.Token(bos)
 	}

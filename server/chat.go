@@ -30,7 +30,7 @@ type chatRequest struct {
 	Reasoning      json.RawMessage `json:"reasoning_effort"`
 	Verbosity      json.RawMessage `json:"verbosity"`
 	WebSearch      json.RawMessage `json:"web_search_options"`
-	TemplateArgs   json.RawMessage `json:"chat_template_kwargs"`
+	TemplateArgs   templateArgs    `json:"chat_template_kwargs"`
 	Structured     json.RawMessage `json:"structured_outputs"`
 }
 
@@ -64,7 +64,7 @@ func (c *chatRequest) unsupported() error {
 		{"tools", is(c.Tools, "[]")}, {"tool_choice", is(c.ToolChoice, `"none"`, `"auto"`)}, {"functions", is(c.Functions, "[]")},
 		{"function_call", is(c.FunctionCall, `"none"`, `"auto"`)}, {"audio", is(c.Audio)}, {"prediction", is(c.Prediction)},
 		{"reasoning_effort", is(c.Reasoning, `"none"`)}, {"verbosity", is(c.Verbosity, `"medium"`)}, {"web_search_options", is(c.WebSearch)},
-		{"chat_template_kwargs", is(c.TemplateArgs, "{}")}, {"structured_outputs", is(c.Structured)},
+		{"structured_outputs", is(c.Structured)},
 	} {
 		if p.bad {
 			return unsupported(p.name, "")
@@ -120,12 +120,15 @@ func conversation(messages []chat.Message) ([]chat.Message, error) {
 }
 
 // conversationIDs is a conversation as the model reads it.
-func (s *Server) conversationIDs(ctx context.Context, messages []chat.Message) ([]int32, error) {
+func (s *Server) conversationIDs(ctx context.Context, messages []chat.Message, args templateArgs) ([]int32, error) {
 	messages, err := conversation(messages)
 	if err != nil {
 		return nil, err
 	}
-	text, err := s.Engine.Render(ctx, messages)
+	if err := s.checkTemplateArgs(args); err != nil {
+		return nil, err
+	}
+	text, err := s.Engine.RenderWith(ctx, messages, args.Object)
 	if err != nil {
 		return nil, invalid("messages", "the model's chat template: %v", err)
 	}
@@ -278,7 +281,7 @@ func (s *Server) chatOrder(w http.ResponseWriter, r *http.Request, c *chatReques
 	if err := s.needText(); err != nil {
 		return o, err
 	}
-	ids, err := s.conversationIDs(r.Context(), c.Messages)
+	ids, err := s.conversationIDs(r.Context(), c.Messages, c.TemplateArgs)
 	if err != nil {
 		return o, err
 	}

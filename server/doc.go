@@ -3,6 +3,7 @@
 //
 //	guard.go        who may ask: Host, key, size, kind of body
 //	chat.go         POST /v1/chat/completions
+//	arguments.go    chat_template_kwargs
 //	completions.go  POST /v1/completions
 //	embeddings.go   POST /v1/embeddings
 //	generation.go   what the two have in common: parameters, choices, usage

@@ -37,7 +37,7 @@ func (s *Server) facts() map[string]schema {
 		"params.presence_penalty":   number("presence_penalty"),
 		"params.frequency_penalty":  number("frequency_penalty"),
 		"params.repetition_penalty": number("repetition_penalty"),
-		"params.logit_bias": {"maxProperties": maxBiases, "propertyNames": schema{"pattern": "^(0|[1-9][0-9]{0,9})$"},
+		"biases": {"type": "object", "maxProperties": maxBiases, "propertyNames": schema{"pattern": "^(0|[1-9][0-9]{0,9})$"},
 			"additionalProperties": schema{"type": "number", "minimum": -maxBias, "maximum": maxBias}, "description": "By token id."},
 		"params.priority":          priority,
 		"params.cache_salt":        salt,
@@ -66,9 +66,10 @@ func (s *Server) facts() map[string]schema {
 		"chatRequest.reasoning_effort":      {"enum": []any{"none"}},
 		"chatRequest.verbosity":             {"enum": []any{"medium"}},
 		"chatRequest.web_search_options":    nothing,
-		"chatRequest.chat_template_kwargs":  {"type": "object", "maxProperties": 0},
 		"chatRequest.structured_outputs":    nothing,
 		"Message":                           messageSchema(),
+
+		"templateArgs": s.templateArgsSchema(),
 
 		"prompts":                           prompts,
 		"completionRequest.logprobs":        bounded(0, engine.MaxTop),

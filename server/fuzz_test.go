@@ -13,7 +13,7 @@ import (
 func FuzzBodies(f *testing.F) {
 	for _, s := range []string{
 		`{"model":"m","messages":[{"role":"user","content":"x"}],"stop":["a"],"logit_bias":{"1":-100},"stream":true,"stream_options":{"include_usage":true}}`,
-		`{"model":"m","messages":[{"role":"user","content":[{"type":"text","text":"x"}],"name":"y"}],"tools":[],"response_format":{"type":"text"}}`,
+		`{"model":"m","messages":[{"role":"user","content":[{"type":"text","text":"x"}],"name":"y"}],"tools":[],"chat_template_kwargs":{"enable_thinking":false},"response_format":{"type":"text"}}`,
 		`{"prompt":[[1,2],[3]],"echo":true,"logprobs":1,"best_of":1,"suffix":null}`, `{"prompt":["a","b"]}`, `{"prompt":null,"stop":null}`, `[`, `{"messages":[null]}`, `{"messages":[{}]}`,
 	} {
 		f.Add(s)

@@ -14,24 +14,24 @@ import (
 
 // params is what both ways to ask for text have in common.
 type params struct {
-	Model         string             `json:"model"`
-	MaxTokens     *int               `json:"max_tokens"`
-	Temperature   *float32           `json:"temperature"`
-	TopP          *float32           `json:"top_p"`
-	TopK          *int               `json:"top_k"` // 0 or −1: all
-	MinP          *float32           `json:"min_p"`
-	N             *int               `json:"n"`
-	Stream        bool               `json:"stream"`
-	StreamOptions *streamOptions     `json:"stream_options"`
-	Stop          oneOrMore          `json:"stop"`
-	Presence      *float32           `json:"presence_penalty"`
-	Frequency     *float32           `json:"frequency_penalty"`
-	Repetition    *float32           `json:"repetition_penalty"`
-	LogitBias     map[string]float32 `json:"logit_bias"`
-	Seed          *int64             `json:"seed"`
-	IgnoreEOS     bool               `json:"ignore_eos"`
-	Priority      int                `json:"priority"` // the lower goes first, as in vLLM
-	CacheSalt     string             `json:"cache_salt"`
+	Model         string         `json:"model"`
+	MaxTokens     *int           `json:"max_tokens"`
+	Temperature   *float32       `json:"temperature"`
+	TopP          *float32       `json:"top_p"`
+	TopK          *int           `json:"top_k"` // 0 or −1: all
+	MinP          *float32       `json:"min_p"`
+	N             *int           `json:"n"`
+	Stream        bool           `json:"stream"`
+	StreamOptions *streamOptions `json:"stream_options"`
+	Stop          oneOrMore      `json:"stop"`
+	Presence      *float32       `json:"presence_penalty"`
+	Frequency     *float32       `json:"frequency_penalty"`
+	Repetition    *float32       `json:"repetition_penalty"`
+	LogitBias     biases         `json:"logit_bias"`
+	Seed          *int64         `json:"seed"`
+	IgnoreEOS     bool           `json:"ignore_eos"`
+	Priority      int            `json:"priority"` // the lower goes first, as in vLLM
+	CacheSalt     string         `json:"cache_salt"`
 
 	// What concerns OpenAI's own books and has no meaning here.
 	User             json.RawMessage `json:"user"`
@@ -117,9 +117,6 @@ func (s *Server) order(p *params, prompt []int32, tokens int) (engine.Order, err
 		if low, high := ranges[v.name][0], ranges[v.name][1]; !(v.v >= low && v.v <= high) {
 			return o, invalid(v.name, "%s %v: want %v to %v", v.name, v.v, low, high)
 		}
-	}
-	if len(p.LogitBias) > maxBiases {
-		return o, invalid("logit_bias", "logit_bias has %d tokens: want %d at most", len(p.LogitBias), maxBiases)
 	}
 	for id, bias := range p.LogitBias {
 		n, err := strconv.ParseInt(id, 10, 32)

@@ -132,3 +132,52 @@ func (o *oneOrMore) UnmarshalJSON(data []byte) (err error) {
 	}
 	return err
 }
+
+// object reads an object of at most so many fields, none of which stands twice.
+func object(param string, data []byte, most int, each func(name string, value json.RawMessage) error) error {
+	d := json.NewDecoder(bytes.NewReader(data))
+	if t, err := d.Token(); err != nil || t != json.Delim('{') {
+		return invalid(param, "%s: want an object", param)
+	}
+	seen := map[string]bool{}
+	for d.More() {
+		name, err := d.Token()
+		if err != nil {
+			return invalid(param, "%s: %v", param, err)
+		}
+		key := name.(string) // or Token would have failed
+		switch {
+		case len(seen) == most:
+			return invalid(param, "%s: want %d fields at most", param, most)
+		case seen[key]:
+			return invalid(param, "%s: %.100q stands twice", param, key)
+		}
+		seen[key] = true
+		var value json.RawMessage
+		if err := d.Decode(&value); err != nil {
+			return invalid(param, "%s: %.100q: %v", param, key, err)
+		}
+		if err := each(key, value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// biases are added to the logits of tokens, by their ids.
+type biases map[string]float32
+
+func (b *biases) UnmarshalJSON(data []byte) error {
+	if string(data) == "null" {
+		return nil
+	}
+	*b = biases{}
+	return object("logit_bias", data, maxBiases, func(id string, value json.RawMessage) error {
+		var v *float32
+		if err := json.Unmarshal(value, &v); err != nil || v == nil {
+			return invalid("logit_bias", "logit_bias of %.30q: want a number", id)
+		}
+		(*b)[id] = *v
+		return nil
+	})
+}

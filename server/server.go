@@ -13,9 +13,12 @@ import (
 type Config struct {
 	Engine  *engine.Engine
 	Service *engine.Service
-	Model   string         // the name by which clients ask for it
-	Pooling engine.Pooling // of vectors; empty: engine.PoolMean
-	Log     *slog.Logger
+	Model   string // the name by which clients ask for it
+	// TemplateArgs are arguments of the chat template that requests may set, if the
+	// model's template reads them; nil: DefaultTemplateArgs.
+	TemplateArgs []string
+	Pooling      engine.Pooling // of vectors; empty: engine.PoolMean
+	Log          *slog.Logger
 
 	Trace      *trace.Exporter // nil: no spans
 	LogPrompts bool            // prompts and answers are in the log, the first 4 KiB of each
@@ -69,6 +72,9 @@ type Server struct {
 // New makes a server. ready says whether requests are taken, for /readyz; nil: always.
 func New(cfg Config, ready func() bool) *Server {
 	cfg.Limits = cfg.Limits.withDefaults()
+	if cfg.TemplateArgs == nil {
+		cfg.TemplateArgs = DefaultTemplateArgs
+	}
 	if cfg.Pooling == "" {
 		cfg.Pooling = engine.PoolMean
 	}

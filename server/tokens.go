@@ -10,10 +10,11 @@ import (
 var plain = tokenizer.EncodeOptions{}
 
 type tokenizeRequest struct {
-	Model      string   `json:"model"`
-	Prompt     *string  `json:"prompt"`
-	Messages   messages `json:"messages"`
-	AddSpecial *bool    `json:"add_special_tokens"`
+	Model        string       `json:"model"`
+	Prompt       *string      `json:"prompt"`
+	Messages     messages     `json:"messages"`
+	TemplateArgs templateArgs `json:"chat_template_kwargs"`
+	AddSpecial   *bool        `json:"add_special_tokens"`
 }
 
 type tokenizeResponse struct {
@@ -40,8 +41,10 @@ func (s *Server) tokenize(w http.ResponseWriter, r *http.Request) {
 		switch {
 		case (body.Prompt == nil) == (body.Messages == nil):
 			return nil, invalid("prompt", "want prompt or messages, one of the two")
+		case body.Prompt != nil && body.TemplateArgs.Len() > 0:
+			return nil, invalid("chat_template_kwargs", "chat_template_kwargs need messages: a prompt is not rendered")
 		case body.Messages != nil:
-			return s.conversationIDs(r.Context(), body.Messages)
+			return s.conversationIDs(r.Context(), body.Messages, body.TemplateArgs)
 		case !or(body.AddSpecial, true):
 			if id, ok := s.Engine.Tokenizer.ID(*body.Prompt); ok && s.Engine.Tokenizer.IsSpecial(id) {
 				return []int32{id}, nil // its name and nothing else asks for it

@@ -41,6 +41,7 @@ type ServeCmd struct {
 	PerKey    int           `default:"256" placeholder:"N" help:"Of them, those of one key (${default})."`
 	Piece     int           `placeholder:"N" help:"Prompt tokens in a step beside answers that are being written; by default half of --chunk."`
 	MaxTokens int           `placeholder:"N" help:"Tokens of an answer that says no number; by default what the context has left."`
+	Args      []string      `name:"template-args" placeholder:"NAME,…" help:"Arguments of the model's chat template that requests may set in chat_template_kwargs; by default enable_thinking, thinking, thinking_budget, reasoning_effort and date_string."`
 	Pooling   string        `default:"auto" enum:"auto,mean,last" help:"How the vector of a text is made: mean of its tokens, last of them, or auto, what the model's file says (${default})."`
 	Body      ByteSize      `name:"max-body" default:"16MiB" placeholder:"SIZE" help:"Largest request (${default})."`
 	Drain     time.Duration `default:"30s" placeholder:"T" help:"How long requests may go on after SIGTERM (${default})."`
@@ -110,7 +111,7 @@ func (c *ServeCmd) Run(ctx context.Context, g *Globals) (err error) {
 	defer service.Close()
 	var draining atomic.Bool
 	s := server.New(server.Config{
-		Engine: e, Service: service, Model: c.name(), Pooling: pooling, Log: log, Trace: spans, LogPrompts: c.Log.Prompts, Keys: keys, Hosts: c.hosts(),
+		Engine: e, Service: service, Model: c.name(), Pooling: pooling, TemplateArgs: c.Args, Log: log, Trace: spans, LogPrompts: c.Log.Prompts, Keys: keys, Hosts: c.hosts(),
 		Limits: server.Limits{Body: int64(c.Body), Streams: c.PerKey, MaxTokens: c.MaxTokens},
 	}, func() bool { return !draining.Load() })
 	h := &http.Server{
