@@ -21,9 +21,15 @@ const (
 
 // decode reads a request's body. A field that v does not have is an error.
 func decode(w http.ResponseWriter, r *http.Request, v any) error {
+	if b, ok := r.Body.(*heldBody); ok {
+		defer b.release()
+	}
 	dec := json.NewDecoder(r.Body)
 	dec.DisallowUnknownFields()
-	err := dec.Decode(v)
+	err := dec.Decode(&v)
+	if err == nil && v == nil {
+		return invalid("", "the body is null: want an object")
+	}
 	if err == nil {
 		if _, more := dec.Token(); !errors.Is(more, io.EOF) {
 			if err = more; err == nil {
@@ -52,7 +58,7 @@ func badBody(err error) error {
 	case errors.As(err, &known):
 		return known
 	case errors.As(err, &long):
-		return &apiError{Code: http.StatusRequestEntityTooLarge, Kind: kindInvalid, Message: "the body is too long: " + err.Error()}
+		return tooLong(long.Limit)
 	case errors.Is(err, os.ErrDeadlineExceeded):
 		return &apiError{Code: http.StatusRequestTimeout, Kind: kindInvalid, Message: "the body took too long to come"}
 	case errors.Is(err, chat.ErrInput), errors.Is(err, chat.ErrLimit):

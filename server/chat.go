@@ -14,9 +14,9 @@ import (
 type chatRequest struct {
 	params
 	Messages            messages `json:"messages"`
-	MaxCompletionTokens *int     `json:"max_completion_tokens"`
+	MaxCompletionTokens *whole   `json:"max_completion_tokens"`
 	LogProbs            bool     `json:"logprobs"`
-	TopLogProbs         *int     `json:"top_logprobs"`
+	TopLogProbs         *whole   `json:"top_logprobs"`
 
 	Modalities     []string        `json:"modalities"`
 	ResponseFormat json.RawMessage `json:"response_format"`
@@ -301,7 +301,7 @@ func (s *Server) chatOrder(w http.ResponseWriter, r *http.Request, c *chatReques
 		if *c.TopLogProbs < 0 || *c.TopLogProbs > engine.MaxTop {
 			return o, invalid("top_logprobs", "top_logprobs %d: want 0 to %d", *c.TopLogProbs, engine.MaxTop)
 		}
-		o.TopLogProbs = *c.TopLogProbs
+		o.TopLogProbs = int(*c.TopLogProbs)
 	}
 	return o, nil
 }

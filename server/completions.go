@@ -13,8 +13,8 @@ type completionRequest struct {
 	params
 	Prompt   prompts         `json:"prompt"`
 	Echo     bool            `json:"echo"`
-	LogProbs *int            `json:"logprobs"`
-	BestOf   *int            `json:"best_of"`
+	LogProbs *whole          `json:"logprobs"`
+	BestOf   *whole          `json:"best_of"`
 	Suffix   json.RawMessage `json:"suffix"`
 	Format   json.RawMessage `json:"response_format"`
 }
@@ -162,7 +162,7 @@ func (s *Server) completionOrders(w http.ResponseWriter, r *http.Request, c *com
 		return nil, unsupported("suffix", ": the model continues a text, and fills no gap")
 	case given(c.Format):
 		return nil, unsupported("response_format", ": structured output is not there yet")
-	case c.BestOf != nil && *c.BestOf != or(c.N, 1):
+	case c.BestOf != nil && int(*c.BestOf) != c.N.or(1):
 		return nil, unsupported("best_of", " but for the same number as n")
 	case c.LogProbs != nil && (*c.LogProbs < 0 || *c.LogProbs > engine.MaxTop):
 		return nil, invalid("logprobs", "logprobs %d: want 0 to %d", *c.LogProbs, engine.MaxTop)
@@ -184,7 +184,7 @@ func (s *Server) completionOrders(w http.ResponseWriter, r *http.Request, c *com
 		}
 		o.Continues = true
 		if o.LogProbs = c.LogProbs != nil; o.LogProbs {
-			o.TopLogProbs, o.PromptLogProbs = *c.LogProbs, c.Echo
+			o.TopLogProbs, o.PromptLogProbs = int(*c.LogProbs), c.Echo
 		}
 		orders = append(orders, o)
 	}

@@ -2,6 +2,8 @@
 // runs.
 //
 //	guard.go        who may ask: Host, key, size, kind of body
+//	bodies.go       how much of bodies is read, in one and in all
+//	connections.go  how many connections there are
 //	chat.go         POST /v1/chat/completions
 //	arguments.go    chat_template_kwargs
 //	completions.go  POST /v1/completions

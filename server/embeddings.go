@@ -16,8 +16,8 @@ type embeddingRequest struct {
 	Model      string          `json:"model"`
 	Input      inputs          `json:"input"`
 	Format     string          `json:"encoding_format"`
-	Dimensions *int            `json:"dimensions"`
-	Priority   int             `json:"priority"`
+	Dimensions *whole          `json:"dimensions"`
+	Priority   whole           `json:"priority"`
 	CacheSalt  string          `json:"cache_salt"`
 	User       json.RawMessage `json:"user"`
 }
@@ -106,7 +106,7 @@ func (s *Server) embeddingOrders(w http.ResponseWriter, r *http.Request, c *embe
 	switch {
 	case c.Format != "" && c.Format != "float" && c.Format != "base64":
 		return nil, invalid("encoding_format", "encoding_format %.30q: want float or base64", c.Format)
-	case c.Dimensions != nil && *c.Dimensions != s.Engine.Width():
+	case c.Dimensions != nil && int(*c.Dimensions) != s.Engine.Width():
 		return nil, unsupported("dimensions", " but for the model's own number, which is "+strconv.Itoa(s.Engine.Width())+": it was not trained for vectors that are cut")
 	case c.Input.len() == 0:
 		return nil, invalid("input", "input is not there: want 1 to %d", maxPrompts)
@@ -117,7 +117,7 @@ func (s *Server) embeddingOrders(w http.ResponseWriter, r *http.Request, c *embe
 		if err != nil {
 			return nil, err
 		}
-		none := 0
+		none := whole(0)
 		o, err := s.order(&params{MaxTokens: &none, Priority: c.Priority, CacheSalt: c.CacheSalt}, ids, 0)
 		if err != nil {
 			return nil, err

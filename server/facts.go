@@ -1,7 +1,10 @@
 package server
 
 import (
+	"fmt"
 	"math"
+	"strconv"
+	"strings"
 
 	"nosa/engine"
 )
@@ -12,15 +15,19 @@ import (
 func (s *Server) facts() map[string]schema {
 	context, vocab := s.Engine.Plan().Context, s.Engine.Vocab()
 	id := schema{"type": "integer", "minimum": 0, "maximum": vocab - 1}
-	texts := schema{"type": "array", "items": schema{"type": "string"}, "minItems": 1, "maxItems": maxPrompts}
+	text := schema{"type": "string"}
+	if begins, err := s.Engine.Encode("", false); err == nil && len(begins) == 0 {
+		text["minLength"] = 1
+	}
+	texts := schema{"type": "array", "items": text, "minItems": 1, "maxItems": maxPrompts}
 	ids := schema{"type": "array", "items": id, "minItems": 1, "maxItems": context}
-	prompts := schema{"anyOf": []schema{{"type": "string"}, texts, ids, {"type": "array", "items": ids, "minItems": 1, "maxItems": maxPrompts}},
+	prompts := schema{"anyOf": []schema{text, texts, ids, {"type": "array", "items": ids, "minItems": 1, "maxItems": maxPrompts}},
 		"description": "A text, several, the token ids of one, or of several."}
 	nothing := schema{"type": "null", "description": "Not supported."}
 	said := func(text string) schema { return schema{"description": text} }
 	taken := said("Taken, and means nothing here.")
 	number := func(name string) schema { return bounded(ranges[name][0], ranges[name][1]) }
-	model := schema{"description": "The model's name: " + s.Model + "."}
+	model := schema{"enum": []any{s.Model}, "description": "The model's name: " + s.Model + "."}
 	priority := bounded(-maxPriority, maxPriority, said("The lower goes first."))
 	salt := schema{"maxLength": maxSalt, "description": "Blocks of the cache are shared under the same salt alone. Its length counts in bytes."}
 	format := schema{"anyOf": []schema{{"type": "object", "required": []string{"type"}, "properties": schema{"type": schema{"const": "text"}}}}}
@@ -30,14 +37,14 @@ func (s *Server) facts() map[string]schema {
 		"params.model":              model,
 		"params.max_tokens":         bounded(0, context, said("Of the answer. With the prompt's they must fit the context.")),
 		"params.temperature":        bounded(ranges["temperature"][0], ranges["temperature"][1], schema{"default": 1}),
-		"params.top_p":              {"exclusiveMinimum": 0, "maximum": 1, "default": 1},
+		"params.top_p":              bounded(ranges["top_p"][0], ranges["top_p"][1], schema{"default": 1}),
 		"params.top_k":              {"minimum": -1, "description": "0 and -1: all."},
 		"params.min_p":              number("min_p"),
 		"params.n":                  bounded(1, s.Limits.Choices, schema{"default": 1}),
 		"params.presence_penalty":   number("presence_penalty"),
 		"params.frequency_penalty":  number("frequency_penalty"),
 		"params.repetition_penalty": number("repetition_penalty"),
-		"biases": {"type": "object", "maxProperties": maxBiases, "propertyNames": schema{"pattern": "^(0|[1-9][0-9]{0,9})$"},
+		"biases": {"type": "object", "maxProperties": maxBiases, "propertyNames": schema{"pattern": below(vocab)},
 			"additionalProperties": schema{"type": "number", "minimum": -maxBias, "maximum": maxBias}, "description": "By token id."},
 		"params.priority":          priority,
 		"params.cache_salt":        salt,
@@ -87,7 +94,10 @@ func (s *Server) facts() map[string]schema {
 		"vector": {"anyOf": []schema{{"type": "array", "items": schema{"type": "number"}}, {"type": "string", "contentEncoding": "base64"}},
 			"description": "Numbers, or with base64 their float32s, little end first."},
 
-		"tokenizeRequest.model":    model,
+		"tokenizeRequest.model": model,
+		"tokenizeRequest.*": {"oneOf": []schema{
+			{"required": []string{"prompt"}, "properties": schema{"prompt": schema{"type": "string"}}},
+			{"required": []string{"messages"}, "properties": schema{"messages": schema{"type": "array"}}}}},
 		"tokenizeRequest.prompt":   said("This or messages."),
 		"tokenizeRequest.messages": {"minItems": 1, "maxItems": maxMessages},
 		"detokenizeRequest.model":  model,
@@ -99,6 +109,28 @@ func (s *Server) facts() map[string]schema {
 		"completionLogProbs.token_logprobs": {"items": schema{"type": []string{"number", "null"}}},
 		"completionLogProbs.top_logprobs":   {"items": schema{"type": []string{"object", "null"}, "additionalProperties": schema{"type": "number"}}},
 	}
+}
+
+// below is a pattern of the whole numbers from 0 to n−1, without signs and leading zeros.
+func below(n int) string {
+	last := strconv.Itoa(n - 1)
+	all := []string{"[0-9]"}
+	for digits := 2; digits < len(last); digits++ {
+		all = append(all, fmt.Sprintf("[1-9][0-9]{%d}", digits-1))
+	}
+	if len(last) == 1 {
+		all = nil
+	}
+	for i := range last { // as last up to its i-th digit, and less there
+		low := byte('0')
+		if i == 0 && len(last) > 1 {
+			low = '1'
+		}
+		if last[i] > low {
+			all = append(all, fmt.Sprintf("%s[%c-%c][0-9]{%d}", last[:i], low, last[i]-1, len(last)-i-1))
+		}
+	}
+	return "^(" + strings.Join(append(all, last), "|") + ")$"
 }
 
 func stopString() schema {

@@ -15,12 +15,12 @@ import (
 // params is what both ways to ask for text have in common.
 type params struct {
 	Model         string         `json:"model"`
-	MaxTokens     *int           `json:"max_tokens"`
+	MaxTokens     *whole         `json:"max_tokens"`
 	Temperature   *float32       `json:"temperature"`
 	TopP          *float32       `json:"top_p"`
-	TopK          *int           `json:"top_k"` // 0 or −1: all
+	TopK          *whole         `json:"top_k"` // 0 or −1: all
 	MinP          *float32       `json:"min_p"`
-	N             *int           `json:"n"`
+	N             *whole         `json:"n"`
 	Stream        bool           `json:"stream"`
 	StreamOptions *streamOptions `json:"stream_options"`
 	Stop          oneOrMore      `json:"stop"`
@@ -28,9 +28,9 @@ type params struct {
 	Frequency     *float32       `json:"frequency_penalty"`
 	Repetition    *float32       `json:"repetition_penalty"`
 	LogitBias     biases         `json:"logit_bias"`
-	Seed          *int64         `json:"seed"`
+	Seed          *whole         `json:"seed"`
 	IgnoreEOS     bool           `json:"ignore_eos"`
-	Priority      int            `json:"priority"` // the lower goes first, as in vLLM
+	Priority      whole          `json:"priority"` // the lower goes first, as in vLLM
 	CacheSalt     string         `json:"cache_salt"`
 
 	// What concerns OpenAI's own books and has no meaning here.
@@ -52,7 +52,7 @@ const (
 
 // ranges of parameters that are numbers, with both ends.
 var ranges = map[string][2]float32{
-	"temperature": {0, 100}, "min_p": {0, 1}, "presence_penalty": {-2, 2}, "frequency_penalty": {-2, 2}, "repetition_penalty": {0.01, 100},
+	"temperature": {0, 100}, "top_p": {0x1p-126, 1}, "min_p": {0, 1}, "presence_penalty": {-2, 2}, "frequency_penalty": {-2, 2}, "repetition_penalty": {0.01, 100},
 }
 
 type streamOptions struct {
@@ -75,7 +75,7 @@ func or[T any](v *T, otherwise T) T {
 // log-probabilities are the caller's to add. tokens is the answer's length where
 // nothing is said; 0: what the context has left.
 func (s *Server) order(p *params, prompt []int32, tokens int) (engine.Order, error) {
-	o := engine.Order{Priority: -p.Priority, Choices: or(p.N, 1)}
+	o := engine.Order{Priority: -int(p.Priority), Choices: p.N.or(1)}
 	o.IDs = prompt
 	if left := s.Engine.Plan().Context - len(prompt); tokens == 0 || tokens > left {
 		tokens = max(left, 0)
@@ -83,8 +83,8 @@ func (s *Server) order(p *params, prompt []int32, tokens int) (engine.Order, err
 			tokens = min(tokens, s.Limits.MaxTokens)
 		}
 	}
-	o.MaxTokens = or(p.MaxTokens, tokens)
-	o.Sampling = compute.Sampling{Temperature: or(p.Temperature, 1), TopP: or(p.TopP, 1), TopK: or(p.TopK, 0), MinP: or(p.MinP, 0), Seed: rand.Uint64()}
+	o.MaxTokens = p.MaxTokens.or(tokens)
+	o.Sampling = compute.Sampling{Temperature: or(p.Temperature, 1), TopP: or(p.TopP, 1), TopK: p.TopK.or(0), MinP: or(p.MinP, 0), Seed: rand.Uint64()}
 	o.Penalties = engine.Penalties{Presence: or(p.Presence, 0), Frequency: or(p.Frequency, 0), Repetition: or(p.Repetition, 1)}
 	switch {
 	case o.MaxTokens < 0:
@@ -96,8 +96,6 @@ func (s *Server) order(p *params, prompt []int32, tokens int) (engine.Order, err
 		return o, e
 	case o.Choices < 1 || o.Choices > s.Limits.Choices:
 		return o, invalid("n", "n %d: want 1 to %d", o.Choices, s.Limits.Choices)
-	case !(o.Sampling.TopP > 0 && o.Sampling.TopP <= 1):
-		return o, invalid("top_p", "top_p %v: want a number above 0, up to 1", o.Sampling.TopP)
 	case o.Sampling.TopK < -1:
 		return o, invalid("top_k", "top_k %d: want 0 or -1, for all, or more", o.Sampling.TopK)
 	case p.Priority < -maxPriority || p.Priority > maxPriority:
@@ -111,7 +109,7 @@ func (s *Server) order(p *params, prompt []int32, tokens int) (engine.Order, err
 		name string
 		v    float32
 	}{
-		{"temperature", o.Sampling.Temperature}, {"min_p", o.Sampling.MinP}, {"presence_penalty", o.Penalties.Presence},
+		{"temperature", o.Sampling.Temperature}, {"top_p", o.Sampling.TopP}, {"min_p", o.Sampling.MinP}, {"presence_penalty", o.Penalties.Presence},
 		{"frequency_penalty", o.Penalties.Frequency}, {"repetition_penalty", o.Penalties.Repetition},
 	} {
 		if low, high := ranges[v.name][0], ranges[v.name][1]; !(v.v >= low && v.v <= high) {

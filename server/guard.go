@@ -8,7 +8,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"mime"
 	"net"
 	"net/http"
 	"os"
@@ -154,7 +153,7 @@ func (s *Server) host(next http.Handler) http.Handler {
 	})
 }
 
-// guard lets those pass who have a key, with bodies that are JSON and not too long.
+// guard lets those pass who have a key, with bodies that are not too long.
 func (s *Server) guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		// Of bodies that are refused unread too: the connection waits for their rest.
@@ -174,18 +173,13 @@ func (s *Server) guard(next http.Handler) http.Handler {
 			r = r.WithContext(context.WithValue(ctx, operatorKey, op))
 			accountOf(r).tenant = name
 		}
-		if r.Method == http.MethodPost {
-			// A page of a stranger can not send this kind without being asked first.
-			if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); err != nil || kind != "application/json" {
-				s.refuse(w, r, &apiError{Code: http.StatusUnsupportedMediaType, Kind: kindInvalid, Message: "want a body of JSON: Content-Type: application/json"})
-				return
-			}
+		body, err := s.hold(w, r)
+		if err != nil {
+			s.refuse(w, r, err)
+			return
 		}
-		inner := w
-		if a, ok := w.(*account); ok {
-			inner = a.ResponseWriter // which MaxBytesReader tells to close the connection
-		}
-		r.Body = http.MaxBytesReader(inner, r.Body, s.Limits.Body)
+		defer body.release()
+		r.Body = body
 		next.ServeHTTP(w, r)
 	})
 }

@@ -37,10 +37,10 @@ func (p *prompts) read(param string, data []byte) (err error) {
 		p.texts = make([]string, 1)
 		return json.Unmarshal(data, &p.texts[0])
 	case `["`:
-		p.texts, err = list[string](param, data, maxPrompts)
+		p.texts, err = listOf[string](param, data, maxPrompts)
 		return err
 	case `[[`:
-		lists, err := list[tokenIDs](param, data, maxPrompts)
+		lists, err := listOf[tokenIDs](param, data, maxPrompts)
 		for _, ids := range lists {
 			p.ids = append(p.ids, ids)
 		}
@@ -70,8 +70,8 @@ func kinds(data []byte) string {
 	return "[" + string(in[:1])
 }
 
-// list reads a list of at most so many elements, none of which is null.
-func list[T any](param string, data []byte, most int) ([]T, error) {
+// listOf reads a list of at most so many elements, none of which is null.
+func listOf[T any](param string, data []byte, most int) ([]T, error) {
 	d := json.NewDecoder(bytes.NewReader(data))
 	if t, err := d.Token(); err != nil || t != json.Delim('[') {
 		return nil, invalid(param, "%s: want a list", param)
@@ -102,8 +102,21 @@ func (t *tokenIDs) read(param string, data []byte) error {
 	if bytes.IndexByte(data, 'n') >= 0 {
 		return invalid(param, "%s: want a list of token ids, not null", param)
 	}
-	if err := json.Unmarshal(data, (*[]int32)(t)); err != nil {
+	if !bytes.ContainsAny(data, ".eE") {
+		if err := json.Unmarshal(data, (*[]int32)(t)); err != nil {
+			return invalid(param, "%s: want a list of token ids: %v", param, err)
+		}
+		return nil
+	}
+	var numbers []float64 // as of a language without integers
+	if err := json.Unmarshal(data, &numbers); err != nil {
 		return invalid(param, "%s: want a list of token ids: %v", param, err)
+	}
+	*t = make(tokenIDs, len(numbers))
+	for i, f := range numbers {
+		if (*t)[i] = int32(f); float64((*t)[i]) != f {
+			return invalid(param, "%s: token %d is %v: want an integer", param, i, f)
+		}
 	}
 	return nil
 }
@@ -113,7 +126,7 @@ type messages []chat.Message
 
 func (m *messages) UnmarshalJSON(data []byte) (err error) {
 	if string(data) != "null" {
-		*m, err = list[chat.Message]("messages", data, maxMessages)
+		*m, err = listOf[chat.Message]("messages", data, maxMessages)
 	}
 	return err
 }
@@ -128,7 +141,7 @@ func (o *oneOrMore) UnmarshalJSON(data []byte) (err error) {
 		*o = make(oneOrMore, 1)
 		return json.Unmarshal(data, &(*o)[0])
 	default:
-		*o, err = list[string]("stop", data, engine.MaxStops)
+		*o, err = listOf[string]("stop", data, engine.MaxStops)
 	}
 	return err
 }

@@ -87,6 +87,10 @@ func (s *Server) metricsPage(w http.ResponseWriter, r *http.Request) {
 	b.one("nosa_requests_running", "gauge", "Choices of requests that are worked on.", st.Running)
 	b.one("nosa_requests_waiting", "gauge", "Choices that wait for a seat or for room.", st.Waiting)
 	b.one("nosa_requests_paused", "gauge", "Choices that have lost their seat to a higher priority.", st.Paused)
+	if s.Conns != nil {
+		b.one("nosa_connections", "gauge", "Connections that are open.", s.Conns.Open())
+		b.one("nosa_connections_shed_total", "counter", "Connections that were closed to make room for others.", s.Conns.Shed())
+	}
 	b.one("nosa_steps_total", "counter", "Forward passes.", st.Steps)
 	b.one("nosa_step_tokens_total", "counter", "Tokens of all forward passes.", st.Rows)
 	b.histogram("nosa_time_to_first_token_seconds", "From a request's coming to its first token.", &m.firstToken)

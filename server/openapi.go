@@ -26,10 +26,10 @@ type operation struct {
 var (
 	everyStatus = []int{http.StatusMisdirectedRequest, http.StatusInternalServerError}
 	keyStatus   = []int{http.StatusUnauthorized}
-	bodyStatus  = []int{http.StatusBadRequest, http.StatusRequestTimeout, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType}
+	bodyStatus  = []int{http.StatusBadRequest, http.StatusRequestTimeout, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType, http.StatusServiceUnavailable}
 	// askStatus is of what the engine is asked: another model, too many requests, a
 	// server that is busy or shutting down.
-	askStatus = []int{http.StatusNotFound, http.StatusTooManyRequests, http.StatusServiceUnavailable}
+	askStatus = []int{http.StatusNotFound, http.StatusTooManyRequests}
 	// fileStatus is of files, parts of which may be asked for, or whether they have changed.
 	fileStatus = []int{http.StatusPartialContent, http.StatusNotModified, http.StatusPreconditionFailed, http.StatusRequestedRangeNotSatisfiable}
 )
@@ -50,7 +50,7 @@ var operations = []operation{
 	{method: "POST", path: "/tokenize", summary: "The ids of a text, or of a conversation as the model reads it.",
 		body: reflect.TypeFor[tokenizeRequest](), answer: reflect.TypeFor[tokenizeResponse](), statuses: []int{http.StatusNotFound}},
 	{method: "POST", path: "/detokenize", summary: "The text of ids.",
-		body: reflect.TypeFor[detokenizeRequest](), answer: reflect.TypeFor[detokenizeResponse](), statuses: []int{http.StatusNotFound}},
+		body: reflect.TypeFor[detokenizeRequest](), needed: []string{"tokens"}, answer: reflect.TypeFor[detokenizeResponse](), statuses: []int{http.StatusNotFound}},
 	{method: "GET", path: "/tokenizer_info", summary: "What clients that count tokens must know, under the names of tokenizer_config.json.",
 		answer: reflect.TypeFor[tokenizerResponse](), statuses: []int{http.StatusBadRequest}},
 	{method: "GET", path: "/nosa/state", summary: "How requests stand, and what the tiers have done.",
@@ -131,10 +131,12 @@ func (s *Server) describe(o *operation, make *schemas) schema {
 	}
 	description := "The answer."
 	if o.stream != nil {
-		description = "The answer; with \"stream\": true in server-sent events, each of which has a JSON object of the schema " + o.stream.Name() +
-			" as its data, whose choices have a delta instead of a message in a conversation. The last event's data is [DONE]. An error after the first " +
-			"event comes as an event with the schema Error. Lines that begin with a colon say that the stream lives."
-		good["text/event-stream"] = schema{"schema": schema{"type": "string"}}
+		description = "The answer; with \"stream\": true in server-sent events, whose data are JSON and at last [DONE]. The choices of a conversation " +
+			"have a delta there instead of a message. What goes wrong after the first event is an event of the schema Error. " +
+			"Lines that begin with a colon say that the stream lives."
+		event := schema{"anyOf": []schema{make.ref(o.stream, make.answer), {"$ref": "#/components/schemas/Error"}}}
+		data := schema{"type": "string", "anyOf": []schema{{"const": "[DONE]"}, {"contentMediaType": "application/json", "contentSchema": event}}}
+		good["text/event-stream"] = schema{"schema": schema{"type": "object", "description": "One event.", "required": []string{"data"}, "properties": schema{"data": data}}}
 	}
 	header := schema{"X-Request-Id": schema{"description": "The request's name in the server's log.", "schema": schema{"type": "string"}}}
 	responses := schema{"200": schema{"description": description, "headers": header, "content": good}}

@@ -46,6 +46,9 @@ func (s *schemas) request(t reflect.Type, needed ...string) schema {
 	if len(needed) > 0 {
 		out["required"] = needed
 	}
+	if more, ok := s.fact(t.Name() + ".*"); ok { // of all fields together
+		maps.Copy(out, more)
+	}
 	return out
 }
 

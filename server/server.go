@@ -1,7 +1,9 @@
 package server
 
 import (
+	"fmt"
 	"log/slog"
+	"mime"
 	"net/http"
 	"time"
 
@@ -23,14 +25,16 @@ type Config struct {
 	Trace      *trace.Exporter // nil: no spans
 	LogPrompts bool            // prompts and answers are in the log, the first 4 KiB of each
 
-	Keys   *Keys    // nil: everybody may ask
-	Hosts  []string // names in the Host header, besides those of loopback; "*": any
+	Keys   *Keys        // nil: everybody may ask
+	Conns  *Connections // for /metrics; nil: not counted
+	Hosts  []string     // names in the Host header, besides those of loopback; "*": any
 	Limits Limits
 }
 
 // Limits bound what a request may take.
 type Limits struct {
 	Body      int64         // bytes; 0: 16 MiB
+	Bodies    int64         // bytes of all bodies that are being read; 0: 16 times Body
 	Streams   int           // open requests of a key, or of all without keys; 0: 256
 	Choices   int           // n; 0: 16
 	MaxTokens int           // of an answer that says nothing; 0: as many as the context has left
@@ -49,6 +53,9 @@ func (l Limits) withDefaults() Limits {
 	if l.Body == 0 {
 		l.Body = 16 << 20
 	}
+	if l.Bodies == 0 {
+		l.Bodies = 16 * l.Body
+	}
 	if l.Write == 0 {
 		l.Write = 30 * time.Second
 	}
@@ -66,6 +73,7 @@ type Server struct {
 	streams streams
 	board   board
 	looking chan struct{} // taken by who looks at blocks
+	bodies  bodies
 	counts  metrics
 }
 
@@ -81,7 +89,7 @@ func New(cfg Config, ready func() bool) *Server {
 	if ready == nil {
 		ready = func() bool { return true }
 	}
-	return &Server{Config: cfg, began: time.Now(), ready: ready, streams: streams{most: cfg.Limits.Streams}, looking: make(chan struct{}, 1)}
+	return &Server{Config: cfg, began: time.Now(), ready: ready, streams: streams{most: cfg.Limits.Streams}, bodies: bodies{most: cfg.Limits.Bodies}, looking: make(chan struct{}, 1)}
 }
 
 // Handler is the server's paths. All but the two of health and the page's own files,
@@ -107,26 +115,40 @@ func (s *Server) Handler() http.Handler {
 	open.HandleFunc("GET /health", s.readyz) // by which other servers of this API are asked
 	open.Handle("GET /{$}", pageFiles)
 	open.Handle("GET /page/{file}", pageFiles)
-	open.Handle("/", s.guard(s.known(mux)))
-	return s.identified(s.accounted(s.recovered(s.host(open))))
+	rest := s.guard(s.known(mux, open))
+	return s.identified(s.accounted(s.recovered(s.host(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, pattern := open.Handler(r); pattern != "" {
+			open.ServeHTTP(w, r)
+			return
+		}
+		rest.ServeHTTP(w, r)
+	})))))
 }
 
-// known answers what no path of the mux takes in the API's own way.
-func (s *Server) known(mux *http.ServeMux) http.Handler {
+// known hands on what a path of the mux takes, if its body is JSON, and answers all else
+// in the API's own way. open has paths that were looked at before.
+func (s *Server) known(mux, open *http.ServeMux) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if _, pattern := mux.Handler(r); pattern != "" {
+			// A page of a stranger can not send this kind without being asked first.
+			if kind, _, err := mime.ParseMediaType(r.Header.Get("Content-Type")); r.Method == http.MethodPost && (err != nil || kind != "application/json") {
+				s.refuse(w, r, &apiError{Code: http.StatusUnsupportedMediaType, Kind: kindInvalid, Message: "want a body of JSON: Content-Type: application/json"})
+				return
+			}
 			mux.ServeHTTP(w, r)
 			return
 		}
-		// The mux knows whether another method would do.
-		probe := &statusOnly{header: http.Header{}}
-		mux.ServeHTTP(probe, r)
-		if probe.code == http.StatusMethodNotAllowed {
-			w.Header().Set("Allow", probe.header.Get("Allow"))
-			s.refuse(w, r, &apiError{Code: http.StatusMethodNotAllowed, Kind: kindInvalid, Message: r.Method + " is not for " + r.URL.Path + ": want " + probe.header.Get("Allow")})
-			return
+		// The muxes know whether another method would do.
+		for _, m := range []*http.ServeMux{mux, open} {
+			probe := &statusOnly{header: http.Header{}}
+			m.ServeHTTP(probe, r)
+			if probe.code == http.StatusMethodNotAllowed {
+				w.Header().Set("Allow", probe.header.Get("Allow"))
+				s.refuse(w, r, &apiError{Code: http.StatusMethodNotAllowed, Kind: kindInvalid, Message: fmt.Sprintf("%.20s is not for %.200q: want %s", r.Method, r.URL.Path, w.Header().Get("Allow"))})
+				return
+			}
 		}
-		s.refuse(w, r, &apiError{Code: http.StatusNotFound, Kind: kindInvalid, Message: "there is no " + r.Method + " " + r.URL.Path})
+		s.refuse(w, r, &apiError{Code: http.StatusNotFound, Kind: kindInvalid, Message: fmt.Sprintf("there is no %.20s %.200q", r.Method, r.URL.Path)})
 	})
 }
 

@@ -10,7 +10,7 @@ import (
 var plain = tokenizer.EncodeOptions{}
 
 type tokenizeRequest struct {
-	Model        string       `json:"model"`
+	Model        *string      `json:"model"`
 	Prompt       *string      `json:"prompt"`
 	Messages     messages     `json:"messages"`
 	TemplateArgs templateArgs `json:"chat_template_kwargs"`
@@ -30,10 +30,8 @@ func (s *Server) tokenize(w http.ResponseWriter, r *http.Request) {
 		if err := decode(w, r, &body); err != nil {
 			return nil, err
 		}
-		if body.Model != "" {
-			if err := s.checkModel(body.Model); err != nil {
-				return nil, err
-			}
+		if err := s.checkModel(or(body.Model, s.Model)); err != nil {
+			return nil, err
 		}
 		if err := s.needText(); err != nil {
 			return nil, err
@@ -64,7 +62,7 @@ func (s *Server) tokenize(w http.ResponseWriter, r *http.Request) {
 }
 
 type detokenizeRequest struct {
-	Model  string   `json:"model"`
+	Model  *string  `json:"model"`
 	Tokens tokenIDs `json:"tokens"`
 }
 
@@ -76,11 +74,14 @@ type detokenizeResponse struct {
 func (s *Server) detokenize(w http.ResponseWriter, r *http.Request) {
 	var body detokenizeRequest
 	err := decode(w, r, &body)
-	if err == nil && body.Model != "" {
-		err = s.checkModel(body.Model)
+	if err == nil {
+		err = s.checkModel(or(body.Model, s.Model))
 	}
 	if err == nil {
 		err = s.needText()
+	}
+	if err == nil && body.Tokens == nil {
+		err = invalid("tokens", "tokens is not there: want a list of token ids")
 	}
 	if err == nil {
 		err = s.checkIDs("tokens", body.Tokens)

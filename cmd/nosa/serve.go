@@ -44,6 +44,7 @@ type ServeCmd struct {
 	Args      []string      `name:"template-args" placeholder:"NAME,…" help:"Arguments of the model's chat template that requests may set in chat_template_kwargs; by default enable_thinking, thinking, thinking_budget, reasoning_effort and date_string."`
 	Pooling   string        `default:"auto" enum:"auto,mean,last" help:"How the vector of a text is made: mean of its tokens, last of them, or auto, what the model's file says (${default})."`
 	Body      ByteSize      `name:"max-body" default:"16MiB" placeholder:"SIZE" help:"Largest request (${default})."`
+	Conns     int           `name:"connections" default:"16384" placeholder:"N" help:"Connections that are open at once; one more takes the place of the one that has been idle the longest (${default})."`
 	Drain     time.Duration `default:"30s" placeholder:"T" help:"How long requests may go on after SIGTERM (${default})."`
 }
 
@@ -109,15 +110,17 @@ func (c *ServeCmd) Run(ctx context.Context, g *Globals) (err error) {
 	}
 	service := engine.NewService(e, engine.ServiceOptions{Queue: c.Queue, Piece: c.Piece}, log)
 	defer service.Close()
+	conns := server.NewConnections(connections(c.Conns))
 	var draining atomic.Bool
 	s := server.New(server.Config{
-		Engine: e, Service: service, Model: c.name(), Pooling: pooling, TemplateArgs: c.Args, Log: log, Trace: spans, LogPrompts: c.Log.Prompts, Keys: keys, Hosts: c.hosts(),
+		Engine: e, Service: service, Model: c.name(), Pooling: pooling, TemplateArgs: c.Args, Conns: conns, Log: log, Trace: spans, LogPrompts: c.Log.Prompts, Keys: keys, Hosts: c.hosts(),
 		Limits: server.Limits{Body: int64(c.Body), Streams: c.PerKey, MaxTokens: c.MaxTokens},
 	}, func() bool { return !draining.Load() })
 	h := &http.Server{
 		Handler: s.Handler(), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
+	conns.Bind(h)
 	if keys != nil {
 		defer c.reload(keys, log)()
 	}
@@ -176,8 +179,8 @@ func (c *ServeCmd) check() error {
 		return usage("--kv-disk-keep: there is nothing to keep without --kv-disk")
 	case c.KeyFile == "" && !c.Insecure && host != "localhost" && (ip == nil || !ip.IsLoopback()):
 		return usage("--addr %s: others could ask without a key: give --api-key-file FILE, or say --insecure", c.Addr)
-	case c.Sequences < 1 || c.Queue < 1 || c.PerKey < 1 || c.Piece < 0 || c.MaxTokens < 0 || c.Body < 1 || c.Drain < 0:
-		return usage("--sequences, --queue, --per-key, --piece, --max-tokens, --max-body and --drain take numbers above 0")
+	case c.Sequences < 1 || c.Queue < 1 || c.PerKey < 1 || c.Conns < 1 || c.Piece < 0 || c.MaxTokens < 0 || c.Body < 1 || c.Drain < 0:
+		return usage("--sequences, --queue, --per-key, --connections, --piece, --max-tokens, --max-body and --drain take numbers above 0")
 	case c.Sequences >= c.Chunk:
 		return usage("--sequences %d: want fewer than --chunk %d, so that prompts have room beside answers", c.Sequences, c.Chunk)
 	}
@@ -194,6 +197,17 @@ func (c *ServeCmd) keys() (*server.Keys, error) {
 		return nil, fmt.Errorf("--api-key-file: %w", reason(err))
 	}
 	return k, nil
+}
+
+// connections is how many there may be: as many as were asked for, if the process may
+// have so many files open beside its own.
+func connections(asked int) int {
+	const own = 128
+	var files syscall.Rlimit
+	if syscall.Getrlimit(syscall.RLIMIT_NOFILE, &files) != nil || files.Cur > uint64(asked+own) {
+		return asked
+	}
+	return max(1, int(files.Cur)-own)
 }
 
 // reload reads the keys again at every SIGHUP, until the function is called that it
