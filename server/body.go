@@ -12,12 +12,8 @@ import (
 	"nosa/chat"
 )
 
-// bodyTime is how long a client may take for its request's body, writeTime for an answer
-// that is written at once.
-const (
-	bodyTime  = time.Minute
-	writeTime = 30 * time.Second
-)
+// writeTime is how long a client may take for an answer that is written at once.
+const writeTime = 30 * time.Second
 
 // decode reads a request's body. A field that v does not have is an error.
 func decode(w http.ResponseWriter, r *http.Request, v any) error {

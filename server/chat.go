@@ -6,7 +6,6 @@ import (
 	"net/http"
 	"strings"
 
-	"nosa/chat"
 	"nosa/engine"
 )
 
@@ -73,57 +72,10 @@ func (c *chatRequest) unsupported() error {
 	return nil
 }
 
-// messageFields are the fields of a message beside its role and content, and whether
-// they may be more than null.
-var messageFields = map[string]bool{
-	"name": true, "refusal": true, "tool_calls": false, "function_call": false, "tool_call_id": false, "audio": false, "annotations": false,
-}
-
-// conversation checks the messages and makes their contents text.
-func conversation(messages []chat.Message) ([]chat.Message, error) {
+// conversationIDs is a conversation as the model reads it.
+func (s *Server) conversationIDs(ctx context.Context, messages messages, args templateArgs) ([]int32, error) {
 	if len(messages) == 0 {
 		return nil, invalid("messages", "there are no messages: want 1 to %d", maxMessages)
-	}
-	out := make([]chat.Message, len(messages))
-	for i, m := range messages {
-		switch m.Role {
-		case "system", "user", "assistant":
-		case "developer": // a system message by another name, which templates do not know
-			m.Role = "system"
-		case "tool", "function":
-			return nil, unsupported("messages", ": a message of role "+m.Role+" belongs to tools, which are not there yet")
-		default:
-			return nil, invalid("messages", "message %d: role %.30q: want system, user or assistant", i, m.Role)
-		}
-		for _, k := range m.Fields.Keys() {
-			v, _ := m.Fields.Get(k)
-			done, known := messageFields[k]
-			_, text := v.(string)
-			switch {
-			case !known:
-				return nil, invalid("messages", "message %d: %.100q is not known to this server", i, k)
-			case v == nil, done && text:
-			case done:
-				return nil, invalid("messages", "message %d: %s: want a string", i, k)
-			default:
-				return nil, unsupported("messages", ": "+k+" of a message")
-			}
-		}
-		text, err := contentText(m.Content)
-		if err != nil {
-			return nil, invalid("messages", "message %d: %v", i, err)
-		}
-		m.Content, m.Fields = text, nil
-		out[i] = m
-	}
-	return out, nil
-}
-
-// conversationIDs is a conversation as the model reads it.
-func (s *Server) conversationIDs(ctx context.Context, messages []chat.Message, args templateArgs) ([]int32, error) {
-	messages, err := conversation(messages)
-	if err != nil {
-		return nil, err
 	}
 	if err := s.checkTemplateArgs(args); err != nil {
 		return nil, err
@@ -133,34 +85,6 @@ func (s *Server) conversationIDs(ctx context.Context, messages []chat.Message, a
 		return nil, invalid("messages", "the model's chat template: %v", err)
 	}
 	return s.Engine.Encode(text, true)
-}
-
-// contentText is a message's content, whole or in parts of text.
-func contentText(content any) (string, error) {
-	switch c := content.(type) {
-	case string:
-		return c, nil
-	case []any:
-		var b strings.Builder
-		for _, part := range c {
-			o, ok := part.(*chat.Object)
-			if !ok {
-				return "", invalid("", "a part of its content is no object")
-			}
-			kind, _ := o.Get("type")
-			text, isText := o.Get("text")
-			s, isString := text.(string)
-			if kind != "text" || !isText || !isString {
-				return "", invalid("", "parts of content other than text are not supported by this server")
-			}
-			if o.Len() > 2 {
-				return "", invalid("", "a part of its content has fields that this server does not know, beside type and text")
-			}
-			b.WriteString(s)
-		}
-		return b.String(), nil
-	}
-	return "", invalid("", "its content is neither a string nor a list of parts")
 }
 
 type chatResponse struct {

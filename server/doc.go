@@ -13,7 +13,8 @@
 //	tokens.go       POST /tokenize, /detokenize, GET /tokenizer_info
 //	models.go       GET /v1/models
 //	openapi.go      GET /openapi.json: every path, with the bounds of facts.go and schemas of the Go types by schema.go
-//	lists.go        prompts, messages and other lists of a body
+//	lists.go        lists and objects in a body, read no further than their bounds
+//	messages.go     conversations
 //	health.go       GET /healthz, /readyz, /health
 //	metrics.go      GET /metrics
 //	page.go         GET /, the page that shows the server at work; its files are in page/

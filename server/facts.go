@@ -58,7 +58,6 @@ func (s *Server) facts() map[string]schema {
 			"description": "Strings that end the answer, which does not have them. Their lengths count in bytes."},
 		"streamOptions.include_obfuscation": said("Never done."),
 
-		"chatRequest.messages":              {"minItems": 1, "maxItems": maxMessages},
 		"chatRequest.max_completion_tokens": bounded(0, context, said("max_tokens by its other name; this one counts.")),
 		"chatRequest.top_logprobs":          bounded(0, engine.MaxTop, said("Needs logprobs.")),
 		"chatRequest.modalities":            {"items": schema{"const": "text"}},
@@ -74,8 +73,8 @@ func (s *Server) facts() map[string]schema {
 		"chatRequest.verbosity":             {"enum": []any{"medium"}},
 		"chatRequest.web_search_options":    nothing,
 		"chatRequest.structured_outputs":    nothing,
-		"Message":                           messageSchema(),
 
+		"messages":     {"type": "array", "items": messageSchema(), "minItems": 1, "maxItems": maxMessages},
 		"templateArgs": s.templateArgsSchema(),
 
 		"prompts":                           prompts,
@@ -99,7 +98,6 @@ func (s *Server) facts() map[string]schema {
 			{"required": []string{"prompt"}, "properties": schema{"prompt": schema{"type": "string"}}},
 			{"required": []string{"messages"}, "properties": schema{"messages": schema{"type": "array"}}}}},
 		"tokenizeRequest.prompt":   said("This or messages."),
-		"tokenizeRequest.messages": {"minItems": 1, "maxItems": maxMessages},
 		"detokenizeRequest.model":  model,
 		"detokenizeRequest.tokens": {"items": id},
 
@@ -137,13 +135,13 @@ func stopString() schema {
 	return schema{"type": "string", "minLength": 1, "maxLength": engine.MaxStopBytes}
 }
 
-// messageSchema is that of chat.Message, which keeps the order of its fields.
+// messageSchema is what message and part read.
 func messageSchema() schema {
 	part := schema{"type": "object", "required": []string{"text", "type"}, "additionalProperties": false,
 		"properties": schema{"type": schema{"const": "text"}, "text": schema{"type": "string"}}}
 	properties := schema{
 		"role":    schema{"type": "string", "enum": []any{"system", "developer", "user", "assistant"}},
-		"content": schema{"anyOf": []schema{{"type": "string"}, {"type": "array", "items": part}}},
+		"content": schema{"anyOf": []schema{{"type": "string"}, {"type": "array", "items": part, "maxItems": maxParts}}},
 	}
 	for name, known := range messageFields {
 		properties[name] = schema{"type": "null", "description": "Not supported."}

@@ -157,7 +157,7 @@ func (s *Server) host(next http.Handler) http.Handler {
 func (s *Server) guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		// Of bodies that are refused unread too: the connection waits for their rest.
-		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(bodyTime)) // not of a recorder in a test
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(s.Limits.BodyTime)) // not of a recorder in a test
 		if s.Keys != nil {
 			scheme, key, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 			name, op, ok := "", false, false

@@ -3,8 +3,9 @@ package server
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
+	"fmt"
 
-	"nosa/chat"
 	"nosa/engine"
 )
 
@@ -12,12 +13,8 @@ import (
 // body can not grow far beyond its own length in memory. encoding/json takes null for
 // an element's zero value; here it is refused, as 0 is a token and "" a text.
 
-// maxPrompts is the most prompts of a request, maxMessages the most messages of a
-// conversation.
-const (
-	maxPrompts  = 256
-	maxMessages = 1 << 14
-)
+// maxPrompts is the most prompts of a request.
+const maxPrompts = 256
 
 // prompts are texts, or token ids.
 type prompts struct {
@@ -83,7 +80,12 @@ func listOf[T any](param string, data []byte, most int) ([]T, error) {
 		}
 		var one *T
 		if err := d.Decode(&one); err != nil {
-			return nil, invalid(param, "%s: element %d: %v", param, len(all), err)
+			var known *apiError
+			if !errors.As(err, &known) {
+				known = invalid(param, "%v", err)
+			}
+			known.Message = fmt.Sprintf("%s: element %d: %s", param, len(all), known.Message)
+			return nil, known
 		}
 		if one == nil {
 			return nil, invalid(param, "%s: element %d is null", param, len(all))
@@ -119,16 +121,6 @@ func (t *tokenIDs) read(param string, data []byte) error {
 		}
 	}
 	return nil
-}
-
-// messages is a conversation.
-type messages []chat.Message
-
-func (m *messages) UnmarshalJSON(data []byte) (err error) {
-	if string(data) != "null" {
-		*m, err = listOf[chat.Message]("messages", data, maxMessages)
-	}
-	return err
 }
 
 // oneOrMore is a string or a list of them.
