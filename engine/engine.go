@@ -100,6 +100,12 @@ func (e *Engine) Vocab() int { return e.model.Vocab }
 // Width is how many numbers a hidden state has.
 func (e *Engine) Width() int { return e.model.Hidden }
 
+// Blocks says how many tokens a block has, and how many blocks of all layers and KV heads
+// together there can be.
+func (e *Engine) Blocks() (tokens, n int) {
+	return e.set.layout.Block, e.plan.Blocks / (e.model.Layers * e.model.KVHeads)
+}
+
 // Note is what the user should know about a choice that was made; often empty.
 func (e *Engine) Note() string { return e.set.note }
 

@@ -15,7 +15,7 @@ import (
 type embeddingRequest struct {
 	Model      string          `json:"model"`
 	Input      inputs          `json:"input"`
-	Format     string          `json:"encoding_format"`
+	Format     *string         `json:"encoding_format"`
 	Dimensions *whole          `json:"dimensions"`
 	Priority   whole           `json:"priority"`
 	CacheSalt  string          `json:"cache_salt"`
@@ -83,7 +83,7 @@ func (s *Server) embeddings(w http.ResponseWriter, r *http.Request) {
 	}
 	res := embeddingResponse{Object: "list", Model: s.Model}
 	for i, answer := range a.answers {
-		res.Data = append(res.Data, embeddingObject{"embedding", vector{answer.Vector(), c.Format == "base64"}, i})
+		res.Data = append(res.Data, embeddingObject{"embedding", vector{answer.Vector(), or(c.Format, "") == "base64"}, i})
 		res.Usage.Prompt += answer.Usage().Prompt
 	}
 	res.Usage.Total = res.Usage.Prompt
@@ -103,9 +103,9 @@ func (s *Server) embeddingOrders(w http.ResponseWriter, r *http.Request, c *embe
 			return nil, err
 		}
 	}
-	switch {
-	case c.Format != "" && c.Format != "float" && c.Format != "base64":
-		return nil, invalid("encoding_format", "encoding_format %.30q: want float or base64", c.Format)
+	switch format := or(c.Format, "float"); {
+	case format != "float" && format != "base64":
+		return nil, invalid("encoding_format", "encoding_format %.30q: want float or base64", format)
 	case c.Dimensions != nil && int(*c.Dimensions) != s.Engine.Width():
 		return nil, unsupported("dimensions", " but for the model's own number, which is "+strconv.Itoa(s.Engine.Width())+": it was not trained for vectors that are cut")
 	case c.Input.len() == 0:

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -37,6 +38,9 @@ func (h *histogram) note(d time.Duration) {
 	h.counts[i].Add(1)
 	h.sum.Add(int64(d))
 }
+
+// labelValue writes a label's value in Prometheus's text format.
+var labelValue = strings.NewReplacer("\\", "\\\\", "\"", "\\\"", "\n", "\\n")
 
 // book writes metrics in Prometheus's text format.
 type book struct{ bytes.Buffer }
@@ -130,7 +134,7 @@ func (s *Server) metricsPage(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 
-	model := fmt.Sprintf("{model_name=%q}", s.Model)
+	model := fmt.Sprintf("model_name=\"%s\"", labelValue.Replace(strings.ToValidUTF8(s.Model, "\uFFFD")))
 	for _, v := range []struct {
 		name, help string
 		v          any
@@ -140,8 +144,11 @@ func (s *Server) metricsPage(w http.ResponseWriter, r *http.Request) {
 		{"vllm:kv_cache_usage_perc", "Part of the block ids that are held by requests, 1 for all.", float64(st.Store.Live-st.Store.Cached) / float64(max(1, st.Store.Live+st.Store.FreeIDs))},
 	} {
 		b.head(v.name, "gauge", v.help)
-		fmt.Fprintf(&b, "%s%s %v\n", v.name, model, v.v)
+		fmt.Fprintf(&b, "%s{%s} %v\n", v.name, model, v.v)
 	}
+	tokens, blocks := s.Engine.Blocks()
+	b.head("vllm:cache_config_info", "gauge", "Always 1; the labels say how many tokens a block has, and how many blocks of all layers there can be.")
+	fmt.Fprintf(&b, "vllm:cache_config_info{%s,block_size=\"%d\",num_gpu_blocks=\"%d\"} 1\n", model, tokens, blocks)
 	w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
 	_, _ = w.Write(b.Bytes()) // the client has gone
 }

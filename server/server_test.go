@@ -597,7 +597,8 @@ func TestMetrics(t *testing.T) {
 	for name, want := range map[string]float64{
 		`nosa_requests_total{end="answered"}`: 2, `nosa_tokens_total{kind="generated"}`: 14, `nosa_requests_running`: 0,
 		`nosa_time_to_first_token_seconds_count`: 2, `nosa_inter_token_seconds_bucket{le="+Inf"}`: 12, `nosa_queue_seconds_count`: 2,
-		`vllm:num_requests_waiting{model_name="tiny"}`: 0, `vllm:kv_cache_usage_perc{model_name="tiny"}`: 0,
+		`vllm:cache_config_info{model_name="tiny",block_size="64",num_gpu_blocks="32"}`: 1, // 4 sequences of 512 tokens
+		`vllm:num_requests_waiting{model_name="tiny"}`:                                  0, `vllm:kv_cache_usage_perc{model_name="tiny"}`: 0,
 	} {
 		if got, ok := values[name]; !ok || got != want {
 			t.Errorf("%s is %v, want %v", name, got, want)
