@@ -4,12 +4,15 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"errors"
+	"io"
 	"math"
 	"os"
 	"path/filepath"
 	"testing"
 
 	"nosa/compute"
+	"nosa/dtype"
+	"nosa/weights"
 )
 
 // tensors reads the float32 and int32 tensors of a safetensors file, as rows, without the
@@ -172,6 +175,44 @@ func TestEmbedRefusals(t *testing.T) {
 	for _, sum := range [][]float64{{0, 0}, {math.NaN(), 1}, {math.Inf(1), 1}, nil} {
 		if v, err := (&pool{sum}).vector(); !errors.Is(err, ErrLogits) {
 			t.Errorf("%v: %v, %v", sum, v, err)
+		}
+	}
+}
+
+// TestPooling: the model's file says how it was trained, or it is the mean.
+func TestPooling(t *testing.T) {
+	for name, tc := range map[string]struct {
+		kind any
+		want Pooling
+	}{
+		"nothing": {nil, PoolMean}, "none": {uint32(0), PoolMean}, "mean": {uint32(1), PoolMean}, "last": {uint32(3), PoolLast}, "cls": {uint32(2), ""}, "rank": {uint32(4), ""},
+	} {
+		meta := []weights.Pair{{Key: "general.architecture", Value: "llama"}}
+		for _, key := range []string{"block_count", "embedding_length", "feed_forward_length", "attention.head_count", "context_length"} {
+			meta = append(meta, weights.Pair{Key: "llama." + key, Value: uint32(4)})
+		}
+		meta = append(meta, weights.Pair{Key: "llama.attention.layer_norm_rms_epsilon", Value: float32(1e-5)})
+		if tc.kind != nil {
+			meta = append(meta, weights.Pair{Key: "llama.pooling_type", Value: tc.kind})
+		}
+		path := filepath.Join(t.TempDir(), "m.gguf")
+		err := weights.WriteGGUF(t.Context(), path, meta, []weights.Source{{Name: "token_embd.weight", Type: dtype.F32, Shape: []int{8, 4}, Write: func(w io.Writer) error {
+			_, err := w.Write(make([]byte, 8*4*4))
+			return err
+		}}}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ck, err := weights.Open(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := (&Source{Checkpoint: ck}).Pooling()
+		if got != tc.want || (err == nil) != (tc.want != "") {
+			t.Errorf("%s: %q, %v, want %q", name, got, err, tc.want)
+		}
+		if err := ck.Close(); err != nil {
+			t.Error(err)
 		}
 	}
 }

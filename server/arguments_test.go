@@ -65,7 +65,7 @@ func TestTemplateArgs(t *testing.T) {
 			}
 		}
 	}
-	properties := at(w.document(), "components", "schemas", "chatRequest", "properties", "chat_template_kwargs", "properties")
+	properties := at(w.document(), "components", "schemas", "ChatRequest", "properties", "chat_template_kwargs", "properties")
 	if len(properties) != 1 || properties["enable_thinking"] == nil {
 		t.Errorf("the document allows %v", properties)
 	}

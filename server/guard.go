@@ -105,11 +105,14 @@ func tenant(r *http.Request) string { name, _ := r.Context().Value(tenantKey).(s
 
 func operator(r *http.Request) bool { is, _ := r.Context().Value(operatorKey).(bool); return is }
 
-// identified gives each request an id, which the answer's headers and the log name.
+// identified gives each request an id, which the answer's headers and the log name, and a
+// time for its body.
 func (s *Server) identified(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		id := newID("req_")
 		w.Header().Set("X-Request-Id", id)
+		// Of bodies that nobody reads too: the connection waits for their rest.
+		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(s.Limits.BodyTime)) // not of a recorder in a test
 		next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), idKey, id)))
 	})
 }
@@ -156,8 +159,6 @@ func (s *Server) host(next http.Handler) http.Handler {
 // guard lets those pass who have a key, with bodies that are not too long.
 func (s *Server) guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		// Of bodies that are refused unread too: the connection waits for their rest.
-		_ = http.NewResponseController(w).SetReadDeadline(time.Now().Add(s.Limits.BodyTime)) // not of a recorder in a test
 		if s.Keys != nil {
 			scheme, key, _ := strings.Cut(r.Header.Get("Authorization"), " ")
 			name, op, ok := "", false, false

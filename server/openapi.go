@@ -93,16 +93,16 @@ func (s *Server) openAPI(w http.ResponseWriter, _ *http.Request) {
 
 // document describes every path in the words of OpenAPI 3.1, with this server's bounds.
 func (s *Server) document() schema {
-	make := &schemas{facts: s.facts(), told: map[string]bool{}, parts: schema{"Error": errorSchema()}}
+	types := &schemas{facts: s.facts(), told: map[string]bool{}, parts: schema{"Error": errorSchema()}}
 	paths := schema{}
 	for i := range operations {
 		o := &operations[i]
 		if paths[o.path] == nil {
 			paths[o.path] = schema{}
 		}
-		paths[o.path].(schema)[lower[o.method]] = s.describe(o, make)
+		paths[o.path].(schema)[lower[o.method]] = s.describe(o, types)
 	}
-	components := schema{"schemas": make.parts, "responses": errorResponses()}
+	components := schema{"schemas": types.parts, "responses": errorResponses()}
 	doc := schema{
 		"openapi": "3.1.0",
 		"info": schema{"title": "nosa", "version": "1", "license": schema{"name": "Apache-2.0", "identifier": "Apache-2.0"},
@@ -120,21 +120,21 @@ func (s *Server) document() schema {
 var lower = map[string]string{http.MethodGet: "get", http.MethodPost: "post"}
 
 // describe is an operation in the document.
-func (s *Server) describe(o *operation, make *schemas) schema {
+func (s *Server) describe(o *operation, types *schemas) schema {
 	kind := o.kind
 	if kind == "" {
 		kind = "text/plain"
 	}
 	good := schema{kind: schema{"schema": schema{"type": "string"}}}
 	if o.answer != nil {
-		good = schema{"application/json": schema{"schema": make.ref(o.answer, make.answer)}}
+		good = schema{"application/json": schema{"schema": types.ref(o.answer, types.answer)}}
 	}
 	description := "The answer."
 	if o.stream != nil {
 		description = "The answer; with \"stream\": true in server-sent events, whose data are JSON and at last [DONE]. The choices of a conversation " +
 			"have a delta there instead of a message. What goes wrong after the first event is an event of the schema Error. " +
 			"Lines that begin with a colon say that the stream lives."
-		event := schema{"anyOf": []schema{make.ref(o.stream, make.answer), {"$ref": "#/components/schemas/Error"}}}
+		event := schema{"anyOf": []schema{types.ref(o.stream, types.answer), {"$ref": "#/components/schemas/Error"}}}
 		data := schema{"type": "string", "anyOf": []schema{{"const": "[DONE]"}, {"contentMediaType": "application/json", "contentSchema": event}}}
 		good["text/event-stream"] = schema{"schema": schema{"type": "object", "description": "One event.", "required": []string{"data"}, "properties": schema{"data": data}}}
 	}
@@ -168,7 +168,7 @@ func (s *Server) describe(o *operation, make *schemas) schema {
 	}
 	if o.body != nil {
 		out["requestBody"] = schema{"required": true, "description": "At most " + strconv.FormatInt(s.Limits.Body, 10) + " bytes.",
-			"content": schema{"application/json": schema{"schema": make.ref(o.body, make.request, o.needed...)}}}
+			"content": schema{"application/json": schema{"schema": types.ref(o.body, types.request, o.needed...)}}}
 	}
 	return out
 }

@@ -24,11 +24,12 @@ type schemas struct {
 
 // ref names the schema of a struct, which of makes if it is not there yet.
 func (s *schemas) ref(t reflect.Type, of func(reflect.Type, ...string) schema, needed ...string) schema {
-	if s.parts[t.Name()] == nil {
-		s.parts[t.Name()] = schema{} // which may have itself inside
-		s.parts[t.Name()] = of(t, needed...)
+	name := strings.ToUpper(t.Name()[:1]) + t.Name()[1:]
+	if s.parts[name] == nil {
+		s.parts[name] = schema{} // which may have itself inside
+		s.parts[name] = of(t, needed...)
 	}
-	return schema{"$ref": "#/components/schemas/" + t.Name()}
+	return schema{"$ref": "#/components/schemas/" + name}
 }
 
 // request is the schema of a body: unknown fields are refused, and null is as good as

@@ -4,11 +4,13 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -79,6 +81,21 @@ func TestSlowBodies(t *testing.T) {
 	slow.Wait()
 	if held := w.s.bodies.held.Load(); held != 0 {
 		t.Errorf("%d bytes of bodies are still counted", held)
+	}
+}
+
+// TestUnreadBodies: a connection whose request has a body that never comes is ended, also
+// where nobody reads it and no key is needed.
+func TestUnreadBodies(t *testing.T) {
+	w := start(t, func(c *Config, _ *engine.Options) { c.Limits.BodyTime = 300 * time.Millisecond })
+	for _, request := range []string{"GET /healthz", "GET /v1/models", "POST /nothing", "POST /v1/models"} {
+		c := w.raw(request + " HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{")
+		if err := c.SetReadDeadline(time.Now().Add(20 * time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		if data, err := io.ReadAll(c); errors.Is(err, os.ErrDeadlineExceeded) || !strings.HasPrefix(string(data), "HTTP/1.1 ") {
+			t.Errorf("%s: %v after %.40q", request, err, data)
+		}
 	}
 }
 
