@@ -135,6 +135,9 @@ func many(s map[string]any, n int) []any {
 // TestOpenAPIBounds: what the document allows at the edge of a bound is taken, and what
 // is beyond is refused by the parameter's name.
 func TestOpenAPIBounds(t *testing.T) {
+	if testing.Short() {
+		t.Skip("asks some hundred questions one after the other: run without -short")
+	}
 	w := start(t, nil)
 	_, data, _ := w.ask("GET", "/openapi.json", "")
 	d := json.NewDecoder(strings.NewReader(string(data)))
