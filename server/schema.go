@@ -151,7 +151,9 @@ func (s *schemas) of(t reflect.Type, object func(reflect.Type, ...string) schema
 func orNull(v schema) schema {
 	switch kind := v["type"].(type) {
 	case string:
-		v["type"] = []string{kind, "null"}
+		if kind != "null" {
+			v["type"] = []string{kind, "null"}
+		}
 	case nil:
 		if one, ok := v["anyOf"].([]schema); ok {
 			v["anyOf"] = append(one[:len(one):len(one)], schema{"type": "null"})
