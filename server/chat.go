@@ -213,6 +213,9 @@ func (s *Server) chatOrder(w http.ResponseWriter, r *http.Request, c *chatReques
 		if *c.MaxCompletionTokens < 0 {
 			return o, invalid("max_completion_tokens", "max_completion_tokens %d: want 0 or more", *c.MaxCompletionTokens)
 		}
+		if most, other := s.Engine.Plan().Context, c.MaxTokens.or(0); other < 0 || other > most { // which counts for nothing, and is wrong all the same
+			return o, invalid("max_tokens", "max_tokens %d: want 0 to %d", other, most)
+		}
 		c.MaxTokens = c.MaxCompletionTokens
 	}
 	if o, err = s.order(&c.params, ids, 0); err != nil {

@@ -380,6 +380,7 @@ func TestRefusals(t *testing.T) {
 		"penalty":         {chat, `{"model":"tiny",` + hello + `,"presence_penalty":3}`, 400, "presence_penalty"},
 		"bias":            {chat, `{"model":"tiny",` + hello + `,"logit_bias":{"x":1}}`, 400, "logit_bias"},
 		"bias of no one":  {chat, `{"model":"tiny",` + hello + `,"logit_bias":{"99999999":1}}`, 400, "logit_bias"},
+		"both lengths":    {chat, `{"model":"tiny",` + hello + `,"max_tokens":513,"max_completion_tokens":1}`, 400, "max_tokens"},
 		"choices":         {chat, `{"model":"tiny",` + hello + `,"n":17}`, 400, "n"},
 		"top without":     {chat, `{"model":"tiny",` + hello + `,"top_logprobs":2}`, 400, "top_logprobs"},
 		"too many top":    {chat, `{"model":"tiny",` + hello + `,"logprobs":true,"top_logprobs":21}`, 400, "top_logprobs"},
