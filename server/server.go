@@ -38,6 +38,7 @@ type Limits struct {
 	Streams   int           // open requests of a key, or of all without keys; 0: 256
 	Choices   int           // n; 0: 16
 	MaxTokens int           // of an answer that says nothing; 0: as many as the context has left
+	Deadline  time.Duration // that a request may take in all, the queue included; 0: any
 	BodyTime  time.Duration // that a client may take for its request's body; 0: 1 min
 	Write     time.Duration // that a client may take for a piece of its answer; 0: 30 s
 	KeepAlive time.Duration // after which a stream without news says that it lives; 0: 15 s

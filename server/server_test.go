@@ -519,6 +519,29 @@ func TestLimits(t *testing.T) {
 var manyDrops = flag.Int("drops", 200, "connections of TestDropped")
 
 // TestDropped: clients that go away in the middle leave nothing behind.
+// TestDeadline: a request that takes too long ends, in the queue, while it is answered
+// whole and while it is streamed; what it held is free.
+func TestDeadline(t *testing.T) {
+	for name, tc := range map[string]struct {
+		most   time.Duration
+		stream bool
+	}{"queue": {1, false}, "whole": {30 * time.Millisecond, false}, "stream": {30 * time.Millisecond, true}} {
+		t.Run(name, func(t *testing.T) {
+			w := start(t, func(c *Config, _ *engine.Options) { c.Limits.Deadline = tc.most })
+			code, body, _ := w.ask("POST", "/v1/completions", fmt.Sprintf(`{"model":"tiny","prompt":[5,6,7],"max_tokens":500,"ignore_eos":true,"stream":%v}`, tc.stream))
+			if code != http.StatusServiceUnavailable && !tc.stream || !strings.Contains(string(body), `"deadline_exceeded"`) {
+				t.Errorf("%d: %.300s", code, body)
+			}
+			if err := w.s.Service.Drain(t.Context()); err != nil {
+				t.Error(err)
+			}
+			if st := w.e.Store().Stats(); st.Sequences != 0 {
+				t.Errorf("%d sequences are left", st.Sequences)
+			}
+		})
+	}
+}
+
 func TestDropped(t *testing.T) {
 	w := start(t, nil)
 	address := strings.TrimPrefix(w.url, "http://")

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"sync"
@@ -19,7 +20,8 @@ type asking struct {
 	choices int // of each
 	news    chan news
 	came    time.Time
-	close   func() // ends what has not ended
+	ctx     context.Context // of all answers; its cause says why they end before their time
+	close   func()          // ends what has not ended
 }
 
 // news is an event of an answer, its end, or its failure.
@@ -36,8 +38,8 @@ func (s *Server) ask(r *http.Request, orders []engine.Order) (*asking, error) {
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithCancel(r.Context())
-	a := &asking{news: make(chan news), came: time.Now()}
+	ctx, cancel := s.timed(r.Context())
+	a := &asking{news: make(chan news), came: time.Now(), ctx: ctx}
 	var forwarders sync.WaitGroup
 	a.close = func() {
 		s.board.remove(requestID(r))
@@ -74,6 +76,16 @@ func (s *Server) ask(r *http.Request, orders []engine.Order) (*asking, error) {
 	return a, nil
 }
 
+// timed bounds a request's time, if there is a bound.
+func (s *Server) timed(ctx context.Context) (context.Context, context.CancelFunc) {
+	most := s.Limits.Deadline
+	if most <= 0 {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeoutCause(ctx, most, &apiError{Code: http.StatusServiceUnavailable, Kind: kindServer, Name: "deadline_exceeded",
+		Message: fmt.Sprintf("the request took longer than %v, which is as long as one may", most)})
+}
+
 // follow calls f with every event until all answers have ended. It calls quiet when
 // there was none for as long as the server's KeepAlive.
 func (s *Server) follow(r *http.Request, a *asking, f func(news) error, quiet func() error) (err error) {
@@ -98,8 +110,8 @@ func (s *Server) follow(r *http.Request, a *asking, f func(news) error, quiet fu
 			}
 		case <-tick.C:
 			err = quiet()
-		case <-r.Context().Done():
-			err = context.Cause(r.Context())
+		case <-a.ctx.Done():
+			err = context.Cause(a.ctx)
 		}
 		if err != nil {
 			return err

@@ -45,6 +45,7 @@ type ServeCmd struct {
 	Pooling   string        `default:"auto" enum:"auto,mean,last" help:"How the vector of a text is made: mean of its tokens, last of them, or auto, what the model's file says (${default})."`
 	Body      ByteSize      `name:"max-body" default:"16MiB" placeholder:"SIZE" help:"Largest request (${default})."`
 	Conns     int           `name:"connections" default:"16384" placeholder:"N" help:"Connections that are open at once; one more takes the place of the one that has been idle the longest (${default})."`
+	Deadline  time.Duration `placeholder:"T" help:"How long a request may take in all, the queue included; by default as long as it does."`
 	Drain     time.Duration `default:"30s" placeholder:"T" help:"How long requests may go on after SIGTERM (${default})."`
 }
 
@@ -114,7 +115,7 @@ func (c *ServeCmd) Run(ctx context.Context, g *Globals) (err error) {
 	var draining atomic.Bool
 	s := server.New(server.Config{
 		Engine: e, Service: service, Model: c.name(), Pooling: pooling, TemplateArgs: c.Args, Conns: conns, Log: log, Trace: spans, LogPrompts: c.Log.Prompts, Keys: keys, Hosts: c.hosts(),
-		Limits: server.Limits{Body: int64(c.Body), Streams: c.PerKey, MaxTokens: c.MaxTokens},
+		Limits: server.Limits{Body: int64(c.Body), Streams: c.PerKey, MaxTokens: c.MaxTokens, Deadline: c.Deadline},
 	}, func() bool { return !draining.Load() })
 	h := &http.Server{
 		Handler: s.Handler(), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 64 << 10,
@@ -179,8 +180,8 @@ func (c *ServeCmd) check() error {
 		return usage("--kv-disk-keep: there is nothing to keep without --kv-disk")
 	case c.KeyFile == "" && !c.Insecure && host != "localhost" && (ip == nil || !ip.IsLoopback()):
 		return usage("--addr %s: others could ask without a key: give --api-key-file FILE, or say --insecure", c.Addr)
-	case c.Sequences < 1 || c.Queue < 1 || c.PerKey < 1 || c.Conns < 1 || c.Piece < 0 || c.MaxTokens < 0 || c.Body < 1 || c.Drain < 0:
-		return usage("--sequences, --queue, --per-key, --connections, --piece, --max-tokens, --max-body and --drain take numbers above 0")
+	case c.Sequences < 1 || c.Queue < 1 || c.PerKey < 1 || c.Conns < 1 || c.Piece < 0 || c.MaxTokens < 0 || c.Body < 1 || c.Deadline < 0 || c.Drain < 0:
+		return usage("--sequences, --queue, --per-key, --connections, --piece, --max-tokens, --max-body, --deadline and --drain take numbers above 0")
 	case c.Sequences >= c.Chunk:
 		return usage("--sequences %d: want fewer than --chunk %d, so that prompts have room beside answers", c.Sequences, c.Chunk)
 	}
