@@ -1,0 +1,30 @@
+// Package cuda is an NVIDIA GPU as a compute.Device.
+//
+// The driver is found at run time, from a binary that stays static (package driver says
+// how); kernels are CUDA C++ in the .cu files here, compiled by scripts/cuda/build to
+// fatbins that are committed and embedded, so that a user needs the driver and nothing
+// else, and a developer who does not touch a kernel no compiler:
+//
+//	attend.cu    contract, kernels                 compute/attend.go    what they compute
+//	attend.go    lengths, grids, launches          fatbin/attend.fatbin what is embedded
+//
+// CI compiles them again and compares to the byte.
+//
+// Activations are float32, as compute says, and weights are expanded in the kernels. An op
+// posts its kernels to one stream and returns; lists that lie on the host (token ids,
+// tables of blocks, slots) travel before it through a ring of pinned memory (staging.go).
+// The first error of a kernel or a call is kept for Sync.
+//
+// # The same bits
+//
+// A result depends on its row and its blocks alone, as compute promises: sums of products
+// go by lanes of a warp, whose number is fixed; attention by the splits of its definition,
+// which run beside each other and are added in order. No kernel adds by atomics. Only
+// fmaf is fused (-fmad=false). So a device of one compute capability gives the same bits
+// however rows are batched and calls are cut.
+//
+// # What is not here yet
+//
+// Products of many rows run on the float32 units, not on tensor cores; tables and
+// selections are kept by the host between ops, so that a step is not one graph.
+package cuda

@@ -1,0 +1,99 @@
+//go:build linux && amd64
+
+package cuda
+
+import (
+	"embed"
+	"errors"
+	"fmt"
+	"strings"
+
+	"nosa/compute"
+	"nosa/compute/cuda/driver"
+	"nosa/dtype"
+)
+
+//go:embed fatbin/*.fatbin
+var fatbins embed.FS
+
+// formats are the names that kernels have for formats of weights.
+var formats = map[dtype.Type]string{
+	dtype.F32: "f32", dtype.F16: "f16", dtype.BF16: "bf16", dtype.Q8_0: "q8_0",
+	dtype.Q4_0: "q4_0", dtype.Q4_1: "q4_1", dtype.Q5_0: "q5_0", dtype.Q5_1: "q5_1",
+	dtype.Q4_K: "q4_k", dtype.Q5_K: "q5_k", dtype.Q6_K: "q6_k",
+}
+
+// kernels are the functions of all modules, by format where there is one for each.
+type kernels struct {
+	modules []driver.Module
+
+	embed                             map[dtype.Type]driver.Function
+	linear                            map[dtype.Type]linearKernels
+	rmsNorm, angles, rotate           driver.Function
+	swiglu, addScaled, scale          driver.Function
+	importance                        driver.Function
+	append, seal                      driver.Function
+	scoreParts, scoreBlocks, scoreImp driver.Function
+	selectBlocks                      driver.Function
+	attendBegin, attendList           driver.Function
+	attendSplit                       [compute.KVQ4 + 1]driver.Function
+	attendFold, attendEnd             driver.Function
+}
+
+// linearKernels multiply groups of 1, 4 and 8 rows.
+type linearKernels struct{ one, four, eight driver.Function }
+
+// load loads the modules and finds every kernel.
+func (k *kernels) load(ctx *driver.Context) error {
+	modules := map[string]driver.Module{}
+	for _, name := range []string{"dense", "linear", "cache", "score", "select", "attend"} {
+		image, err := fatbins.ReadFile("fatbin/" + name + ".fatbin")
+		if err != nil {
+			return err
+		}
+		m, err := ctx.LoadModule(image)
+		if err != nil {
+			return fmt.Errorf("kernels of %s: %w", name, err)
+		}
+		modules[name] = m
+		k.modules = append(k.modules, m)
+	}
+	var errs []error
+	find := func(module, name string) driver.Function {
+		f, err := ctx.Function(modules[module], name)
+		errs = append(errs, err)
+		return f
+	}
+	k.embed, k.linear = map[dtype.Type]driver.Function{}, map[dtype.Type]linearKernels{}
+	for t, name := range formats {
+		k.embed[t] = find("dense", "embed_"+name)
+		p := "linear_" + name
+		k.linear[t] = linearKernels{find("linear", p+"_1"), find("linear", p+"_4"), find("linear", p+"_8")}
+	}
+	for name, f := range map[string]*driver.Function{
+		"dense rms_norm": &k.rmsNorm, "dense angles": &k.angles, "dense rotate": &k.rotate,
+		"dense swiglu": &k.swiglu, "dense add_scaled": &k.addScaled, "dense scale": &k.scale,
+		"dense importance": &k.importance, "cache append": &k.append, "cache seal": &k.seal,
+		"score score_parts": &k.scoreParts, "score score_blocks": &k.scoreBlocks, "score score_importance": &k.scoreImp,
+		"select select_blocks": &k.selectBlocks,
+		"attend attend_begin":  &k.attendBegin, "attend attend_list": &k.attendList,
+		"attend attend_fold": &k.attendFold, "attend attend_end": &k.attendEnd,
+	} {
+		module, function, _ := strings.Cut(name, " ")
+		*f = find(module, function)
+	}
+	for t := range k.attendSplit {
+		k.attendSplit[t] = find("attend", "attend_split_"+compute.KVType(t).String())
+	}
+	return errors.Join(errs...)
+}
+
+// unload gives the modules back.
+func (k *kernels) unload(ctx *driver.Context) error {
+	var errs []error
+	for _, m := range k.modules {
+		errs = append(errs, ctx.FreeModule(m))
+	}
+	k.modules = nil
+	return errors.Join(errs...)
+}
