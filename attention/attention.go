@@ -35,12 +35,13 @@ type Attention struct {
 	count   compute.Tensor // I32 [Block, kvHeads]
 	byQuery compute.Tensor // F32 [Block · kvHeads · most blocks of a sequence]
 	byScore compute.Tensor
-	state   compute.Tensor // F32 [Block, heads, StateLen]
-	want    [][]int32      // by KV head: union of the rows' selections, own block left out
-	marks   []uint64       // a bit a block number, scratch of union
-	own     []compute.Part // the own block, for each KV head
-	parts   []compute.Part // the last round and the own block
-	all     []int32        // 0, 1, 2, …
+	state   compute.Tensor    // F32 [Block, heads, StateLen]
+	want    [][]int32         // by KV head: union of the rows' selections, own block left out
+	marks   []uint64          // a bit a block number, scratch of union
+	onHost  compute.Selection // what was selected, where the device has memory of its own
+	own     []compute.Part    // the own block, for each KV head
+	parts   []compute.Part    // the last round and the own block
+	all     []int32           // 0, 1, 2, …
 }
 
 // New prepares an Attention and its scratch memory on the device.
@@ -70,6 +71,10 @@ func New(dev compute.Device, store *kv.Store, cfg Config) (*Attention, error) {
 	if err != nil {
 		a.Close()
 		return nil, fmt.Errorf("attention: scratch memory: %w", err)
+	}
+	if a.count.Data == nil {
+		a.onHost.Count = compute.I32s(make([]int32, a.count.Len()), a.count.Dims[:2]...)
+		a.onHost.Blocks = compute.I32s(make([]int32, a.blocks.Len()), a.blocks.Dims[:3]...)
 	}
 	a.marks = make([]uint64, (most+63)/64)
 	a.all = make([]int32, most)
@@ -152,12 +157,13 @@ func (a *Attention) Run(ctx context.Context, s Span) error {
 // attend writes the output of a tile whose keys and values are in the cache.
 func (a *Attention) attend(ctx context.Context, s Span, t compute.Tile) error {
 	cache := a.store.Cache()
-	sel := a.choose(s, t)
+	sel, every := a.choose(s, t)
+	seen := a.onHostOf(sel, every)
 	if a.Trace != nil {
-		a.Trace(s.Layer, t, sel)
+		a.Trace(s.Layer, t, seen)
 	}
 	own := t.Own(a.layout.Block)
-	a.union(sel, t, own)
+	a.union(seen, t, own)
 
 	rounds := a.store.Recall(ctx, s.Seq, s.Layer, a.want)
 	defer rounds.Close()
@@ -185,15 +191,35 @@ func (a *Attention) attend(ctx context.Context, s Span, t compute.Tile) error {
 	return nil
 }
 
-// choose runs the method's selection for a tile.
-func (a *Attention) choose(s Span, t compute.Tile) compute.Selection {
-	sel := compute.Selection{Blocks: a.blocks.Rows(0, t.N), Count: a.count.Rows(0, t.N)}
+// onHostOf is a selection where the host reads it; every says that it is known to be
+// every block.
+func (a *Attention) onHostOf(sel compute.Selection, every bool) compute.Selection {
+	if sel.Count.Data != nil {
+		return sel
+	}
+	n := sel.Count.Dims[0]
+	seen := compute.Selection{Blocks: a.onHost.Blocks.Rows(0, n), Count: a.onHost.Count.Rows(0, n)}
+	if !every {
+		a.dev.Download(seen.Count.Data, sel.Count)
+		a.dev.Download(seen.Blocks.Data, sel.Blocks)
+	}
+	return seen
+}
+
+// choose runs the method's selection for a tile, and reports whether it is every block
+// for all rows.
+func (a *Attention) choose(s Span, t compute.Tile) (sel compute.Selection, every bool) {
+	sel = compute.Selection{Blocks: a.blocks.Rows(0, t.N), Count: a.count.Rows(0, t.N)}
 	own := t.Own(a.layout.Block)
 	if t.Pos+t.N <= a.params.DenseLen || own+1 <= a.params.K {
-		for i := range t.N * a.layout.Heads {
-			sel.Count.I32()[i] = -1
+		count := a.onHostOf(sel, true).Count
+		for i := range count.I32() {
+			count.I32()[i] = -1
 		}
-		return sel
+		if sel.Count.Data == nil {
+			a.dev.Upload(sel.Count, count.Data)
+		}
+		return sel, true
 	}
 	var byQuery, byScore compute.Tensor
 	cache := a.store.Cache()
@@ -209,7 +235,7 @@ func (a *Attention) choose(s Span, t compute.Tile) compute.Selection {
 		a.dev.ScoreImportance(byScore, cache, t)
 	}
 	a.dev.Select(sel, byQuery, byScore, t, a.layout.Block, a.params)
-	return sel
+	return sel, false
 }
 
 // union sets want to the blocks that any row of the tile selected, per KV head,

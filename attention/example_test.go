@@ -3,6 +3,7 @@ package attention
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"log/slog"
@@ -14,6 +15,8 @@ import (
 
 	"nosa/compute"
 	"nosa/compute/cpu"
+	"nosa/compute/cuda"
+	"nosa/dtype"
 	"nosa/kv"
 )
 
@@ -139,21 +142,36 @@ func (x *example) run(t *testing.T, m Method, s setting) (blocks [][][]int32, ou
 	defer seq.Free()
 
 	dim := x.Shape.HeadDim
-	q := compute.F32s(floats(flat(flat(x.Q))), n, heads, dim)
-	k := compute.F32s(floats(flat(flat(x.K))), n, x.Shape.KVHeads, dim)
-	v := compute.F32s(floats(flat(flat(x.V))), n, x.Shape.KVHeads, dim)
-	o := compute.F32s(make([]float32, n*heads*dim), n, heads, dim)
+	put := func(v []float32, shape ...int) compute.Tensor {
+		d, err := s.dev.Alloc(dtype.F32, shape...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { s.dev.Free(d) })
+		s.dev.Upload(d, compute.F32s(v, len(v)).Data)
+		return d
+	}
+	read := func(d compute.Tensor) []float32 {
+		v := make([]float32, d.Len())
+		s.dev.Download(compute.F32s(v, len(v)).Data, d)
+		return v
+	}
+	q := put(floats(flat(flat(x.Q))), n, heads, dim)
+	k := put(floats(flat(flat(x.K))), n, x.Shape.KVHeads, dim)
+	v := put(floats(flat(flat(x.V))), n, x.Shape.KVHeads, dim)
+	o := put(make([]float32, n*heads*dim), n, heads, dim)
 	var score compute.Tensor
 	if m.Keeps().Scores {
-		score = compute.F32s(make([]float32, n*x.Shape.KVHeads), n, x.Shape.KVHeads)
-		delta := compute.F32s(floats(flat(x.Delta)), x.Shape.KVHeads, x.Shape.KVHeads*dim)
+		score = put(make([]float32, n*x.Shape.KVHeads), n, x.Shape.KVHeads)
+		delta := put(floats(flat(x.Delta)), x.Shape.KVHeads, x.Shape.KVHeads*dim)
 		var bias compute.Tensor
 		if len(x.Bias) > 0 {
-			bias = compute.F32s(floats(x.Bias), len(x.Bias))
+			bias = put(floats(x.Bias), len(x.Bias))
 		}
-		s.dev.Importance(score, v.Reshape(n, x.Shape.KVHeads*dim), delta, bias, compute.F32s(floats(x.A), len(x.A)))
+		s.dev.Importance(score, v.Reshape(n, x.Shape.KVHeads*dim), delta, bias, put(floats(x.A), len(x.A)))
+		scores := read(score)
 		for i, want := range flat(x.Score) {
-			if got := score.F32()[i]; math.Abs(float64(got)-want) > 1e-6 {
+			if got := scores[i]; math.Abs(float64(got)-want) > 1e-6 {
 				t.Fatalf("score %d is %v, want %v", i, got, want)
 			}
 		}
@@ -177,7 +195,10 @@ func (x *example) run(t *testing.T, m Method, s setting) (blocks [][][]int32, ou
 	if err := store.Check(); err != nil {
 		t.Fatal(err)
 	}
-	return blocks, o.F32()
+	if err := s.dev.Sync(); err != nil {
+		t.Fatal(err)
+	}
+	return blocks, read(o)
 }
 
 func testDevices(t *testing.T) []compute.Device {
@@ -195,7 +216,26 @@ func testDevices(t *testing.T) []compute.Device {
 		})
 		devs = append(devs, d)
 	}
-	return devs
+	return append(devs, gpu(t)...)
+}
+
+// gpu is the first GPU, where there is one: then these tests run on it too.
+func gpu(t *testing.T) []compute.Device {
+	t.Helper()
+	d, err := cuda.Open(0)
+	if errors.Is(err, cuda.ErrNoDriver) {
+		t.Logf("not run on a GPU: %v", err)
+		return nil
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := d.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return []compute.Device{d}
 }
 
 // TestExample holds every method against the worked example: prefill whole and

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math"
@@ -16,6 +17,7 @@ import (
 	"nosa/attention"
 	"nosa/compute"
 	"nosa/compute/cpu"
+	"nosa/compute/cuda"
 	"nosa/dtype"
 	"nosa/kv"
 	"nosa/weights"
@@ -80,6 +82,7 @@ func readGolden(t *testing.T, path string) *golden {
 // rig is a model with everything that a pass needs.
 type rig struct {
 	model *Model
+	dev   compute.Device
 	store *kv.Store
 	att   *attention.Attention
 	work  *Workspace
@@ -119,7 +122,7 @@ func newRig(t *testing.T, dev compute.Device, dir string, rc rigConfig) *rig {
 		Block: sparse.BlockSize, Kernel: sparse.KernelSize, Stride: sparse.KernelStride, Init: sparse.InitBlocks,
 		Local: sparse.LocalBlocks(), K: sparse.TopK, Query: sparse.TopKQ, DenseLen: sparse.DenseLen,
 	}
-	r := &rig{}
+	r := &rig{dev: dev}
 	if r.model, err = Load(dev, ck, c, rc.context, method.Keeps().Scores); err != nil {
 		t.Fatal(err)
 	}
@@ -175,7 +178,10 @@ func (r *rig) step(t *testing.T, ids []int32) []float32 {
 		t.Fatal(err)
 	}
 	r.seq.Advance(ids)
-	return slices.Clone(r.model.Logits(r.work, 0, len(ids)).F32())
+	logits := r.model.Logits(r.work, 0, len(ids))
+	v := make([]float32, logits.Len())
+	r.dev.Download(compute.F32s(v, len(v)).Data, logits)
+	return v
 }
 
 // all runs ids in the given steps, the last size repeated to the end.
@@ -223,7 +229,26 @@ func testDevices(t *testing.T) []compute.Device {
 			t.Error(err)
 		}
 	})
-	return []compute.Device{compute.Reference{}, fast}
+	return append([]compute.Device{compute.Reference{}, fast}, gpu(t)...)
+}
+
+// gpu is the first GPU, where there is one: then these tests run on it too.
+func gpu(t *testing.T) []compute.Device {
+	t.Helper()
+	d, err := cuda.Open(0)
+	if errors.Is(err, cuda.ErrNoDriver) {
+		t.Logf("not run on a GPU: %v", err)
+		return nil
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := d.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return []compute.Device{d}
 }
 
 // tolerance is the bar: the largest difference of a logit, in standard

@@ -3,10 +3,12 @@ package main
 import (
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"nosa/compute"
 	"nosa/compute/cpu"
+	"nosa/compute/cuda"
 )
 
 // levelVariable names the kernels of the processor; without it they are the best.
@@ -18,7 +20,7 @@ func newDevice(name string, threads int, numerics compute.Numerics, level string
 	if threads < 0 || threads > 4096 {
 		return nil, usage("--threads %d: want 0 (all processors) to 4096", threads)
 	}
-	switch kind, _, _ := strings.Cut(name, ":"); kind {
+	switch kind, number, numbered := strings.Cut(name, ":"); kind {
 	case "cpu":
 		if name != "cpu" {
 			return nil, usage("--device %s: cpu takes no number", name)
@@ -32,7 +34,15 @@ func newDevice(name string, threads int, numerics compute.Numerics, level string
 		}
 		return dev, nil
 	case "cuda":
-		return nil, fmt.Errorf("--device %s: this build of nosa has no CUDA kernels yet: use --device cpu", name)
+		n, err := strconv.Atoi(number)
+		if numbered && (err != nil || n < 0 || n > 255) {
+			return nil, usage("--device %s: want cuda, or cuda:n with the number of a GPU", name)
+		}
+		dev, err := cuda.Open(n)
+		if err != nil {
+			return nil, fmt.Errorf("--device %s: %w: use --device cpu", name, err)
+		}
+		return dev, nil
 	}
 	return nil, usage("--device %q is unknown: use cpu or cuda[:n]", name)
 }

@@ -33,7 +33,9 @@ var below = map[string][]string{
 	"compute":         {"dtype"},
 	"compute/cpu":     {"compute", "dtype"},
 	"compute/cpu/gen": {},
-	"compute/cuda":    {"compute", "dtype"},
+	"compute/cuda":    {"compute", "compute/cuda/driver", "dtype"},
+
+	"compute/cuda/driver": nil,
 
 	"kv":        {"compute", "kv/vfs", "dtype"},
 	"attention": {"kv", "compute", "dtype"},

@@ -144,8 +144,8 @@ func fillStack(bottom unsafe.Pointer, ring uintptr, aux []auxEntry) uintptr {
 	at := 32
 	words := []uintptr{1, uintptr(unsafe.Pointer(&text[0])), 0}
 	for _, kv := range os.Environ() {
-		// What would change the loader is meant for other programs.
-		if strings.HasPrefix(kv, "LD_") && !strings.HasPrefix(kv, "LD_LIBRARY_PATH=") {
+		// These make the loader print and end the process.
+		if strings.HasPrefix(kv, "LD_TRACE_") || strings.HasPrefix(kv, "LD_DEBUG=") {
 			continue
 		}
 		if at+len(kv)+1 > textBytes {
