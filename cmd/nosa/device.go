@@ -38,6 +38,9 @@ func newDevice(name string, threads int, numerics compute.Numerics, level string
 		if numbered && (err != nil || n < 0 || n > 255) {
 			return nil, usage("--device %s: want cuda, or cuda:n with the number of a GPU", name)
 		}
+		if numerics != compute.NumericsAuto && numerics != compute.NumericsF32 {
+			return nil, usage("--numerics %v: a GPU multiplies in float32: use auto or f32", numerics)
+		}
 		dev, err := cuda.Open(n)
 		if err != nil {
 			return nil, fmt.Errorf("--device %s: %w: use --device cpu", name, err)

@@ -10,11 +10,10 @@ import (
 
 // attendArgs is the struct of attend.cu.
 type attendArgs struct {
-	l                                            layoutArgs
-	state, out, q, slots, score, tail            uintptr
-	tables, selected, count, wanted, list, part  uintptr
-	blocks, group, places, own, pos, most, parts int32
-	_endsAtEight                                 int32
+	l                                           layoutArgs
+	state, out, q, slots, score, tail           uintptr
+	tables, selected, count, wanted, list, part uintptr
+	blocks, group, places, own, pos, most       int32
 }
 
 // AttendBegin: see the definition.
@@ -23,7 +22,7 @@ func (d *Device) AttendBegin(state compute.Tensor, t compute.Tile, heads, dim in
 	launch(d, d.k.attendBegin, grid(t.N*heads, 1, 1), 128, 0, &a)
 }
 
-// Attend: see the definition. Splits run beside each other, then join the state.
+// Attend: see the definition. Blocks run beside each other, then join the state.
 func (d *Device) Attend(state, q compute.Tensor, c *compute.Cache, t compute.Tile, sel compute.Selection, parts []compute.Part) {
 	most := 0
 	total := make([]int, c.Heads)
@@ -36,14 +35,14 @@ func (d *Device) Attend(state, q compute.Tensor, c *compute.Cache, t compute.Til
 	}
 	heads, blocks := q.Dims[1], t.Own(c.Block)+1
 	group := heads / c.Heads
-	shared := 4 * group * (2*c.Dim + c.Block + 2)
+	shared := 16*ceil(group, 4)*(c.Dim+c.Block) + ceil(c.BlockBytes(), 16)*16
 	if shared > d.props.SharedMemory {
 		panic(fmt.Sprintf("cuda: %d query heads of %d channels on blocks of %d tokens take %d bytes of shared memory, there are %d",
 			group, c.Dim, c.Block, shared, d.props.SharedMemory))
 	}
 	a := attendArgs{l: layoutOf(c.Layout), slots: c.Slots.Addr, tail: t.Tail.Addr, wanted: d.wanted(c.Heads, most, parts),
 		blocks: int32(blocks), group: int32(group), places: int32(sel.Blocks.Dims[2]),
-		own: int32(blocks - 1), most: int32(most), parts: int32(most/compute.Split + 2)}
+		own: int32(blocks - 1), most: int32(most)}
 	if c.Scores {
 		a.score = c.Score.Addr
 		tables := make([][]int32, c.Heads)
@@ -52,7 +51,7 @@ func (d *Device) Attend(state, q compute.Tensor, c *compute.Cache, t compute.Til
 		}
 		a.tables = list(d, tables...)
 	}
-	lists, sums := 4*c.Heads*(1+most), 4*heads*int(a.parts)*(2+c.Dim)
+	lists, sums := 4*c.Heads*(1+most), 4*heads*most*(2+c.Dim)
 	step := rowsAtOnce(t.N, lists+sums)
 	scratch, err := d.scratch.need(d.ctx, step*(lists+sums))
 	if err != nil {
@@ -68,7 +67,7 @@ func (d *Device) Attend(state, q compute.Tensor, c *compute.Cache, t compute.Til
 		a.count = sel.Count.Addr + uintptr(4*r*c.Heads)
 		a.list, a.part = scratch, scratch+uintptr(n*lists)
 		launch(d, d.k.attendList, grid(n, c.Heads, 1), 128, 0, &a)
-		launch(d, d.k.attendSplit[c.Type], grid(int(a.parts), c.Heads, n), 128, shared, &a)
+		launch(d, d.k.attendBlock[c.Type], grid(most, c.Heads, n), 128, shared, &a)
 		launch(d, d.k.attendFold, grid(n, heads, 1), 128, 0, &a)
 	}
 }

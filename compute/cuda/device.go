@@ -70,7 +70,7 @@ func (d *Device) open(drv *driver.Driver) (err error) {
 	if err := d.k.load(d.ctx); err != nil {
 		return err
 	}
-	for _, f := range d.k.attendSplit { // heads of many channels want more than the usual 48 KiB
+	for _, f := range d.k.attendBlock { // heads of many channels want more than the usual 48 KiB
 		if err := d.ctx.SetFunctionAttribute(f, driver.MaxDynamicShared, d.props.SharedMemory); err != nil {
 			return err
 		}

@@ -25,6 +25,8 @@
 //
 // # What is not here yet
 //
-// Products of many rows run on the float32 units, not on tensor cores; tables and
-// selections are kept by the host between ops, so that a step is not one graph.
+// Products with bf16, q8_0 and q4_0 weights run on tensor cores (product.cu), those with
+// others on the float32 units. Attention does not use tensor cores, and reads a block once
+// for each row that selected it. Tables and selections are kept by the host between ops, so
+// that a step is not one graph. docs/measurements says what the ops reach.
 package cuda

@@ -29,6 +29,7 @@ type kernels struct {
 
 	embed                             map[dtype.Type]driver.Function
 	linear                            map[dtype.Type]linearKernels
+	product                           map[dtype.Type][4]driver.Function // for up to 8, 16, 32 and 64 rows
 	rmsNorm, angles, rotate           driver.Function
 	swiglu, addScaled, scale          driver.Function
 	importance                        driver.Function
@@ -36,7 +37,7 @@ type kernels struct {
 	scoreParts, scoreBlocks, scoreImp driver.Function
 	selectBlocks                      driver.Function
 	attendBegin, attendList           driver.Function
-	attendSplit                       [compute.KVQ4 + 1]driver.Function
+	attendBlock                       [compute.KVQ4 + 1]driver.Function
 	attendFold, attendEnd             driver.Function
 }
 
@@ -46,7 +47,7 @@ type linearKernels struct{ one, four, eight driver.Function }
 // load loads the modules and finds every kernel.
 func (k *kernels) load(ctx *driver.Context) error {
 	modules := map[string]driver.Module{}
-	for _, name := range []string{"dense", "linear", "cache", "score", "select", "attend"} {
+	for _, name := range []string{"dense", "linear", "product", "cache", "score", "select", "attend"} {
 		image, err := fatbins.ReadFile("fatbin/" + name + ".fatbin")
 		if err != nil {
 			return err
@@ -70,6 +71,14 @@ func (k *kernels) load(ctx *driver.Context) error {
 		p := "linear_" + name
 		k.linear[t] = linearKernels{find("linear", p+"_1"), find("linear", p+"_4"), find("linear", p+"_8")}
 	}
+	k.product = map[dtype.Type][4]driver.Function{}
+	for _, t := range []dtype.Type{dtype.BF16, dtype.Q8_0, dtype.Q4_0} {
+		var p [4]driver.Function
+		for i, rows := range []string{"8", "16", "32", "64"} {
+			p[i] = find("product", "product_"+formats[t]+"_"+rows)
+		}
+		k.product[t] = p
+	}
 	for name, f := range map[string]*driver.Function{
 		"dense rms_norm": &k.rmsNorm, "dense angles": &k.angles, "dense rotate": &k.rotate,
 		"dense swiglu": &k.swiglu, "dense add_scaled": &k.addScaled, "dense scale": &k.scale,
@@ -82,8 +91,8 @@ func (k *kernels) load(ctx *driver.Context) error {
 		module, function, _ := strings.Cut(name, " ")
 		*f = find(module, function)
 	}
-	for t := range k.attendSplit {
-		k.attendSplit[t] = find("attend", "attend_split_"+compute.KVType(t).String())
+	for t := range k.attendBlock {
+		k.attendBlock[t] = find("attend", "attend_block_"+compute.KVType(t).String())
 	}
 	return errors.Join(errs...)
 }

@@ -1,22 +1,13 @@
-// Products of activations with weights that are streamed once for a group of rows.
-// Twin: compute/linear.go
+// Products of activations with weights on the float32 units: every format, every shape.
+// product.cu has those that tensor cores do. Twin: compute/linear.go
 // grid    (outputs / (warps · C), rows / R)   block 8 warps: a warp has C outputs and R rows
 // reads   weight [n, k] in its format, x [rows, k] f32, bias [n] f32 or none
 // writes  out [rows, n] f32, each element once
 // order   lane l of a warp adds the products of elements 8l to 8l+7, 256+8l …, one after the
 //         other; then lanes are added in a butterfly. It knows neither rows nor R nor C, so that a
 //         row has the same bits alone and among others.
-#include "decode.cuh"
+#include "linear.cuh"
 #include "sum.cuh"
-
-struct linear_args {
-	float *out;
-	const float *x;
-	const uint8_t *weight;
-	const float *bias;
-	int rows, n, k, row_bytes;
-	int wide; // rows of x and weight begin at 16 bytes, and k is a multiple of 8
-};
 
 template <int T, int R, int C> __device__ __forceinline__ void linear(const linear_args &a) {
 	const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;

@@ -32,8 +32,22 @@ func (d *Device) Linear(out, x, weight, bias compute.Tensor) {
 	if aligned && k%8 == 0 && row%16 == 0 && weight.Addr%16 == 0 {
 		a.wide = 1
 	}
-	kernels := d.k.linear[weight.Type]
 	const warps = 8
+	if p, ok := d.k.product[weight.Type]; ok && k%32 == 0 && x.Addr%16 == 0 && (weight.Type.Quantised() || a.wide == 1) {
+		// On tensor cores: which they are depends on the weight alone, not on the rows.
+		f, outputs, group := p[3], 32, 64
+		switch {
+		case rows <= 8:
+			f, outputs, group = p[0], 16, 8
+		case rows <= 16:
+			f, outputs, group = p[1], 16, 16
+		case rows <= 32:
+			f, outputs, group = p[2], 16, 32
+		}
+		launch(d, f, grid(ceil(n, outputs), ceil(rows, group), 1), 32*warps, 0, &a)
+		return
+	}
+	kernels := d.k.linear[weight.Type]
 	switch {
 	case rows == 1:
 		launch(d, kernels.one, grid(ceil(n, warps), 1, 1), 32*warps, 0, &a)

@@ -8,9 +8,9 @@ import (
 
 // scoreArgs is the struct of score.cu.
 type scoreArgs struct {
-	l                                                layoutArgs
-	out, q, means, segScore, tables, part, window    uintptr
-	blocks, group, pos, kernel, stride, _endsAtEight int32
+	l                                             layoutArgs
+	out, q, means, segScore, tables, part, window uintptr
+	blocks, group, pos, kernel, stride            int32
 }
 
 // scratchBytes is what the rows of a tile may take of the scratch memory at a time, if
@@ -64,9 +64,9 @@ func (d *Device) ScoreImportance(out compute.Tensor, c *compute.Cache, t compute
 
 // selectArgs is the struct of select.cu.
 type selectArgs struct {
-	blocks, count, byQuery, byScore      uintptr
-	heads, places, own, pos              int32
-	init, local, query, k, denseLen, _at int32
+	blocks, count, byQuery, byScore uintptr
+	heads, places, own, pos         int32
+	init, local, query, k, denseLen int32
 }
 
 // Select: see the definition.

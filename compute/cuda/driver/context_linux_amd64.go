@@ -53,7 +53,12 @@ func (d *Driver) Open(n int) (*Context, error) {
 }
 
 // Close releases the context.
-func (c *Context) Close() error { return c.d.do(cuDevicePrimaryCtxRelease, c.dev) }
+func (c *Context) Close() error {
+	c.d.mu.Lock()
+	c.d.current = 0 // the next one may have the same handle
+	c.d.mu.Unlock()
+	return c.d.do(cuDevicePrimaryCtxRelease, c.dev)
+}
 
 // enter makes the context current on the thread of C, and keeps it so until leave.
 func (c *Context) enter() {

@@ -169,7 +169,7 @@ func mapLoader(path string) (base, entry uintptr, err error) {
 	if err != nil {
 		return 0, 0, err
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }() // it was read only
 	if f.Type != elf.ET_DYN || f.Machine != elf.EM_X86_64 {
 		return 0, 0, fmt.Errorf("%w: it is %v for %v", ErrNoDriver, f.Type, f.Machine)
 	}
@@ -177,7 +177,7 @@ func mapLoader(path string) (base, entry uintptr, err error) {
 	if err != nil {
 		return 0, 0, err
 	}
-	defer file.Close()
+	defer func() { _ = file.Close() }() // the mapping stays
 
 	const page = 4096
 	var size uint64
