@@ -52,6 +52,7 @@ const (
 	bootBytes   = 64 // of the header, after magic and settings: see bootID
 	entryHead   = sha256.Size + 2*len(key{}) + 16
 	partHead    = 4 + 4 + len(digest{})
+	mostEntries = 1 << 22 // that are read: more tokens than any store holds
 )
 
 // entry is a column as the ledger knows it.
@@ -112,7 +113,7 @@ func (l *ledger) entries() (int32, error) {
 	if err != nil {
 		return 0, err
 	}
-	return int32(min(max(size-headerBytes, 0)/int64(l.size), 1<<31-2)), nil
+	return int32(min(max(size-headerBytes, 0)/int64(l.size), mostEntries)), nil
 }
 
 // read reads an entry; false if there is no whole one. buf holds its bytes.
