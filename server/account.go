@@ -22,6 +22,7 @@ type account struct {
 	began  time.Time
 	tenant string
 	err    error // in full
+	whole  bool  // the answer was sent to its end
 	trace  trace.Context
 
 	asking *asking // nil: it did not come to that
@@ -60,6 +61,13 @@ func (a *account) Write(p []byte) (int, error) {
 // Unwrap lets a http.ResponseController through.
 func (a *account) Unwrap() http.ResponseWriter { return a.ResponseWriter }
 
+// sent notes that an answer was sent to its end: who goes after that is not gone too early.
+func sent(w http.ResponseWriter) {
+	if a, ok := w.(*account); ok {
+		a.whole = true
+	}
+}
+
 // accountOf is a request's account.
 func accountOf(r *http.Request) *account {
 	if a, ok := r.Context().Value(accountKey).(*account); ok {
@@ -76,7 +84,7 @@ func (s *Server) accounted(next http.Handler) http.Handler {
 			a.trace = s.Trace.Begin(r.Header.Get("Traceparent"), r.Header.Get("Tracestate"))
 		}
 		next.ServeHTTP(a, r.WithContext(context.WithValue(r.Context(), accountKey, a)))
-		if r.Context().Err() != nil && a.err == nil {
+		if r.Context().Err() != nil && a.err == nil && !a.whole {
 			a.err = errGone
 		}
 		if a.status == 0 {

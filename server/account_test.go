@@ -208,6 +208,36 @@ func TestLogGone(t *testing.T) {
 	}
 }
 
+// hasty is a client that goes as soon as it has the end of its answer.
+type hasty struct {
+	*httptest.ResponseRecorder
+	end  string
+	goes func()
+}
+
+func (h *hasty) Write(p []byte) (int, error) {
+	if bytes.HasSuffix(p, []byte(h.end)) {
+		h.goes()
+	}
+	return h.ResponseRecorder.Write(p)
+}
+
+// TestLogHasty: a client that goes with the last byte has got all of its answer.
+func TestLogHasty(t *testing.T) {
+	var j journal
+	w := start(t, func(c *Config, _ *engine.Options) { c.Log = slog.New(slog.NewJSONHandler(&j, nil)) })
+	for end, stream := range map[string]bool{"}\n": false, "[DONE]\n\n": true} {
+		ctx, cancel := context.WithCancel(t.Context())
+		r := httptest.NewRequestWithContext(ctx, "POST", "http://localhost/v1/completions", strings.NewReader(fmt.Sprintf(`{"model":"tiny","prompt":"x","max_tokens":4,"ignore_eos":true,"stream":%v}`, stream)))
+		r.Header.Set("Content-Type", "application/json")
+		w.s.Handler().ServeHTTP(&hasty{httptest.NewRecorder(), end, cancel}, r)
+		cancel()
+		if lines, text := j.take(t, 1); len(lines) != 1 || lines[0].Status != 200 || lines[0].Error != "" || lines[0].Completion != 4 {
+			t.Errorf("%s", text)
+		}
+	}
+}
+
 func writeKeys(t *testing.T, text string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "keys")

@@ -105,6 +105,7 @@ func writeJSON(w http.ResponseWriter, code int, v any) {
 	_ = control.SetWriteDeadline(time.Now().Add(writeTime))
 	w.WriteHeader(code)
 	if _, err := w.Write(body.Bytes()); err == nil && control.Flush() == nil { // else the client has gone
+		sent(w)
 		_ = control.SetWriteDeadline(time.Time{})
 	}
 }

@@ -179,6 +179,9 @@ func (e *events) send(v any) error {
 // done ends the stream; the connection may serve another request.
 func (e *events) done() error {
 	err := e.write([]byte("data: [DONE]\n\n"))
+	if err == nil {
+		sent(e.w)
+	}
 	_ = e.control.SetWriteDeadline(time.Time{})
 	return err
 }
