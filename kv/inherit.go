@@ -61,7 +61,7 @@ func (s *Store) inherit() error {
 		return err
 	}
 	if len(taken) > 0 {
-		s.log.Info("blocks of an earlier process were taken over", "columns", len(taken), "blocks", l.inherited, "of", len(all), "verified", !up)
+		s.log.Info("blocks of an earlier process were taken over", "columns", len(taken), "of", len(all), "verified", !up)
 	}
 	return l.begin(settings, boot)
 }
@@ -71,14 +71,14 @@ func (s *Store) entries() ([]found, error) {
 	l := s.lasting
 	var err error
 	if l.made, err = l.entries(); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrDisk, err)
+		return nil, err
 	}
 	var all []found
 	buf := make([]byte, l.size)
 	for at := range l.made {
 		e, ok, err := l.read(at, buf)
 		if err != nil {
-			return nil, fmt.Errorf("%w: reading %s: %w", ErrDisk, l.file.Name(), err)
+			return nil, err
 		}
 		if !ok {
 			continue
@@ -179,10 +179,10 @@ func (s *Store) bringIn(taken []found) error {
 	for n, f := range taken {
 		e, ok, err := l.read(f.at, buf)
 		if err == nil && !ok {
-			err = io.ErrUnexpectedEOF
+			err = l.unread(io.ErrUnexpectedEOF)
 		}
 		if err != nil {
-			return fmt.Errorf("%w: reading %s again: %w", ErrDisk, l.file.Name(), err)
+			return err
 		}
 		c := &column{key: e.key, prev: e.prev, ids: make([]int32, width), idle: width, entry: e.at}
 		for i, p := range e.parts {
@@ -201,8 +201,8 @@ func (s *Store) bringIn(taken []found) error {
 	for _, c := range slices.Backward(columns) { // the last ones go first
 		s.cached.push(c)
 	}
-	l.listed, l.inherited = len(taken), len(taken)*width
-	s.due += l.inherited
+	l.listed = len(taken)
+	s.due += len(taken) * width
 	s.disk.claim(taken)
 	return nil
 }

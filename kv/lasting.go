@@ -20,14 +20,13 @@ import (
 // before the entry has been written or erased.
 type lasting struct {
 	*ledger
-	sums      []digest  // by id, of blocks that have records
-	ready     []*column // all of whose blocks have records
-	under     int       // entries on their way
-	bufs      [][]byte  // of entries, to be used again
-	ghost     *Sequence // the owner of blocks that an earlier process computed
-	inherited int       // blocks that were found at the start
-	listed    int       // columns that have an entry
-	closing   bool      // nothing is erased any more
+	sums    []digest  // by id, of blocks that have records
+	ready   []*column // all of whose blocks have records
+	under   int       // entries on their way
+	bufs    [][]byte  // of entries, to be used again
+	ghost   *Sequence // the owner of blocks that an earlier process computed
+	listed  int       // columns that have an entry
+	closing bool      // nothing is erased any more
 }
 
 // saveTime is how long Close goes on writing what shall last.

@@ -83,7 +83,7 @@ func (l *ledger) look(settings key, boot string) (same, up bool, err error) {
 	old := make([]byte, headerBytes)
 	n, err := l.file.ReadAt(old, 0)
 	if err != nil && !errors.Is(err, io.EOF) {
-		return false, false, fmt.Errorf("%w: reading %s: %w", ErrDisk, l.file.Name(), err)
+		return false, false, l.unread(err)
 	}
 	same = n == headerBytes && bytes.Equal(old[:constant], head[:constant])
 	return same, same && boot != "" && bytes.Equal(old, head), nil
@@ -111,7 +111,7 @@ func (l *ledger) at(n int32) int64 { return headerBytes + int64(n)*int64(l.size)
 func (l *ledger) entries() (int32, error) {
 	size, err := l.file.Size()
 	if err != nil {
-		return 0, err
+		return 0, l.unread(err)
 	}
 	return int32(min(max(size-headerBytes, 0)/int64(l.size), mostEntries)), nil
 }
@@ -119,10 +119,10 @@ func (l *ledger) entries() (int32, error) {
 // read reads an entry; false if there is no whole one. buf holds its bytes.
 func (l *ledger) read(n int32, buf []byte) (e entry, ok bool, err error) {
 	if got, err := l.file.ReadAt(buf, l.at(n)); got < len(buf) {
-		if errors.Is(err, io.EOF) {
-			err = nil
+		if err == nil || errors.Is(err, io.EOF) {
+			return e, false, nil
 		}
-		return e, false, err
+		return e, false, l.unread(err)
 	}
 	if want := l.digest(n, buf); !bytes.Equal(want[:], buf[:sha256.Size]) {
 		return e, false, nil
@@ -139,6 +139,10 @@ func (l *ledger) read(n int32, buf []byte) (e entry, ok bool, err error) {
 		b = b[l.wide:]
 	}
 	return e, true, nil
+}
+
+func (l *ledger) unread(err error) error {
+	return fmt.Errorf("%w: reading %s: %w", ErrDisk, l.file.Name(), err)
 }
 
 // encode writes an entry into buf, but for its digest. Summaries have been put into

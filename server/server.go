@@ -97,7 +97,7 @@ func New(cfg Config, ready func() bool) *Server {
 	return &Server{Config: cfg, began: time.Now(), ready: ready, streams: streams{most: cfg.Limits.Streams}, bodies: bodies{most: cfg.Limits.Bodies}, looking: make(chan struct{}, 1)}
 }
 
-// Handler is the server's paths. All but the two of health and the page's own files,
+// Handler is the server's paths. All but those of health and the page's own files,
 // which are the same everywhere, need a key, if there are keys.
 func (s *Server) Handler() http.Handler {
 	mux := http.NewServeMux()
