@@ -10,8 +10,9 @@ import (
 // from its second draw on, but for distributions far flatter than any before. The
 // zero value works; it belongs to one goroutine.
 //
-// The weight of the whole vocabulary is summed to one part in 10¹¹, so that of as
-// many draws one may fall on the neighbour of Sample's.
+// The weight of the whole vocabulary is summed to one part in 10¹¹. A draw that comes
+// so near to a border that this could tell is left to Sample, which happens by chance
+// once in 10⁹, and with equal logits when TopP falls between two of them.
 type Sampler struct {
 	keys []uint64 // of the candidates: see key
 }
@@ -19,6 +20,19 @@ type Sampler struct {
 // Candidates that are gathered first and second, as the least part of the whole
 // weight that each must have: there cannot be more than one over it. Then all.
 var leastParts = [...]float64{1. / 1024, 1. / 16384, 0}
+
+// sumError bounds the error of the summed weight, as a part of it, with a margin of
+// 100: what Sample adds up in its order is off by some 10⁻¹¹ itself.
+const sumError = 1e-9
+
+// A verdict says what a walk over the candidates came to.
+type verdict int
+
+const (
+	drawn   verdict = iota
+	beyond          // the draw falls on an id that is not among the candidates
+	unclear         // it falls too near to a border for the sum that is known
+)
 
 // Sample draws one id: see the function of the same name.
 func (d *Sampler) Sample(logits []float32, s Sampling, pos int) int32 {
@@ -41,7 +55,7 @@ func (d *Sampler) Sample(logits []float32, s Sampling, pos int) int32 {
 		for _, k := range d.keys {
 			sum += math.Exp(float64(logits[uint32(k)]-top) / temperature)
 		}
-		id, _ := d.draw(logits, s, u, sum, true)
+		id, _ := d.draw(logits, s, u, sum, 0, true)
 		return id
 	}
 	floor, sum := math.Inf(-1), 0.0 // logarithm of the least weight that MinP keeps
@@ -58,8 +72,11 @@ func (d *Sampler) Sample(logits []float32, s Sampling, pos int) int32 {
 		whole := least <= floor
 		d.gather(logits, top, (max(least, floor)-1e-9)*temperature) // a little more than what has the weight
 		slices.Sort(d.keys)
-		if id, ok := d.draw(logits, s, u, sum, whole); ok {
+		switch id, v := d.draw(logits, s, u, sum, sumError*sum, whole); v {
+		case drawn:
 			return id
+		case unclear:
+			return Sample(logits, s, pos)
 		}
 	}
 	return int32(best) // not reached: the last part is the whole
@@ -79,10 +96,10 @@ func (d *Sampler) Best(ids []int32, logits []float32, n int) []int32 {
 	return ids
 }
 
-// draw walks the candidates, sorted, as Sample does. It reports false when the
-// draw falls on one that is not among them, which cannot be when they are the
-// whole of what may be drawn.
-func (d *Sampler) draw(logits []float32, s Sampling, u, sum float64, whole bool) (id int32, ok bool) {
+// draw walks the candidates, sorted, as Sample does. slack is how far sum may be
+// off; 0: it is Sample's own. whole says that the candidates are all that may be
+// drawn.
+func (d *Sampler) draw(logits []float32, s Sampling, u, sum, slack float64, whole bool) (int32, verdict) {
 	keys, temperature := d.keys, float64(s.Temperature)
 	top := logits[uint32(keys[0])]
 	if s.cuts() {
@@ -95,18 +112,25 @@ func (d *Sampler) draw(logits []float32, s Sampling, u, sum float64, whole bool)
 				break
 			}
 			have += w
-			if s.nucleus() && have >= float64(s.TopP)*sum {
+			if !s.nucleus() {
+				continue
+			}
+			over := have - float64(s.TopP)*sum
+			if math.Abs(over) < slack {
+				return 0, unclear
+			}
+			if over >= 0 {
 				end = i + 1
 				break
 			}
 		}
 		if end < 0 && !whole {
-			return 0, false
+			return 0, beyond
 		}
 		if end >= 0 {
 			keys = keys[:end]
 		}
-		sum, whole = have, true
+		sum, slack, whole = have, 0, true // added up as Sample does
 	}
 	at := u * sum
 	last := keys[0]
@@ -116,11 +140,18 @@ func (d *Sampler) draw(logits []float32, s Sampling, u, sum float64, whole bool)
 			break // and so are all that follow
 		}
 		last = k
-		if at -= w; at < 0 {
-			return int32(uint32(k)), true
+		at -= w
+		if math.Abs(at) < slack {
+			return 0, unclear
+		}
+		if at < 0 {
+			return int32(uint32(k)), drawn
 		}
 	}
-	return int32(uint32(last)), whole
+	if !whole {
+		return 0, beyond
+	}
+	return int32(uint32(last)), drawn
 }
 
 // key orders candidates: ascending keys are descending logits, ties by id, which

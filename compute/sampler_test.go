@@ -112,6 +112,28 @@ func TestSamplerLarge(t *testing.T) {
 	}
 }
 
+// TestSamplerBorder: the draw is Sample's where a part of equal logits has exactly
+// TopP of the weight, and the way it is summed would decide.
+func TestSamplerBorder(t *testing.T) {
+	var d Sampler
+	for _, n := range []int{2, 4, 8, 100, 5000} {
+		for changed := range min(n, 8) {
+			logits := slices.Repeat([]float32{6.4096906e-10}, n)
+			logits[changed] = 6.409795e-10 // so near that every weight is 1
+			for _, temperature := range []float32{1, 0.7, 45} {
+				for _, minP := range []float32{0, 0.5} {
+					for pos := range 8 {
+						s := Sampling{Temperature: temperature, TopP: 0.5, MinP: minP, Seed: 44}
+						if got, want := d.Sample(logits, s, pos), Sample(logits, s, pos); got != want {
+							t.Fatalf("%d logits, %d higher, %+v, position %d: %d, want %d", n, changed, s, pos, got, want)
+						}
+					}
+				}
+			}
+		}
+	}
+}
+
 func TestSamplerAllocates(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 2))
 	logits := make([]float32, 50_000)
@@ -126,6 +148,7 @@ func TestSamplerAllocates(t *testing.T) {
 }
 
 func FuzzSampler(f *testing.F) {
+	f.Add([]byte("\x30\x30\x30\x30\x30\x30\x30\x30\xec\x30\x30\x30\x30\x30\x30\x30\x30\x30\x30\x30\x30\x30\x30\x30\x30\x30\x30\x30\x30\x30\x30\x30"), float32(45), uint(0), float32(0.5), float32(0.5), uint64(44))
 	f.Add([]byte("0123456789abcdefghij"), float32(1), uint(3), float32(0.9), float32(0), uint64(7))
 	f.Add([]byte{0, 0, 0xc0, 0x7f, 0, 0, 0x80, 0xff, 0, 0, 0x80, 0x7f}, float32(0.5), uint(0), float32(0.5), float32(0.5), uint64(0))
 	f.Add([]byte{0, 0, 0, 0x80, 0, 0, 0, 0}, float32(0), uint(1), float32(1), float32(1), uint64(1))
