@@ -81,6 +81,16 @@ func (d *Device) open(drv *driver.Driver) (err error) {
 	return d.transfer.open(d.ctx)
 }
 
+// Context, Stream and Properties are for packages with kernels of their own: what they
+// post to the stream comes in order with the device's ops.
+func (d *Device) Context() *driver.Context { return d.ctx }
+
+// Stream is where the ops are posted.
+func (d *Device) Stream() driver.Stream { return d.stream }
+
+// Properties are the GPU's.
+func (d *Device) Properties() driver.Properties { return d.props }
+
 // Name is cuda:n.
 func (d *Device) Name() string { return fmt.Sprintf("cuda:%d", d.n) }
 

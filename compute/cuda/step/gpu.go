@@ -1,0 +1,97 @@
+//go:build linux && amd64
+
+package step
+
+import (
+	"embed"
+	"errors"
+	"fmt"
+	"unsafe"
+
+	"nosa/compute"
+	"nosa/compute/cuda"
+	"nosa/compute/cuda/driver"
+)
+
+//go:embed fatbin/*.fatbin
+var fatbins embed.FS
+
+// gpu is where a step's kernels run.
+type gpu struct {
+	ctx     *driver.Context
+	stream  driver.Stream
+	props   driver.Properties
+	modules []driver.Module
+}
+
+func newGPU(d *cuda.Device) *gpu {
+	return &gpu{ctx: d.Context(), stream: d.Stream(), props: d.Properties()}
+}
+
+// load loads the kernels of a source file by their names.
+func (g *gpu) load(source string, functions map[string]*driver.Function) error {
+	image, err := fatbins.ReadFile("fatbin/" + source + ".fatbin")
+	if err != nil {
+		return err
+	}
+	m, err := g.ctx.LoadModule(image)
+	if err != nil {
+		return fmt.Errorf("kernels of %s: %w", source, err)
+	}
+	g.modules = append(g.modules, m)
+	var errs []error
+	for name, f := range functions {
+		*f, err = g.ctx.Function(m, name)
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+// close unloads the modules.
+func (g *gpu) close() error {
+	var errs []error
+	for _, m := range g.modules {
+		errs = append(errs, g.ctx.FreeModule(m))
+	}
+	g.modules = nil
+	return errors.Join(errs...)
+}
+
+// launch posts a kernel with a struct as its parameter, as the .cu file declares it.
+func launch[T any](g *gpu, f driver.Function, grid driver.Dim, threads, shared int, args *T) {
+	params := unsafe.Slice((*byte)(unsafe.Pointer(args)), unsafe.Sizeof(*args))
+	g.ctx.Launch(f, grid, driver.Dim{X: threads, Y: 1, Z: 1}, shared, g.stream, params)
+}
+
+// The structs of layout.cuh and step.cuh.
+
+type layoutArgs struct {
+	heads, dim, block, segments, span, kv, summaryBytes, blockBytes int32
+}
+
+func layoutOf(l compute.Layout) layoutArgs {
+	a := layoutArgs{heads: int32(l.Heads), dim: int32(l.Dim), block: int32(l.Block), segments: int32(l.Segments()),
+		span: int32(l.Span()), kv: int32(l.Type), blockBytes: int32(l.BlockBytes())}
+	if l.Stride > 0 {
+		a.summaryBytes = int32(l.SummaryBytes())
+	}
+	return a
+}
+
+type rowsArgs struct {
+	n         int32
+	_         int32
+	pos, seat uintptr
+}
+
+type cacheArgs struct {
+	l                                                            layoutArgs
+	layer, seats, most, columns                                  int32
+	table, slotOf, slots, tails, means, segmentScore, tokenScore uintptr
+}
+
+type selectionArgs struct {
+	places        int32
+	_             int32
+	blocks, count uintptr
+}
