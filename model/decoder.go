@@ -135,11 +135,11 @@ func (m *Model) Forward(ctx context.Context, att *attention.Attention, w *Worksp
 		}
 		y := &m.layers[i]
 
-		d.RMSNorm(h, x, y.attnNorm, m.Eps)
-		d.Linear(k, h, y.k.weight, y.k.bias)
-		d.Linear(v, h, y.v.weight, y.v.bias)
+		d.RMSNorm(h, x, y.AttnNorm, m.Eps)
+		d.Linear(k, h, y.K.Weight, y.K.Bias)
+		d.Linear(v, h, y.V.Weight, y.V.Bias)
 		if m.QKNorm {
-			d.RMSNorm(k, k, y.kNorm, m.Eps)
+			d.RMSNorm(k, k, y.KNorm, m.Eps)
 		}
 		d.Rotate(k, angles, m.rope)
 		if i == len(m.layers)-1 && b.From > 0 {
@@ -148,15 +148,15 @@ func (m *Model) Forward(ctx context.Context, att *attention.Attention, w *Worksp
 		}
 		wq, wo := q.Rows(skip, n), o.Rows(skip, n)
 		if skip < n {
-			d.Linear(wq, h, y.q.weight, y.q.bias)
+			d.Linear(wq, h, y.Q.Weight, y.Q.Bias)
 			if m.QKNorm {
-				d.RMSNorm(wq, wq, y.qNorm, m.Eps)
+				d.RMSNorm(wq, wq, y.QNorm, m.Eps)
 			}
 			d.Rotate(wq, angles, m.rope)
 		}
-		if !y.a.weight.None() {
+		if !y.A.None() {
 			s = w.s.Rows(0, n)
-			d.Importance(s, v, y.delta.weight, y.delta.bias, y.a.weight)
+			d.Importance(s, v, y.Delta.Weight, y.Delta.Bias, y.A)
 		}
 		left := 0
 		for j := range b.Spans {
@@ -174,14 +174,14 @@ func (m *Model) Forward(ctx context.Context, att *attention.Attention, w *Worksp
 		if left == 0 || skip == n { // nobody waits for the rest
 			break
 		}
-		d.Linear(h, wo, y.o.weight, y.o.bias)
+		d.Linear(h, wo, y.O.Weight, y.O.Bias)
 		d.AddScaled(x, h, m.ResidualScale)
 
-		d.RMSNorm(h, x, y.mlpNorm, m.Eps)
-		d.Linear(gate, h, y.gate.weight, y.gate.bias)
-		d.Linear(up, h, y.up.weight, y.up.bias)
+		d.RMSNorm(h, x, y.MLPNorm, m.Eps)
+		d.Linear(gate, h, y.Gate.Weight, y.Gate.Bias)
+		d.Linear(up, h, y.Up.Weight, y.Up.Bias)
 		d.SwiGLU(gate, gate, up)
-		d.Linear(h, gate, y.down.weight, y.down.bias)
+		d.Linear(h, gate, y.Down.Weight, y.Down.Bias)
 		d.AddScaled(x, h, m.ResidualScale)
 	}
 	return d.Sync()

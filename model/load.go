@@ -24,27 +24,25 @@ type Model struct {
 	embed  compute.Tensor
 	head   compute.Tensor // the embedding again when tied
 	norm   compute.Tensor
-	layers []layer
+	layers []compute.DecoderLayer
 	owned  []compute.Tensor // weights, and small tensors that were expanded to float32
 }
 
-// layer holds the weights of one decoder layer; absent ones are zero Tensors.
-type layer struct {
-	attnNorm, mlpNorm compute.Tensor
-	q, k, v, o        projection
-	qNorm, kNorm      compute.Tensor
-	gate, up, down    projection
-	delta, a          projection // NOSA's importance score; a is a plain vector
+// Decoder describes the model to a device that runs whole decode steps by itself.
+func (m *Model) Decoder() compute.Decoder {
+	return compute.Decoder{
+		Hidden: m.Hidden, Intermediate: m.Intermediate, Vocab: m.Vocab,
+		Heads: m.Heads, KVHeads: m.KVHeads, Dim: m.HeadDim,
+		Eps: m.Eps, EmbedScale: m.EmbedScale, ResidualScale: m.ResidualScale, LogitScale: m.LogitScale,
+		Rope: m.rope, Embed: m.embed, Head: m.head, Norm: m.norm, Layers: m.layers,
+	}
 }
-
-// projection is a linear map: weight [out, in] in any format and bias F32 [out].
-type projection struct{ weight, bias compute.Tensor }
 
 // Load makes the weights of a checkpoint readable by the device, for sequences
 // of up to context tokens. The checkpoint stays open, and unchanged, until the
 // model is closed. scored says whether the importance score is needed.
 func Load(dev compute.Device, ck *weights.Checkpoint, c *Config, context int, scored bool) (*Model, error) {
-	m := &Model{Config: *c, dev: dev, rope: c.Rope.Build(context), layers: make([]layer, c.Layers)}
+	m := &Model{Config: *c, dev: dev, rope: c.Rope.Build(context), layers: make([]compute.DecoderLayer, c.Layers)}
 	l := loader{m: m, ck: ck, read: map[string]bool{}}
 	q, kv := c.Heads*c.HeadDim, c.KVHeads*c.HeadDim
 	m.embed = l.matrix("model.embed_tokens.weight", c.Vocab, c.Hidden)
@@ -58,20 +56,20 @@ func Load(dev compute.Device, ck *weights.Checkpoint, c *Config, context int, sc
 	for i := range m.layers {
 		at := func(s string) string { return fmt.Sprintf("model.layers.%d.%s", i, s) }
 		y := &m.layers[i]
-		y.attnNorm = l.vector(at("input_layernorm.weight"), true, c.Hidden)
-		y.mlpNorm = l.vector(at("post_attention_layernorm.weight"), true, c.Hidden)
-		y.q = l.projection(at("self_attn.q_proj"), q, c.Hidden, c.QKVBias)
-		y.k = l.projection(at("self_attn.k_proj"), kv, c.Hidden, c.QKVBias)
-		y.v = l.projection(at("self_attn.v_proj"), kv, c.Hidden, c.QKVBias)
-		y.o = l.projection(at("self_attn.o_proj"), c.Hidden, q, c.OutBias)
-		y.qNorm = l.vector(at("self_attn.q_norm.weight"), c.QKNorm, c.HeadDim)
-		y.kNorm = l.vector(at("self_attn.k_norm.weight"), c.QKNorm, c.HeadDim)
-		y.gate = l.projection(at("mlp.gate_proj"), c.Intermediate, c.Hidden, c.MLPBias)
-		y.up = l.projection(at("mlp.up_proj"), c.Intermediate, c.Hidden, c.MLPBias)
-		y.down = l.projection(at("mlp.down_proj"), c.Hidden, c.Intermediate, c.MLPBias)
-		y.delta.weight = l.vector(at("self_attn.delta.weight"), scored, c.KVHeads, kv)
-		y.delta.bias = l.vector(at("self_attn.delta.bias"), scored && ck.Has(at("self_attn.delta.bias")), c.KVHeads)
-		y.a.weight = l.vector(at("self_attn.A"), scored, c.KVHeads)
+		y.AttnNorm = l.vector(at("input_layernorm.weight"), true, c.Hidden)
+		y.MLPNorm = l.vector(at("post_attention_layernorm.weight"), true, c.Hidden)
+		y.Q = l.projection(at("self_attn.q_proj"), q, c.Hidden, c.QKVBias)
+		y.K = l.projection(at("self_attn.k_proj"), kv, c.Hidden, c.QKVBias)
+		y.V = l.projection(at("self_attn.v_proj"), kv, c.Hidden, c.QKVBias)
+		y.O = l.projection(at("self_attn.o_proj"), c.Hidden, q, c.OutBias)
+		y.QNorm = l.vector(at("self_attn.q_norm.weight"), c.QKNorm, c.HeadDim)
+		y.KNorm = l.vector(at("self_attn.k_norm.weight"), c.QKNorm, c.HeadDim)
+		y.Gate = l.projection(at("mlp.gate_proj"), c.Intermediate, c.Hidden, c.MLPBias)
+		y.Up = l.projection(at("mlp.up_proj"), c.Intermediate, c.Hidden, c.MLPBias)
+		y.Down = l.projection(at("mlp.down_proj"), c.Hidden, c.Intermediate, c.MLPBias)
+		y.Delta.Weight = l.vector(at("self_attn.delta.weight"), scored, c.KVHeads, kv)
+		y.Delta.Bias = l.vector(at("self_attn.delta.bias"), scored && ck.Has(at("self_attn.delta.bias")), c.KVHeads)
+		y.A = l.vector(at("self_attn.A"), scored, c.KVHeads)
 	}
 	if l.refuse(c); l.err != nil {
 		m.Close()
@@ -206,6 +204,6 @@ func (l *loader) vector(name string, wanted bool, shape ...int) (x compute.Tenso
 	return x
 }
 
-func (l *loader) projection(name string, out, in int, bias bool) projection {
-	return projection{l.matrix(name+".weight", out, in), l.vector(name+".bias", bias, out)}
+func (l *loader) projection(name string, out, in int, bias bool) compute.Projection {
+	return compute.Projection{Weight: l.matrix(name+".weight", out, in), Bias: l.vector(name+".bias", bias, out)}
 }
