@@ -1,0 +1,82 @@
+package compute
+
+// Stepper is a Device that runs whole decode steps by itself: one token for each of many
+// sequences through all layers, without a word from the host. Selection, slots, transfers
+// and attention are its business then; the host says who takes part, and what room there
+// is.
+//
+// Block ids are numbered so that nothing but columns need to be told: the block of a
+// layer, KV head and column has the id
+//
+//	(width − 1 − (layer·heads + head))·columns + column      width = layers·heads
+//
+// where a column is a block number's blocks of all layers and heads.
+type Stepper interface {
+	Device
+	// NewStep prepares steps of a model over the memory of a cache, which its other ops
+	// go on to use between steps.
+	NewStep(m Decoder, c *Cache, o StepOptions) (Step, error)
+	// StepBytes is the device memory that NewStep takes.
+	StepBytes(m Decoder, l Layout, o StepOptions) int64
+}
+
+// StepOptions say how much a Step has room for.
+type StepOptions struct {
+	Rows    int // of the largest step
+	Seats   int // sequences that can sit at once
+	Context int // tokens of the longest of them
+	Columns int // of the cache
+	Select  SelectParams
+	// Slots of the cache from FirstSlot on are the step's own pool. Resident: there are
+	// as many slots as ids, and a block's slot is its id, for the ops as well as here.
+	FirstSlot int
+	Resident  bool
+	// KeepSelected gives the slots of a layer's blocks up that a step did not select.
+	KeepSelected bool
+	// Pages is the host pool, pinned by the device: a block at the start of each stride
+	// bytes. Absent when Resident.
+	Pages  []byte
+	Stride int
+}
+
+// StepRow is one row of a step: the next token of the sequence in a seat.
+type StepRow struct{ Seat, Pos, Token int32 }
+
+// Step runs decode steps. It belongs to the goroutine of its device.
+type Step interface {
+	// Sit gives a sequence a seat: the open block as its tails have it, per layer F32
+	// [kvHeads, 2, Block·Dim].
+	Sit(seat int, tails []Tensor)
+	// Grow appends columns to a seat's table, of blocks that are full or will be. pages
+	// [columns, layers, kvHeads] are the places in the host pool where their blocks lie,
+	// or are written to when they are full. They stay there until Rise.
+	Grow(seat int, columns, pages []int32)
+	// Rise ends the sitting; the open block goes to the tails.
+	Rise(seat int, tails []Tensor)
+	// Drop forgets what slots hold of columns that come to other blocks.
+	Drop(columns []int32)
+	// Run posts a step of rows in different seats, at the positions that they hold next.
+	// The columns of all positions up to Pos are in their tables. A block that is full
+	// after it is in its page when Sync returns.
+	Run(rows []StepRow)
+	// Logits of rows from to to−1 of the last step, F32 [to − from, vocab].
+	Logits(from, to int) Tensor
+	// States are the same rows' hidden states after the last norm, F32 [to − from, hidden].
+	States(from, to int) Tensor
+	// Wait waits for the last step and returns what it counted, by layer and by row, valid
+	// until the next.
+	Wait() (StepCounts, error)
+	Close() error
+}
+
+// StepCounts is what a step did.
+type StepCounts struct {
+	Layers []StepCount // [layers]
+	Rows   []StepCount // [rows]: over all layers
+}
+
+// StepCount counts blocks, own ones included.
+type StepCount struct {
+	Selected, Hits, Misses int64 // Selected = Hits + Misses
+	Sealed                 int64 // blocks that were full and written to their pages
+}
