@@ -13,13 +13,7 @@
 // A sum that is not a number is taken again in plain order: with infinite weights or
 // activations the parts are none where their sum is.
 #include "linear.cuh"
-
-// c [16 outputs, 8 rows] += a [16 outputs, 16 of k] · b [16 of k, 8 rows]
-__device__ __forceinline__ void mma(float *c, uint32_t a0, uint32_t a1, uint32_t a2, uint32_t a3, uint32_t b0, uint32_t b1) {
-	asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
-	    : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
-	    : "r"(a0), "r"(a1), "r"(a2), "r"(a3), "r"(b0), "r"(b1));
-}
+#include "ptx.cuh"
 
 // Two activations as three pairs of bfloat16, largest first: upper halves, each cut off and
 // not rounded. A float32 has 24 bits and a bfloat16 8, so that nothing is left.
@@ -105,10 +99,11 @@ template <int T, int M, int N> __device__ __forceinline__ void product(const lin
 				float t[4] = {};
 				float *to = T == BF16 ? acc[m][n] : t;
 #pragma unroll
-				for (int s = 0; s < 2; s++)
+				for (int s = 0; s < 2; s++) {
+					const uint32_t c[4] = {w.c[m][0][2 * s], w.c[m][1][2 * s], w.c[m][0][2 * s + 1], w.c[m][1][2 * s + 1]};
 #pragma unroll
-					for (int i = 0; i < 3; i++)
-						mma(to, w.c[m][0][2 * s], w.c[m][1][2 * s], w.c[m][0][2 * s + 1], w.c[m][1][2 * s + 1], b[i][2 * s], b[i][2 * s + 1]);
+					for (int i = 0; i < 3; i++) mma_bf16_m16n8k16(to, c, &b[i][2 * s]);
+				}
 				if (T != BF16)
 #pragma unroll
 					for (int i = 0; i < 4; i++) acc[m][n][i] = fmaf(w.d[m][i / 2], t[i], acc[m][n][i]);
@@ -127,16 +122,15 @@ template <int T, int M, int N> __device__ __forceinline__ void product(const lin
 				for (int i = lane; i < 16 * PIECES; i += 32) {
 					const int r = i / PIECES, at = i % PIECES * 8;
 					const uint8_t *src = a.weight + (size_t)min(first + r, a.n - 1) * a.row_bytes + (size_t)(k / CHUNK) * BYTES + at;
-					const uint32_t dst = (uint32_t)__cvta_generic_to_shared(&raw[warp][stage][r * STRIDE + at]);
-					asm volatile("cp.async.ca.shared.global [%0], [%1], 8;" ::"r"(dst), "l"(src) : "memory");
+					cp_async_8(&raw[warp][stage][r * STRIDE + at], src);
 				}
-			asm volatile("cp.async.commit_group;" ::: "memory");
+			cp_async_commit();
 		};
 		int k = CHUNK * warp, stage = 0;
 		fetch(k, 0);
 		fetch(k + 8 * CHUNK, 1);
 		for (; k < a.k; k += 8 * CHUNK, stage ^= 1) {
-			asm volatile("cp.async.wait_group 1;" ::: "memory");
+			cp_async_wait<1>();
 			__syncwarp();
 			const uint8_t *const rows[M][2] = {{&raw[warp][stage][eighth * STRIDE], &raw[warp][stage][(8 + eighth) * STRIDE]}};
 #pragma unroll

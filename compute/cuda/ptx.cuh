@@ -1,0 +1,170 @@
+// The instructions that C++ has no name for. Kernels have PTX from here alone: each
+// function has a second body, for the emulator of compute/cuda/emulator, that does what the
+// instruction is documented to do.
+//
+// All lanes of a warp call those of matrices together.
+#pragma once
+#include <stdint.h>
+
+#ifndef NOSA_EMULATED
+
+#define PTX __device__ __forceinline__
+
+__device__ __forceinline__ uint32_t shared_address(const void *p) { return (uint32_t)__cvta_generic_to_shared(p); }
+
+// c [16, 8] += a [16, 16] · b [16, 8]. With g = lane / 4 and t = 2 · (lane % 4) a lane has
+//   a  rows g, g+8, g, g+8 at columns t, t, t+8, t+8, two neighbours each
+//   b  rows t and t+8, two below each other each, of column g
+//   c  rows g, g, g+8, g+8 at columns t, t+1, t, t+1
+PTX void mma_bf16_m16n8k16(float *c, const uint32_t *a, const uint32_t *b) {
+	asm("mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+	    : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+	    : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+
+PTX void mma_f16_m16n8k16(float *c, const uint32_t *a, const uint32_t *b) {
+	asm("mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+	    : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3])
+	    : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+}
+
+// Matrices of 8 rows of 16 bytes, from shared memory: lane 8i+j names row j of matrix i (of
+// x2, lanes 0 to 15). A lane gets of each the elements of 16 bits 2·(lane % 4) and the next
+// of row lane / 4; with trans, of column lane / 4.
+PTX void ldmatrix_x4(uint32_t *r, const void *row) {
+	asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0,%1,%2,%3}, [%4];"
+	             : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3]) : "r"(shared_address(row)) : "memory");
+}
+
+PTX void ldmatrix_x4_trans(uint32_t *r, const void *row) {
+	asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
+	             : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3]) : "r"(shared_address(row)) : "memory");
+}
+
+PTX void ldmatrix_x2(uint32_t *r, const void *row) {
+	asm volatile("ldmatrix.sync.aligned.m8n8.x2.shared.b16 {%0,%1}, [%2];" : "=r"(r[0]), "=r"(r[1]) : "r"(shared_address(row)) : "memory");
+}
+
+PTX void ldmatrix_x2_trans(uint32_t *r, const void *row) {
+	asm volatile("ldmatrix.sync.aligned.m8n8.x2.trans.shared.b16 {%0,%1}, [%2];" : "=r"(r[0]), "=r"(r[1]) : "r"(shared_address(row)) : "memory");
+}
+
+// Copies of a thread from global to shared memory that it goes on beside: 16 bytes, past
+// the first cache, or 8. Where they are not valid zeros come instead, and nothing is read.
+PTX void cp_async_16(void *to, const void *from, bool valid = true) {
+	asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(to)), "l"(from), "r"(valid ? 16 : 0) : "memory");
+}
+
+PTX void cp_async_8(void *to, const void *from) {
+	asm volatile("cp.async.ca.shared.global [%0], [%1], 8;" ::"r"(shared_address(to)), "l"(from) : "memory");
+}
+
+// The copies since the last commit become a group.
+PTX void cp_async_commit() { asm volatile("cp.async.commit_group;" ::: "memory"); }
+
+// Waits until at most the last N groups of the thread are on their way. Other threads see
+// the bytes after a barrier.
+template <int N> PTX void cp_async_wait() { asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory"); }
+
+// 16 bytes that are read once and that no kernel writes meanwhile: they take no place in
+// the first cache.
+PTX uint4 load_stream_16(const void *p) {
+	uint4 v;
+	asm volatile("ld.global.nc.L1::no_allocate.v4.u32 {%0,%1,%2,%3}, [%4];" : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "l"(p));
+	return v;
+}
+
+// A word that the host or another kernel may change at any time.
+PTX uint32_t load_system(const uint32_t *p) {
+	uint32_t v;
+	asm volatile("ld.relaxed.sys.global.u32 %0, [%1];" : "=r"(v) : "l"(p) : "memory");
+	return v;
+}
+
+// The line of p is on its way to the second cache.
+PTX void prefetch_l2(const void *p) { asm volatile("prefetch.global.L2 [%0];" ::"l"(p)); }
+
+#else
+
+#define PTX inline
+
+// What a lane brings to a product of matrices.
+struct mma_lane {
+	float *c;
+	const uint32_t *a, *b;
+};
+
+// Products are exact and their sum is rounded once; a tensor core cuts sums where it
+// aligns them, and is off by a little more.
+template <float OF(uint16_t)> void mma_lanes(void *const *lanes) {
+	float a[16][16], b[16][8];
+	for (int i = 0; i < 32; i++) {
+		const mma_lane &l = *(const mma_lane *)lanes[i];
+		const int g = i / 4, t = i % 4 * 2;
+		for (int h = 0; h < 2; h++) {
+			for (int j = 0; j < 4; j++) a[g + j % 2 * 8][t + j / 2 * 8 + h] = OF(uint16_t(l.a[j] >> 16 * h));
+			for (int j = 0; j < 2; j++) b[t + 8 * j + h][g] = OF(uint16_t(l.b[j] >> 16 * h));
+		}
+	}
+	for (int r = 0; r < 16; r++) {
+		double sum[8] = {};
+		for (int k = 0; k < 16; k++)
+			for (int n = 0; n < 8; n++) sum[n] += (double)a[r][k] * b[k][n];
+		for (int n = 0; n < 8; n++) {
+			float &c = ((const mma_lane *)lanes[r % 8 * 4 + n / 2])->c[r / 8 * 2 + n % 2];
+			c = (float)(c + sum[n]);
+		}
+	}
+}
+
+PTX void mma_bf16_m16n8k16(float *c, const uint32_t *a, const uint32_t *b) {
+	mma_lane l = {c, a, b};
+	emulated::collective(~0u, mma_lanes<emulated::from_bf16>, &l, "mma");
+}
+
+PTX void mma_f16_m16n8k16(float *c, const uint32_t *a, const uint32_t *b) {
+	mma_lane l = {c, a, b};
+	emulated::collective(~0u, mma_lanes<emulated::from_f16>, &l, "mma");
+}
+
+struct matrix_lane {
+	uint32_t *r;
+	const uint16_t *row;
+};
+
+template <int N, bool TRANS> void matrix_lanes(void *const *lanes) {
+	uint16_t m[N][8][8];
+	for (int i = 0; i < 8 * N; i++) {
+		const uint16_t *row = ((const matrix_lane *)lanes[i])->row;
+		emulated::aligned(row, 16, "ldmatrix");
+		for (int j = 0; j < 8; j++) m[i / 8][i % 8][j] = row[j];
+	}
+	for (int i = 0; i < 32; i++)
+		for (int n = 0; n < N; n++) {
+			const int g = i / 4, t = i % 4 * 2;
+			const uint16_t lo = TRANS ? m[n][t][g] : m[n][g][t], hi = TRANS ? m[n][t + 1][g] : m[n][g][t + 1];
+			((const matrix_lane *)lanes[i])->r[n] = lo | (uint32_t)hi << 16;
+		}
+}
+
+template <int N, bool TRANS> void ldmatrix(uint32_t *r, const void *row) {
+	matrix_lane l = {r, (const uint16_t *)row};
+	emulated::collective(~0u, matrix_lanes<N, TRANS>, &l, "ldmatrix");
+}
+
+PTX void ldmatrix_x4(uint32_t *r, const void *row) { ldmatrix<4, false>(r, row); }
+PTX void ldmatrix_x4_trans(uint32_t *r, const void *row) { ldmatrix<4, true>(r, row); }
+PTX void ldmatrix_x2(uint32_t *r, const void *row) { ldmatrix<2, false>(r, row); }
+PTX void ldmatrix_x2_trans(uint32_t *r, const void *row) { ldmatrix<2, true>(r, row); }
+
+PTX void cp_async_16(void *to, const void *from, bool valid = true) { emulated::copy_later(to, from, 16, valid); }
+PTX void cp_async_8(void *to, const void *from) { emulated::copy_later(to, from, 8, true); }
+PTX void cp_async_commit() { emulated::copies_commit(); }
+template <int N> PTX void cp_async_wait() { emulated::copies_wait(N); }
+
+PTX uint4 load_stream_16(const void *p) { return *(const uint4 *)p; }
+PTX uint32_t load_system(const uint32_t *p) { return *(const volatile uint32_t *)p; }
+PTX void prefetch_l2(const void *) {}
+
+#endif
+#undef PTX
