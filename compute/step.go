@@ -1,5 +1,11 @@
 package compute
 
+import "errors"
+
+// ErrStep is returned by NewStep for a model or a cache that the device's steps do not
+// serve; its other ops do.
+var ErrStep = errors.New("the device runs no whole steps of this model")
+
 // Stepper is a Device that runs whole decode steps by itself: one token for each of many
 // sequences through all layers, without a word from the host. Selection, slots, transfers
 // and attention are its business then; the host says who takes part, and what room there

@@ -215,6 +215,9 @@ func (d *Device) Close() error {
 	return errors.Join(append(errs, d.ctx.Err(), d.ctx.Close())...)
 }
 
+// Fail holds an error of what a package with kernels of its own has posted for Sync.
+func (d *Device) Fail(err error) { d.keep(err) }
+
 // keep holds an error for Sync, if it is the first.
 func (d *Device) keep(err error) {
 	if err == nil {

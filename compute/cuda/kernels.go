@@ -23,6 +23,10 @@ var formats = map[dtype.Type]string{
 	dtype.Q4_K: "q4_k", dtype.Q5_K: "q5_k", dtype.Q6_K: "q6_k",
 }
 
+// FormatName is the name that kernels have for a format of weights; "" if they have none
+// for it.
+func FormatName(t dtype.Type) string { return formats[t] }
+
 // kernels are the functions of all modules, by format where there is one for each.
 type kernels struct {
 	modules []driver.Module
