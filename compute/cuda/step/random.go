@@ -1,0 +1,103 @@
+//go:build linux && amd64
+
+package step
+
+import (
+	"errors"
+	"math"
+
+	"nosa/compute"
+	"nosa/compute/cuda"
+	"nosa/compute/cuda/driver"
+	"nosa/dtype"
+)
+
+// Shape is the size of a decoder.
+type Shape struct {
+	Layers, Hidden, Intermediate, Vocab int
+	Heads, KVHeads, Dim                 int
+	RopeBase                            float64
+}
+
+// randomArgs is the struct of random.cu.
+type randomArgs struct {
+	out    uintptr
+	n      int64
+	scale  float32
+	seed   uint32
+	format int32
+	_      int32
+}
+
+// filler writes random contents.
+type filler struct {
+	g    *gpu
+	kern driver.Function
+	seed uint32
+}
+
+func newFiller(g *gpu) (*filler, error) {
+	f := &filler{g: g}
+	return f, g.load("random", map[string]*driver.Function{"random_fill": &f.kern})
+}
+
+// fill sets n numbers at an address, or blocks of a quantised format.
+func (f *filler) fill(t dtype.Type, addr uintptr, n int, scale float32) {
+	f.seed += 0x9e3779b9
+	launch(f.g, f.kern, driver.Dim{X: 16 * f.g.props.Processors, Y: 1, Z: 1}, 256, 0,
+		&randomArgs{out: addr, n: int64(n), scale: scale, seed: f.seed, format: int32(t)})
+}
+
+// Random is a decoder with random weights of one format. All layers have the same ones,
+// which steps copy; free gives them back.
+func Random(d *cuda.Device, h Shape, t dtype.Type) (m compute.Decoder, free func(), err error) {
+	g := newGPU(d)
+	f, err := newFiller(g)
+	var tensors []compute.Tensor
+	free = func() {
+		for _, x := range tensors {
+			d.Free(x)
+		}
+		d.Fail(g.close())
+	}
+	alloc := func(t dtype.Type, scale float32, shape ...int) (x compute.Tensor) {
+		if err == nil {
+			if x, err = d.Alloc(t, shape...); err == nil {
+				tensors = append(tensors, x)
+				n := x.Len()
+				if t.Quantised() {
+					n /= 32
+				}
+				f.fill(t, x.Addr, n, scale)
+			}
+		}
+		return x
+	}
+	matrix := func(out, in int) compute.Projection {
+		return compute.Projection{Weight: alloc(t, float32(math.Sqrt(3/float64(in))), out, in)}
+	}
+	vector := func(n int) compute.Tensor { return alloc(dtype.F32, 1, n) }
+	q, kv := h.Heads*h.Dim, h.KVHeads*h.Dim
+	y := compute.DecoderLayer{
+		AttnNorm: vector(h.Hidden), MLPNorm: vector(h.Hidden),
+		Q: matrix(q, h.Hidden), K: matrix(kv, h.Hidden), V: matrix(kv, h.Hidden), O: matrix(h.Hidden, q),
+		Gate: matrix(h.Intermediate, h.Hidden), Up: matrix(h.Intermediate, h.Hidden), Down: matrix(h.Hidden, h.Intermediate),
+		Delta: compute.Projection{Weight: alloc(dtype.F32, 1/float32(kv), h.KVHeads, kv)}, A: vector(h.KVHeads),
+	}
+	m = compute.Decoder{
+		Hidden: h.Hidden, Intermediate: h.Intermediate, Vocab: h.Vocab, Heads: h.Heads, KVHeads: h.KVHeads, Dim: h.Dim,
+		Eps: 1e-5, EmbedScale: 1, ResidualScale: 1, LogitScale: 1, Rope: &compute.Rope{Factor: 1},
+		Embed: alloc(t, 1, h.Vocab, h.Hidden), Norm: vector(h.Hidden),
+	}
+	m.Head = alloc(t, float32(math.Sqrt(3/float64(h.Hidden))), h.Vocab, h.Hidden)
+	for i := range h.Dim / 2 {
+		m.Rope.Inv = append(m.Rope.Inv, float32(math.Pow(h.RopeBase, -2*float64(i)/float64(h.Dim))))
+	}
+	for range h.Layers {
+		m.Layers = append(m.Layers, y)
+	}
+	if err = errors.Join(err, d.Sync()); err != nil {
+		free()
+	}
+	return m, free, err
+}
