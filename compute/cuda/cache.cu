@@ -1,7 +1,6 @@
 // Rows into the tail with their means, and full tails into slots.
 // Twins: compute/append.go, EncodeBlock of compute/layout.go
-#include "layout.cuh"
-#include "sum.cuh"
+#include "encode.cuh"
 
 struct append_args {
 	layout l;
@@ -58,45 +57,4 @@ struct seal_args {
 };
 
 // grid (dim + block)   block 32: a warp has a row, of keys and then of values
-extern "C" __global__ void seal(const __grid_constant__ seal_args a) {
-	const layout &l = a.l;
-	const bool values = (int)blockIdx.x >= l.dim;
-	const int r = values ? blockIdx.x - l.dim : blockIdx.x, n = values ? l.dim : l.block;
-	const size_t at = (values ? (size_t)l.dim * l.block : 0) + (size_t)r * n;
-	const float *x = a.tail + at;
-	if (l.kv == KV_F32 || l.kv == KV_BF16 || l.kv == KV_F16) {
-		for (int i = threadIdx.x; i < n; i += 32) {
-			if (l.kv == KV_F32) {
-				((float *)a.slot)[at + i] = x[i];
-			} else if (l.kv == KV_F16) {
-				((__half *)a.slot)[at + i] = __float2half_rn(x[i]);
-			} else { // to the nearest, ties to even; what is no number stays none
-				const uint32_t b = __float_as_uint(x[i]);
-				((uint16_t *)a.slot)[at + i] = (b & 0x7fffffff) > 0x7f800000 ? (b >> 16) | 0x40 : (b + 0x7fff + (b >> 16 & 1)) >> 16;
-			}
-		}
-		return;
-	}
-	float lo = x[0], hi = x[0];
-	for (int i = threadIdx.x; i < n; i += 32) lo = smaller(lo, x[i]), hi = larger(hi, x[i]);
-	lo = warp_min(lo), hi = warp_max(hi);
-	const float top = l.kv == KV_Q8 ? 255 : 15;
-	const float scale = 2 * ((hi / 2 - lo / 2) / top);
-	const int kbytes = l.dim * code_bytes(l, l.block), size = code_bytes(l, n);
-	uint8_t *codes = a.slot + (values ? kbytes : 0) + r * size;
-	auto code = [&](float v) {
-		if (scale == 0) return 0;
-		const double c = rint((double)(v / 2 - lo / 2) / ((double)scale / 2));
-		return c != c ? 0 : (int)fmin(fmax(c, 0.0), (double)top);
-	};
-	for (int i = threadIdx.x; i < size; i += 32) {
-		int c = code(x[i]);
-		if (l.kv == KV_Q4 && i + size < n) c |= code(x[i + size]) << 4;
-		codes[i] = c;
-	}
-	if (threadIdx.x < 8) {
-		const uint32_t word = __float_as_uint(threadIdx.x < 4 ? lo : scale);
-		uint8_t *p = a.slot + kbytes + l.block * code_bytes(l, l.dim) + 8 * ((values ? l.dim : 0) + r);
-		p[threadIdx.x] = word >> (8 * (threadIdx.x % 4));
-	}
-}
+extern "C" __global__ void seal(const __grid_constant__ seal_args a) { encode_row(a.l, a.slot, a.tail, blockIdx.x); }

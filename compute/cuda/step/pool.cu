@@ -1,0 +1,318 @@
+// Slots for wanted blocks, exactly by last use. Twin: compute/pool.go
+// order   a want is one launch: its thread blocks look their blocks up side by side, and the
+//         last of them to come to the end gives slots to what had none
+#include "pool.cuh"
+#include <limits.h>
+
+enum { SELECTED, LISTED, FULL };
+
+struct want_args {
+	pool p;
+	step_cache c;
+	step_rows r;
+	step_selection s;
+	const int *list; // LISTED: ids
+	int span;        // blocks that may be wanted, and times that are used up
+	int width;       // SELECTED: of a row and head
+	int fetch;       // blocks come from their pages: one without a page is not served
+};
+
+// The block that place w of the range wants, or −1, and whose it is.
+template <int SOURCE> __device__ __forceinline__ int wanted(const want_args &a, int w, int &layer, int &row) {
+	const int heads = a.c.l.heads;
+	layer = a.p.layers, row = -1;
+	if constexpr (SOURCE == LISTED) return a.list[w];
+	const int at = SOURCE == SELECTED ? w / a.width : w, place = SOURCE == SELECTED ? w - at * a.width : 0;
+	const int head = at % heads, pair = SOURCE == SELECTED ? at : at % (heads * a.r.n);
+	row = pair / heads;
+	const int pos = a.r.pos[row];
+	if (pos < 0) return -1;
+	if constexpr (SOURCE == FULL) {
+		if (!is_full(a.r, row, a.c.l.block)) return -1;
+		step_cache c = a.c;
+		layer = c.layer += at / (heads * a.r.n);
+		atomicAdd(&a.p.layer[layer].sealed, 1);
+		atomicAdd(&a.p.row[row].sealed, 1);
+		return block_id(c, a.r.seat[row], head, pos / c.l.block);
+	}
+	layer = a.c.layer;
+	const int own = pos / a.c.l.block, count = a.s.count[pair], n = count < 0 ? own : count - 1;
+	if (place == 0) {
+		atomicAdd(&a.p.layer[layer].selected, n + 1);
+		atomicAdd(&a.p.row[row].selected, n + 1);
+		if (n > a.width) {
+			atomicAdd(&a.p.layer[layer].overflow, n - a.width);
+			atomicAdd(&a.p.row[row].overflow, n - a.width);
+		}
+	}
+	if (place >= n) return -1;
+	const int number = count < 0 ? place : a.s.blocks[(size_t)pair * a.s.places + place];
+	return block_id(a.c, a.r.seat[row], head, number);
+}
+
+__device__ __forceinline__ void fault(const want_args &a, unsigned pool_count::*kind, int layer, int row, int id) {
+	atomicAdd(&(a.p.layer[layer].*kind), 1);
+	a.p.layer[layer].faulty = id;
+	if (row < 0) return;
+	atomicAdd(&(a.p.row[row].*kind), 1);
+	a.p.row[row].faulty = id;
+}
+
+// While a want runs, slot_of of a block that it misses says which place wants it: the last
+// one that does, as for those that have a slot. Such a number is below all others.
+__device__ __forceinline__ int mark_of(int span, int w) { return INT_MIN + (span - 1 - w); }
+__device__ __forceinline__ int place_of(int span, int mark) { return span - 1 - (int)((unsigned)mark - (unsigned)INT_MIN); }
+
+// Whose block a place wants.
+template <int SOURCE> __device__ __forceinline__ void owner(const want_args &a, int w, int &layer, int &row) {
+	const int heads = a.c.l.heads;
+	layer = SOURCE == LISTED ? a.p.layers : SOURCE == FULL ? a.c.layer + w / (heads * a.r.n) : a.c.layer;
+	row = SOURCE == LISTED ? -1 : SOURCE == FULL ? w / heads % a.r.n : w / a.width / heads;
+}
+
+// Claim i gets a slot.
+template <int SOURCE> __device__ __forceinline__ void give(const want_args &a, int i, int slot, long long base) {
+	const pool &p = a.p;
+	const int2 claim = __ldcg(p.claim + i);
+	const int id = claim.x, w = place_of(a.span, __ldcg(p.slot_of + id)), old = __ldcg(p.block + slot);
+	if (old >= 0) p.slot_of[old] = -1;
+	p.block[slot] = id;
+	p.used[slot] = base + w;
+	p.ring[(base + w) & p.mask] = slot;
+	p.slot_of[id] = slot;
+	p.missing[i] = {id, slot, claim.y, 0};
+	int layer, row;
+	owner<SOURCE>(a, w, layer, row);
+	if (SOURCE == SELECTED) atomicAdd(&p.row[row].misses, 1);
+	if (SOURCE == FULL && old >= 0) atomicAdd(&p.layer[layer].evicted, 1);
+}
+
+// The first entries of the ring are looked at in pieces of so many for each thread.
+constexpr int each = 4;
+
+// What a thread block does alone, when all the others are done: slots for all claims, free
+// ones first. Blocks of this want have times from base on, and never go.
+template <int SOURCE> __device__ __forceinline__ void serve(const want_args &a, long long base) {
+	__shared__ int shared[32];
+	__shared__ long long next;
+	const pool &p = a.p;
+	const int claims = __ldcg(&p.state->claims), free = __ldcg(&p.state->free);
+	int have = min(claims, free);
+	const int from_free = have;
+	for (int i = threadIdx.x; i < have; i += blockDim.x) give<SOURCE>(a, i, __ldcg(p.free + free - 1 - i), base);
+	long long at = __ldcg(&p.state->front);
+	while (have < claims && at < base) {
+		int slot[each], n = 0;
+		const long long first = at + (long long)each * threadIdx.x;
+#pragma unroll
+		for (int j = 0; j < each; j++) slot[j] = first + j < base ? __ldcg(p.ring + ((first + j) & p.mask)) : -1;
+#pragma unroll
+		for (int j = 0; j < each; j++)
+			if (slot[j] >= 0 && __ldcg(p.used + slot[j]) != first + j) slot[j] = -1;
+#pragma unroll
+		for (int j = 0; j < each; j++) n += slot[j] >= 0;
+		int all, i = have + before(n, shared, all);
+#pragma unroll
+		for (int j = 0; j < each; j++) {
+			if (slot[j] < 0) continue;
+			if (i < claims) give<SOURCE>(a, i, slot[j], base);
+			if (++i == claims) next = first + j + 1;
+		}
+		if (all >= claims - have) {
+			__syncthreads();
+			at = next;
+			have = claims;
+		} else {
+			have += all;
+			at += each * blockDim.x;
+		}
+	}
+	for (int i = have + threadIdx.x; i < claims; i += blockDim.x) { // no slot is left for these
+		const int2 claim = __ldcg(p.claim + i);
+		int layer, row;
+		owner<SOURCE>(a, place_of(a.span, __ldcg(p.slot_of + claim.x)), layer, row);
+		p.slot_of[claim.x] = -1;
+		if (SOURCE != FULL || claim.y < 0) fault(a, &pool_count::slotless, layer, row, claim.x);
+	}
+	__syncthreads();
+	if (threadIdx.x > 0) return;
+	pool_state &s = *p.state;
+	s.front = min(at, base);
+	s.tail = base + a.span;
+	s.free = free - from_free;
+	s.claims = 0;
+	s.fetch = a.fetch ? have : 0;
+	s.arrived = 0;
+	if (SOURCE == FULL) return; // those of several layers have counted for themselves
+	pool_count &count = p.layer[SOURCE == LISTED ? p.layers : a.c.layer];
+	count.misses += have;
+	count.evicted += have - from_free;
+}
+
+template <int SOURCE> __device__ __forceinline__ void want(const want_args &a) {
+	const pool &p = a.p;
+	const long long base = p.state->tail;
+	const int w = blockIdx.x * blockDim.x + threadIdx.x;
+	// Those that may go are far from all caches; they are on their way while wants are looked up.
+	const long long old = p.state->front + w;
+	const bool ahead = w < each * (int)blockDim.x && old < base;
+	const int gone = ahead ? p.ring[old & p.mask] : 0;
+
+	int layer, row;
+	const int id = w < a.span ? wanted<SOURCE>(a, w, layer, row) : -1;
+	if (id >= 0) {
+		const int slot = __ldcg(p.slot_of + id);
+		if (slot >= 0) {
+			atomicMax(p.used + slot, base + w);
+			p.ring[(base + w) & p.mask] = slot;
+		} else {
+			const int page = p.page_of[id];
+			if (a.fetch && page < 0)
+				fault(a, &pool_count::pageless, layer, row, id);
+			else if (atomicMin(p.slot_of + id, mark_of(a.span, w)) == -1)
+				p.claim[atomicAdd(&p.state->claims, 1)] = make_int2(id, page);
+		}
+	}
+	if (ahead) prefetch_l2(p.used + gone), prefetch_l2(p.block + gone);
+
+	__shared__ bool last;
+	__threadfence();
+	__syncthreads();
+	if (threadIdx.x == 0) last = atomicAdd(&p.state->arrived, 1) == (int)gridDim.x - 1;
+	__syncthreads();
+	if (!last) return;
+	__threadfence();
+	serve<SOURCE>(a, base);
+}
+
+// Blocks that rows have selected, but for the open own ones.
+// grid (span / block)   block 1024 or less, whole warps
+extern "C" __global__ void step_want_selected(const __grid_constant__ want_args a) { want<SELECTED>(a); }
+
+// Blocks that the host lists.
+extern "C" __global__ void step_want_listed(const __grid_constant__ want_args a) { want<LISTED>(a); }
+
+// Blocks that are full after this step, of one or several layers: slots to encode them into.
+extern "C" __global__ void step_want_full(const __grid_constant__ want_args a) { want<FULL>(a); }
+
+struct trim_args {
+	pool p;
+	step_cache c;
+	int span; // of the layer's want
+};
+
+// Slots of the layer's blocks that its last want did not name are given up.
+// grid (slots / block)   block 256
+extern "C" __global__ void step_trim(const __grid_constant__ trim_args a) {
+	const pool &p = a.p;
+	const int slot = blockIdx.x * blockDim.x + threadIdx.x;
+	if (slot >= p.slots || p.used[slot] >= p.state->tail - a.span) return;
+	const int id = p.block[slot];
+	if (id < 0) return;
+	for (int h = 0; h < a.c.l.heads; h++) {
+		const int column = id - (block_id(a.c, 0, h, 0) - a.c.table[0]); // if it were this head's
+		if (column < 0 || column >= a.c.columns) continue;
+		p.slot_of[id] = -1;
+		drop(p, slot);
+		atomicAdd(&p.layer[a.c.layer].evicted, 1);
+	}
+}
+
+struct list_args {
+	pool p;
+	const int *list; // [n], for pages [2, n]
+	int n, columns;
+	int *page_of;
+};
+
+// Slots of the blocks of columns, in all layers and heads, are free again, and they have no
+// pages.
+// grid (n · ids / columns / block)   block 256
+extern "C" __global__ void step_drop(const __grid_constant__ list_args a) {
+	const int i = blockIdx.x * blockDim.x + threadIdx.x;
+	if (i / a.n >= a.p.ids / a.columns) return;
+	const int id = i / a.n * a.columns + a.list[i % a.n];
+	a.page_of[id] = -1;
+	const int slot = atomicExch(a.p.slot_of + id, -1);
+	if (slot >= 0) drop(a.p, slot);
+}
+
+// Blocks have these pages: ids, then pages.
+// grid (n / block)   block 256
+extern "C" __global__ void step_pages(const __grid_constant__ list_args a) {
+	const int i = blockIdx.x * blockDim.x + threadIdx.x;
+	if (i < a.n) a.page_of[a.list[i]] = a.list[a.n + i];
+}
+
+struct compact_args {
+	pool p;
+	uint32_t *valid; // a bit for each entry of the ring that counts
+	int *counts;     // of each piece
+	int rows;        // to count for
+};
+
+// The ring is written once more behind its end, without what is passed over: step_mark says
+// what that is, step_pack writes. A thread block has a piece of entries.
+constexpr int piece = 4096;
+
+// grid (at most entries / piece)   block 1024
+extern "C" __global__ void step_mark(const __grid_constant__ compact_args a) {
+	__shared__ int shared[32];
+	const pool &p = a.p;
+	const long long front = p.state->front, n = p.state->tail - front, at = (long long)blockIdx.x * piece;
+	if (blockIdx.x == gridDim.x - 1) { // the step begins: nothing is counted yet
+		for (int i = threadIdx.x; i < p.layers; i += blockDim.x) p.layer[i] = {};
+		for (int i = threadIdx.x; i < a.rows; i += blockDim.x) p.row[i] = {};
+	}
+	if (at >= n) return;
+	int slot[piece / 1024], sum = 0;
+	bool valid[piece / 1024];
+#pragma unroll
+	for (int j = 0; j < piece / 1024; j++) {
+		const long long i = at + j * 1024 + threadIdx.x;
+		slot[j] = i < n ? p.ring[(front + i) & p.mask] : -1;
+	}
+#pragma unroll
+	for (int j = 0; j < piece / 1024; j++) valid[j] = slot[j] >= 0 && p.used[slot[j]] == front + at + j * 1024 + threadIdx.x;
+#pragma unroll
+	for (int j = 0; j < piece / 1024; j++) {
+		const unsigned votes = __ballot_sync(~0u, valid[j]);
+		if (threadIdx.x % 32 == 0) a.valid[(at + j * 1024 + threadIdx.x) / 32] = votes;
+		sum += valid[j];
+	}
+	int all;
+	before(sum, shared, all);
+	if (threadIdx.x == 0) a.counts[blockIdx.x] = all;
+}
+
+// grid and block as of step_mark
+extern "C" __global__ void step_pack(const __grid_constant__ compact_args a) {
+	__shared__ int shared[32], to[piece / 32];
+	__shared__ uint32_t words[piece / 32];
+	const pool &p = a.p;
+	const long long front = p.state->front, tail = p.state->tail, n = tail - front, at = (long long)blockIdx.x * piece;
+	if (at < n) {
+		int sum = 0, base, all;
+		for (int i = threadIdx.x; i < (int)blockIdx.x; i += blockDim.x) sum += a.counts[i];
+		before(sum, shared, base);
+		const uint32_t word = threadIdx.x < piece / 32 ? a.valid[at / 32 + threadIdx.x] : 0;
+		const int first = before(__popc(word), shared, all);
+		if (threadIdx.x < piece / 32) words[threadIdx.x] = word, to[threadIdx.x] = base + first;
+		__syncthreads();
+#pragma unroll
+		for (int j = 0; j < piece / 1024; j++) {
+			const int i = j * 1024 + threadIdx.x;
+			const uint32_t word = words[i / 32], bit = 1u << (i % 32);
+			if (!(word & bit)) continue;
+			const int slot = p.ring[(front + at + i) & p.mask];
+			const long long time = tail + to[i / 32] + __popc(word & (bit - 1));
+			p.ring[time & p.mask] = slot;
+			p.used[slot] = time;
+		}
+	}
+	__syncthreads(); // all have read where the ring begins and ends
+	if (threadIdx.x > 0 || atomicAdd(&p.state->arrived, 1) < (int)gridDim.x - 1) return;
+	p.state->arrived = 0;
+	p.state->front = tail;
+	p.state->tail = tail + p.slots - p.state->free; // each block has one entry that counts
+}
