@@ -81,10 +81,10 @@ template <int SOURCE> __device__ __forceinline__ void give(const want_args &a, i
 	p.ring[(base + w) & p.mask] = slot;
 	p.slot_of[id] = slot;
 	p.missing[i] = {id, slot, claim.y, 0};
+	if (SOURCE != SELECTED) return;
 	int layer, row;
 	owner<SOURCE>(a, w, layer, row);
-	if (SOURCE == SELECTED) atomicAdd(&p.row[row].misses, 1);
-	if (SOURCE == FULL && old >= 0) atomicAdd(&p.layer[layer].evicted, 1);
+	atomicAdd(&p.row[row].misses, 1);
 }
 
 // The first entries of the ring are looked at in pieces of so many for each thread.
@@ -143,10 +143,9 @@ template <int SOURCE> __device__ __forceinline__ void serve(const want_args &a, 
 	s.claims = 0;
 	s.fetch = a.fetch ? have : 0;
 	s.arrived = 0;
-	if (SOURCE == FULL) return; // those of several layers have counted for themselves
 	pool_count &count = p.layer[SOURCE == LISTED ? p.layers : a.c.layer];
-	count.misses += have;
 	count.evicted += have - from_free;
+	if (SOURCE != FULL) count.misses += have;
 }
 
 template <int SOURCE> __device__ __forceinline__ void want(const want_args &a) {
@@ -248,7 +247,7 @@ struct compact_args {
 	pool p;
 	uint32_t *valid; // a bit for each entry of the ring that counts
 	int *counts;     // of each piece
-	int rows;        // to count for
+	int rows;        // of the counters, or 0: they stay as they are
 };
 
 // The ring is written once more behind its end, without what is passed over: step_mark says
@@ -260,7 +259,7 @@ extern "C" __global__ void step_mark(const __grid_constant__ compact_args a) {
 	__shared__ int shared[32];
 	const pool &p = a.p;
 	const long long front = p.state->front, n = p.state->tail - front, at = (long long)blockIdx.x * piece;
-	if (blockIdx.x == gridDim.x - 1) { // the step begins: nothing is counted yet
+	if (a.rows > 0 && blockIdx.x == gridDim.x - 1) { // a step begins: nothing is counted yet
 		for (int i = threadIdx.x; i < p.layers; i += blockDim.x) p.layer[i] = {};
 		for (int i = threadIdx.x; i < a.rows; i += blockDim.x) p.row[i] = {};
 	}

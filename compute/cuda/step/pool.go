@@ -55,6 +55,7 @@ type poolConfig struct {
 	slots   int
 	rows    int // most of a launch
 	width   int // most blocks that a row wants of a KV head, its own left out
+	lists   int // most blocks or columns that the host names in one launch
 
 	// keepSelected: after a layer, those of its blocks that the selection did not name
 	// are given up. Otherwise what was used longest ago goes, when room is needed.
@@ -71,9 +72,6 @@ type poolConfig struct {
 // The most rows of a launch, as seal.cu has it.
 const mostRows = 1024
 
-// listRoom is how many blocks one list of the host names.
-const listRoom = 1 << 16
-
 func (c poolConfig) ids() int { return c.layers * c.layout.Heads * c.columns }
 
 // span is how many times the resolve of a layer uses up.
@@ -82,7 +80,7 @@ func (c poolConfig) span(rows int) int { return rows * c.layout.Heads * c.width 
 // ring is the number of its places: entries that count, the same once more behind them
 // when they are written anew, and what comes to them between two compactions.
 func (c poolConfig) ring() int {
-	n := 2*c.slots + c.layers*(c.span(c.rows)+c.rows*c.layout.Heads) + 2*listRoom
+	n := 2*c.slots + c.layers*(c.span(c.rows)+c.rows*c.layout.Heads) + c.lists
 	places := 1
 	for places < n {
 		places *= 2
@@ -93,7 +91,7 @@ func (c poolConfig) ring() int {
 // tensors are the pool's arrays, in the order of poolArgs and what stands behind them.
 func (c poolConfig) tensors() []compute.Tensor {
 	ring, ids := c.ring(), c.ids()
-	claims := max(c.span(c.rows), c.layers*c.rows*c.layout.Heads, listRoom)
+	claims := max(c.span(c.rows), c.layers*c.rows*c.layout.Heads, c.lists)
 	words := func(n int) compute.Tensor { return compute.Describe(dtype.I32, n) }
 	return []compute.Tensor{
 		words(ids), words(ids), // slot_of, page_of
@@ -102,7 +100,7 @@ func (c poolConfig) tensors() []compute.Tensor {
 		words(2 * claims), words(4 * claims), // claim, missing
 		words(int(unsafe.Sizeof(poolState{}) / 4)), // state
 		words((c.layers + 1 + c.rows) * int(unsafe.Sizeof(poolCount{})/4)),
-		words(2 * listRoom),
+		words(2 * c.lists),
 		words(ceil(ring, pieceEntries) * pieceEntries / 32), words(ceil(ring, pieceEntries)),
 	}
 }
@@ -118,7 +116,7 @@ func (c poolConfig) bytes() int64 {
 
 func (c poolConfig) validate() error {
 	switch {
-	case c.slots <= 0 || c.layers <= 0 || c.columns <= 0 || c.rows <= 0 || c.width <= 0:
+	case c.slots <= 0 || c.layers <= 0 || c.columns <= 0 || c.rows <= 0 || c.width <= 0 || c.lists <= 0:
 		return fmt.Errorf("pool of %d slots, %d layers, %d columns, %d rows that want %d blocks: all must be positive", c.slots, c.layers, c.columns, c.rows, c.width)
 	case c.rows > mostRows:
 		return fmt.Errorf("pool for steps of %d rows, at most %d", c.rows, mostRows)
@@ -148,7 +146,7 @@ type poolState struct {
 // miss, of the last of them. Own blocks, which need no slot, are hits.
 type poolCount struct {
 	selected, misses uint32
-	evicted          uint32 // blocks that lost their slots; not counted for rows
+	evicted          uint32 // blocks that lost their slots, to full ones in its first layer; not of rows
 	sealed           uint32 // blocks that were full
 
 	pageless uint32 // wants of blocks with neither slot nor page
@@ -225,7 +223,9 @@ func (p *pool) open() (err error) {
 		return err
 	}
 	clear(p.counted)
-	if p.stream, err = g.ctx.NewStream(0); err != nil {
+	// Copies are few thread blocks that must not wait until a large kernel has started all
+	// of its own.
+	if p.stream, err = g.ctx.NewStream(-1); err != nil {
 		return err
 	}
 	if p.forked, err = g.ctx.NewEvent(false); err != nil {
@@ -363,22 +363,22 @@ func (p *pool) store(s driver.Stream, c cacheArgs, rows rowsArgs, layers int) {
 }
 
 // place gives blocks slots between steps, or makes those that have one the most recently
-// used. With fetch they come from their pages by gather, which follows each call; without,
-// the caller writes them where slot_of says.
-func (p *pool) place(ids []int32, fetch func(), c cacheArgs) {
-	for part := range slices.Chunk(ids, listRoom) {
-		if p.listed += len(part); p.listed > listRoom {
+// used. With fetch they are copied from their pages; without, the caller writes them where
+// slot_of says.
+func (p *pool) place(ids []int32, c cacheArgs, fetch bool) {
+	for part := range slices.Chunk(ids, p.cfg.lists) {
+		if p.listed += len(part); p.listed > p.cfg.lists {
 			p.compact(0)
 			p.listed = len(part)
 		}
 		p.d.Upload(p.list, bytesOf(part))
 		a := wantArgs{p: p.args, c: c, list: p.list.Addr, span: int32(len(part))}
-		if fetch != nil {
+		if fetch {
 			a.fetch = 1
 		}
 		p.want(p.wantListed, &a)
-		if fetch != nil {
-			fetch()
+		if fetch {
+			p.gather(p.g.stream, c)
 		}
 	}
 }
@@ -394,7 +394,7 @@ type listArgs struct {
 // their pages.
 func (p *pool) drop(columns []int32) {
 	width := p.cfg.layers * p.cfg.layout.Heads
-	for part := range slices.Chunk(columns, listRoom) {
+	for part := range slices.Chunk(columns, p.cfg.lists) {
 		p.d.Upload(p.list, bytesOf(part))
 		a := listArgs{p: p.args, list: p.list.Addr, n: int32(len(part)), columns: int32(p.cfg.columns), pageOf: p.args.pageOf}
 		launch(p.g, p.dropped, line(ceil(len(part)*width, 256)), 256, 0, &a)
@@ -403,8 +403,8 @@ func (p *pool) drop(columns []int32) {
 
 // setPages says where in the host pool blocks lie, or will when they are full.
 func (p *pool) setPages(ids, pages []int32) {
-	for at := 0; at < len(ids); at += listRoom {
-		to := min(at+listRoom, len(ids))
+	for at := 0; at < len(ids); at += p.cfg.lists {
+		to := min(at+p.cfg.lists, len(ids))
 		p.d.Upload(p.list, bytesOf(slices.Concat(ids[at:to], pages[at:to])))
 		a := listArgs{p: p.args, list: p.list.Addr, n: int32(to - at), columns: int32(p.cfg.columns), pageOf: p.args.pageOf}
 		launch(p.g, p.paged, line(ceil(to-at, 256)), 256, 0, &a)
