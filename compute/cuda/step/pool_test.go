@@ -23,8 +23,7 @@ type poolTwin struct {
 	page        []int32
 	tail        int64
 	layer, row  []poolCount
-	missed      []int32
-	lackedSlots bool
+	lackedSlots bool // the last want: which blocks have none is nobody's to say
 }
 
 func newPoolTwin(cfg poolConfig) *poolTwin {
@@ -77,9 +76,8 @@ func (t *poolTwin) want(ids []int32, fetch bool, whose func(w int) (layer, row i
 	}
 	t.tail += int64(len(ids))
 	victims, free := t.byTime(base), t.cfg.slots-len(t.held)
-	t.missed, t.lackedSlots = nil, len(missing) > free+len(victims)
-	if t.lackedSlots {
-		return // which ones have none is nobody's to say
+	if t.lackedSlots = len(missing) > free+len(victims); t.lackedSlots {
+		return
 	}
 	for id, w := range missing {
 		if free > 0 {
@@ -91,7 +89,6 @@ func (t *poolTwin) want(ids []int32, fetch bool, whose func(w int) (layer, row i
 			t.layer[first].evicted++
 		}
 		t.held[id] = base + int64(w)
-		t.missed = append(t.missed, id)
 		if !full {
 			count(w, func(c *poolCount) { c.misses++ })
 		}
@@ -113,6 +110,7 @@ type poolWorld struct {
 	arena               []byte
 	want                [][]byte // by id: the bytes of its block
 	tailsHost           []float32
+	listed              int // as the pool's
 
 	slots, tails, tableDev, pos, seat, blocks, count compute.Tensor
 }
@@ -462,17 +460,25 @@ func (w *poolWorld) place(ids []int32, fetch bool) {
 	w.Helper()
 	w.p.place(ids, w.cache(0), fetch)
 	for part := range slices.Chunk(ids, w.cfg.lists) {
+		if w.listed += len(part); w.listed > w.cfg.lists {
+			w.twin.compact()
+			w.listed = len(part)
+		}
 		w.twin.want(part, fetch, func(int) (int, int) { return w.cfg.layers, -1 }, false)
 		if w.twin.lackedSlots {
 			w.Fatal("the test's pool is too small")
 		}
-		if fetch {
-			continue
-		}
-		slotOf := make([]int32, w.cfg.ids())
-		w.d.Download(bytesOf(slotOf), w.p.memory[0])
-		for _, id := range w.twin.missed {
-			w.d.Upload(compute.Tensor{Type: dtype.U8, Dims: [4]int{len(w.want[id])}, Addr: w.slots.Addr + uintptr(int(slotOf[id])*len(w.want[id]))}, w.want[id])
+	}
+	if fetch {
+		return
+	}
+	slotOf := make([]int32, w.cfg.ids())
+	w.d.Download(bytesOf(slotOf), w.p.memory[0])
+	for _, id := range ids {
+		if slot := slotOf[id]; slot >= 0 {
+			x := compute.Describe(dtype.U8, len(w.want[id]))
+			x.Addr = w.slots.Addr + uintptr(int(slot)*len(w.want[id]))
+			w.d.Upload(x, w.want[id])
 		}
 	}
 }
