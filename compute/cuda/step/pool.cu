@@ -152,9 +152,10 @@ template <int SOURCE> __device__ __forceinline__ void want(const want_args &a) {
 	const pool &p = a.p;
 	const long long base = p.state->tail;
 	const int w = blockIdx.x * blockDim.x + threadIdx.x;
-	// Those that may go are far from all caches; they are on their way while wants are looked up.
+	// What serve will read of those that may go is far from all caches: it is on its way while
+	// wants are looked up.
 	const long long old = p.state->front + w;
-	const bool ahead = w < each * (int)blockDim.x && old < base;
+	const bool ahead = old < base;
 	const int gone = ahead ? p.ring[old & p.mask] : 0;
 
 	int layer, row;

@@ -300,10 +300,10 @@ func BenchmarkPoolSeal(b *testing.B) {
 		for _, full := range []int{0, 2, 8} {
 			b.Run(fmt.Sprintf("%v/full=%d", kv, full), func(b *testing.B) {
 				l := compute.Layout{Heads: 2, Dim: 128, Block: 64, Kernel: 32, Stride: 16, Type: kv}
-				const rows, layers, most = 96, 32, 8
-				w := newPoolBench(b, poolConfig{layout: l, layers: layers, columns: rows * most, slots: 4096, rows: rows, width: 7, lists: 64,
+				const rows, layers, most, pages = 96, 32, 8, 2000
+				w := newPoolBench(b, poolConfig{layout: l, layers: layers, columns: rows * most, slots: 768, rows: rows, width: 7, lists: 64,
 					stride: l.BlockBytes(), threads: 1024, copiers: 4, loads: 8})
-				arena, err := w.g.ctx.AllocHost(layers * 2 * rows * l.BlockBytes())
+				arena, err := w.g.ctx.AllocHost(pages * l.BlockBytes())
 				if err != nil {
 					b.Fatal(err)
 				}
@@ -313,11 +313,15 @@ func BenchmarkPoolSeal(b *testing.B) {
 					}
 				}()
 				w.p.args.pages = uintptr(unsafe.Pointer(unsafe.SliceData(arena)))
-				w.g.ctx.Memset(w.g.stream, w.p.args.pageOf, 0, w.p.cfg.ids()*4)
-				pos, seat, table := make([]int32, rows), make([]int32, rows), make([]int32, rows*most)
-				for i := range pos {
-					pos[i], seat[i] = int32(3*l.Block), int32(i)
-					if i < full {
+				page := make([]int32, w.p.cfg.ids())
+				for i := range page {
+					page[i] = int32(i % pages)
+				}
+				w.d.Upload(w.p.memory[1], bytesOf(page))
+				pos, seat, table := make([]int32, most*rows), make([]int32, rows), make([]int32, rows*most)
+				for i := range pos { // turns of other blocks, so that none has a slot when its comes
+					pos[i], seat[i%rows] = int32(i/rows*l.Block), int32(i%rows)
+					if i%rows < full {
 						pos[i] += int32(l.Block) - 1
 					}
 				}
@@ -325,11 +329,13 @@ func BenchmarkPoolSeal(b *testing.B) {
 					table[i] = int32(i)
 				}
 				c := cacheArgs{l: layoutOf(l), seats: rows, most: most, columns: rows * most, table: w.upload(table), slotOf: w.p.args.slotOf,
-					slots: w.alloc(dtype.U8, 4096*l.BlockBytes()).Addr, tails: w.alloc(dtype.F32, layers*rows*2*2*l.Dim*l.Block).Addr}
-				r := rowsArgs{n: rows, pos: w.upload(pos), seat: w.upload(seat)}
+					slots: w.alloc(dtype.U8, 768*l.BlockBytes()).Addr, tails: w.alloc(dtype.F32, layers*rows*2*2*l.Dim*l.Block).Addr}
+				r := rowsArgs{n: rows, seat: w.upload(seat)}
+				turns := w.upload(pos)
 				var sum [3]float64
 				n := 0
 				for b.Loop() {
+					r.pos = turns + uintptr(n%most*rows*4)
 					w.p.begin()
 					e := [4]driver.Event{w.event(w.g.stream)}
 					w.p.full(c, r, layers)

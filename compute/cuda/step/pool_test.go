@@ -472,8 +472,12 @@ func (w *poolWorld) place(ids []int32, fetch bool) {
 	if fetch {
 		return
 	}
-	slotOf := make([]int32, w.cfg.ids())
+	slotOf, state := make([]int32, w.cfg.ids()), make([]poolState, 1)
 	w.d.Download(bytesOf(slotOf), w.p.memory[0])
+	w.d.Download(bytesOf(state), w.p.memory[8])
+	if state[0].fetch != 0 {
+		w.Fatalf("%d blocks are left to gather", state[0].fetch)
+	}
 	for _, id := range ids {
 		if slot := slotOf[id]; slot >= 0 {
 			x := compute.Describe(dtype.U8, len(w.want[id]))
