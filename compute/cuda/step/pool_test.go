@@ -525,18 +525,23 @@ func TestPoolSteps(t *testing.T) {
 		{"block of one", poolShape(one, 2, 6, 7, 60), 8, 20, false, true},
 		{"q8 kept as selected", poolShape(q8, 3, 6, 5, 150), 8, 14, true, false},
 		{"many threads", poolShape(small, 2, 40, 5, 800), 60, 14, false, false},
+		{"many rows", poolShape(small, 2, 96, 63, 96*2*63), 100, 80, false, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			c.cfg.keepSelected = c.keep
-			if c.name == "many threads" {
-				c.cfg.threads, c.cfg.loads = 1024, 16
-			}
-			if c.name == "odd" {
+			steps := poolSteps(t)
+			switch c.name {
+			case "odd":
 				c.cfg.stride = 3
+			case "many threads":
+				c.cfg.threads, c.cfg.loads = 1024, 16
+			case "many rows":
+				c.cfg.threads, c.cfg.copiers = 256, 16
+				steps /= 10
 			}
 			w := newPoolWorld(t, c.cfg, c.seats, c.most, uint64(len(c.name)))
 			w.same("new")
-			for range poolSteps(t) {
+			for range steps {
 				n := 1 + w.rng.IntN(c.cfg.rows)
 				w.step(n, w.rng.Float64(), c.each)
 				switch w.rng.IntN(6) {
