@@ -86,7 +86,8 @@ type rowsArgs struct {
 
 type cacheArgs struct {
 	l                                                            layoutArgs
-	layer, seats, most, columns                                  int32
+	layer, seats, most, columns, first                           int32
+	_                                                            int32
 	table, slotOf, slots, tails, means, segmentScore, tokenScore uintptr
 }
 

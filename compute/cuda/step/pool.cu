@@ -211,7 +211,7 @@ extern "C" __global__ void step_trim(const __grid_constant__ trim_args a) {
 	if (id < 0) return;
 	for (int h = 0; h < a.c.l.heads; h++) {
 		const int column = id - (block_id(a.c, 0, h, 0) - a.c.table[0]); // if it were this head's
-		if (column < 0 || column >= a.c.columns) continue;
+		if (column < 0 || column >= abs(a.c.columns)) continue;
 		p.slot_of[id] = -1;
 		drop(p, slot);
 		atomicAdd(&p.layer[a.c.layer].evicted, 1);

@@ -19,12 +19,13 @@ struct step_rows {
 };
 
 // The cache, as one layer sees it. The id of the block of a seat's sequence, KV head and
-// block number is (layer·heads + head)·columns + table[seat·most + number]: a column is a
-// block number's blocks of all layers and heads, which a sequence gets and gives back
-// together, and may share with others.
+// block number is first + (layer·heads + head)·columns + table[seat·most + number]: a column
+// is a block number's blocks of all layers and heads, which a sequence gets and gives back
+// together, and may share with others. columns may be negative: the ids of the first layer
+// are then the last.
 struct step_cache {
 	layout l;
-	int layer, seats, most, columns;
+	int layer, seats, most, columns, first;
 	const int *table;  // [seats, most]
 	int *slot_of;      // [ids] slot of a block, or −1
 	uint8_t *slots;    // [slots, block_bytes]
@@ -35,7 +36,7 @@ struct step_cache {
 };
 
 __device__ __forceinline__ int block_id(const step_cache &c, int seat, int head, int number) {
-	return (c.layer * c.l.heads + head) * c.columns + c.table[(size_t)seat * c.most + number];
+	return c.first + (c.layer * c.l.heads + head) * c.columns + c.table[(size_t)seat * c.most + number];
 }
 
 // Keys [dim, block], then values [block, dim].
