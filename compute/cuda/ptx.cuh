@@ -96,7 +96,7 @@ struct mma_lane {
 
 // Products are exact and their sum is rounded once; a tensor core cuts sums where it
 // aligns them, and is off by a little more.
-template <float OF(uint16_t)> void mma_lanes(void *const *lanes) {
+template <float OF(uint16_t)> NOSA_UNCHECKED void mma_lanes(void *const *lanes) {
 	float a[16][16], b[16][8];
 	for (int i = 0; i < 32; i++) {
 		const mma_lane &l = *(const mma_lane *)lanes[i];
@@ -132,7 +132,7 @@ struct matrix_lane {
 	const uint16_t *row;
 };
 
-template <int N, bool TRANS> void matrix_lanes(void *const *lanes) {
+template <int N, bool TRANS> NOSA_UNCHECKED void matrix_lanes(void *const *lanes) {
 	uint16_t m[N][8][8];
 	for (int i = 0; i < 8 * N; i++) {
 		const uint16_t *row = ((const matrix_lane *)lanes[i])->row;

@@ -65,7 +65,7 @@ struct {
 // Memory. Each allocation ends at a page that can not be touched, as nearly as its
 // alignment allows, and its addresses are never given twice.
 
-enum : size_t { PAGE = 4096, ALIGN = 16, SLACK_SEEN = ALIGN };
+enum : size_t { PAGE = 4096, ALIGN = 16 };
 
 struct allocation {
 	size_t n, mapped;
@@ -81,6 +81,14 @@ std::mutex memory_lock;
 std::map<uintptr_t, allocation> memory;         // by address
 std::map<uintptr_t, size_t> registered;         // memory of others that is pinned
 size_t memory_total = 8ull << 30, memory_used;
+
+// Filling takes time: of large memory the ends are filled, and the middle is zero.
+void fill(char *base, size_t n, bool host) {
+	const size_t most = host ? 256 << 10 : 16 << 20;
+	if (n <= 2 * most) return unwritten(base, n);
+	unwritten(base, most);
+	unwritten(base + n - most, most);
+}
 
 uintptr_t allocate(size_t n, bool host) {
 	std::lock_guard<std::mutex> l(memory_lock);
@@ -99,7 +107,7 @@ uintptr_t allocate(size_t n, bool host) {
 	if (mprotect(base, mapped, PROT_READ | PROT_WRITE)) return 0;
 	a.at = base + mapped;
 	char *p = base + mapped - (n + ALIGN - 1) / ALIGN * ALIGN;
-	unwritten(base, mapped < (64 << 20) ? mapped : 64 << 20); // more takes long
+	fill(base, mapped, host);
 	memory[(uintptr_t)p] = {n, mapped, base, host, false};
 	if (!host) memory_used += n;
 	return (uintptr_t)p;
@@ -130,8 +138,7 @@ bool release(uintptr_t p, bool host, bool &known) {
 	bool whole = true;
 	const char *end = a.base + a.mapped;
 	const uint32_t u = UNWRITTEN;
-	if (a.mapped < (64 << 20))
-		for (const char *c = (const char *)p + a.n; c < end; c++) whole &= *c == ((const char *)&u)[(c - a.base) % 4];
+	for (const char *c = (const char *)p + a.n; c < end; c++) whole &= *c == ((const char *)&u)[(c - a.base) % 4];
 	mprotect(a.base, a.mapped, PROT_NONE);
 	madvise(a.base, a.mapped, MADV_DONTNEED);
 	a.freed = true;

@@ -38,6 +38,9 @@ extern uint3 threadIdx, blockIdx;
 extern dim3 blockDim, gridDim;
 enum { warpSize = 32 };
 
+// For what is the emulator's own, and right.
+#define NOSA_UNCHECKED __attribute__((no_sanitize("undefined")))
+
 namespace emulated {
 
 // What a kernel's thread may ask of the others. where names the place for messages.
@@ -77,7 +80,7 @@ struct shuffle {
 	uint64_t value, got;
 	int arg, width;
 };
-template <int KIND> void shuffle_lanes(void *const *lanes) {
+template <int KIND> NOSA_UNCHECKED void shuffle_lanes(void *const *lanes) {
 	for (int i = 0; i < 32; i++) {
 		if (!lanes[i]) continue;
 		shuffle &s = *(shuffle *)lanes[i];
@@ -89,7 +92,7 @@ template <int KIND> void shuffle_lanes(void *const *lanes) {
 		s.got = lanes[from] ? ((const shuffle *)lanes[from])->value : 0x7fa07fa07fa07fa0;
 	}
 }
-template <int KIND, class T> T shuffled(unsigned mask, T v, int arg, int width, const char *name) {
+template <int KIND, class T> NOSA_UNCHECKED T shuffled(unsigned mask, T v, int arg, int width, const char *name) {
 	static_assert(sizeof(T) <= 8);
 	shuffle s = {0, 0, arg, width};
 	memcpy(&s.value, &v, sizeof v);
@@ -101,14 +104,14 @@ template <int KIND, class T> T shuffled(unsigned mask, T v, int arg, int width, 
 struct vote {
 	unsigned mine, got;
 };
-inline void ballot_lanes(void *const *lanes) {
+NOSA_UNCHECKED inline void ballot_lanes(void *const *lanes) {
 	unsigned all = 0;
 	for (int i = 0; i < 32; i++)
 		if (lanes[i] && ((vote *)lanes[i])->mine) all |= 1u << i;
 	for (int i = 0; i < 32; i++)
 		if (lanes[i]) ((vote *)lanes[i])->got = all;
 }
-template <int KIND> void reduce_lanes(void *const *lanes) {
+template <int KIND> NOSA_UNCHECKED void reduce_lanes(void *const *lanes) {
 	bool first = true;
 	unsigned sum = 0;
 	for (int i = 0; i < 32; i++) {
@@ -138,7 +141,7 @@ struct match {
 	uint64_t value;
 	unsigned got;
 };
-inline void match_lanes(void *const *lanes) {
+NOSA_UNCHECKED inline void match_lanes(void *const *lanes) {
 	for (int i = 0; i < 32; i++) {
 		if (!lanes[i]) continue;
 		match &m = *(match *)lanes[i];

@@ -62,7 +62,7 @@ struct copy {
 	bool valid;
 };
 
-enum state { NEW, READY, MEETING, BARRIER, NAP, ENDED };
+enum state { NEW, RUNNING, MEETING, BARRIER, NAP, ENDED };
 
 struct fiber {
 	void *sp;
@@ -91,7 +91,7 @@ struct warp {
 
 fiber fibers[MOST];
 warp warps[MOST / 32];
-uint64_t ready[MOST / 64];
+uint64_t ready[MOST / 64], living[MOST / 64];
 int threads, alive, current, napping;
 double napped;
 
@@ -121,11 +121,7 @@ struct {
 
 uint64_t seed = 1;
 
-void set_ready(int i) {
-	fibers[i].is = READY;
-	ready[i / 64] |= 1ull << i % 64;
-}
-
+// A thread that waits keeps its state until it goes on.
 void wait(state s, const char *where) {
 	fibers[current].is = s;
 	fibers[current].waits = where;
@@ -211,7 +207,6 @@ void start(fiber &f) {
 	*--top = (void *)thread_main;
 	for (int i = 0; i < 6; i++) *--top = nullptr;
 	f.sp = top;
-	f.is = READY;
 }
 
 double seconds() {
@@ -232,7 +227,7 @@ void next() {
 		}
 		usleep(20);
 		for (int j = 0; j < threads; j++)
-			if (fibers[j].is == NAP) set_ready(j);
+			if (fibers[j].is == NAP) ready[j / 64] |= 1ull << j % 64;
 		napping = 0;
 		i = pick();
 	}
@@ -242,27 +237,26 @@ void next() {
 		void *none;
 		emulated_switch(&none, launcher);
 	}
+	fiber &to = fibers[i];
+	if (to.is == NEW) start(to);
+	to.is = RUNNING;
 	if (i == current) return;
 	current = i;
-	if (fibers[i].is == NEW) start(fibers[i]);
-	threadIdx = fibers[i].at;
-	emulated_switch(from, fibers[i].sp);
+	threadIdx = to.at;
+	emulated_switch(from, to.sp);
 }
 
 void complete(warp &w, int base, int at) {
-	const meeting_point p = w.points[at];
-	w.points[at] = w.points[--w.count];
+	meeting_point &p = w.points[at];
 	if (p.whole && p.arrived != ~0u) fault("%s: lanes of the warp are missing, %08x are here", p.name, p.arrived);
-	void *lanes[32];
-	for (int i = 0; i < 32; i++) lanes[i] = p.arrived >> i & 1 ? p.lanes[i] : nullptr;
-	p.op(lanes);
-	for (unsigned m = p.arrived; m; m &= m - 1) set_ready(base + __builtin_ctz(m));
+	p.op(p.lanes);
+	ready[base / 64] |= (uint64_t)p.arrived << base % 64;
+	if (at != --w.count) p = w.points[w.count];
 }
 
 void complete_barrier() {
 	bar.arrived = 0, bar.last = bar.sum, bar.sum = 0, bar.where = nullptr;
-	for (int i = 0; i < threads; i++)
-		if (fibers[i].is == BARRIER) set_ready(i);
+	memcpy(ready, living, sizeof ready); // all are here
 }
 
 void meet_at(unsigned mask, meeting *op, void *mine, const char *name, bool whole) {
@@ -273,6 +267,7 @@ void meet_at(unsigned mask, meeting *op, void *mine, const char *name, bool whol
 	while (at < w.count && !(w.points[at].mask == mask && w.points[at].op == op)) at++;
 	meeting_point &p = w.points[at];
 	if (at == w.count) {
+		if ((mask & w.alive) != ~0u) memset(p.lanes, 0, sizeof p.lanes);
 		p.mask = mask, p.arrived = 0, p.op = op, p.name = name, p.whole = whole;
 		w.count++;
 	}
@@ -289,6 +284,7 @@ void thread_main() {
 	wait(ENDED, nullptr);
 	warp &w = warps[current / 32];
 	w.alive &= ~(1u << current % 32);
+	living[current / 64] &= ~(1ull << current % 64);
 	alive--;
 	napped = 0;
 	for (int i = w.count - 1; i >= 0; i--)
@@ -328,8 +324,10 @@ void run_block(const source &s) {
 		w.count = 0;
 		w.alive = threads - i >= 32 ? ~0u : (1u << (threads - i)) - 1;
 	}
+	memcpy(living, ready, sizeof living);
 	current = pick();
 	start(fibers[current]);
+	fibers[current].is = RUNNING;
 	threadIdx = fibers[current].at;
 	emulated_switch(&launcher, fibers[current].sp);
 	if (ended_stack) stacks.push_back(ended_stack);
