@@ -128,7 +128,7 @@ bool within(uintptr_t p, size_t n, bool host_too) {
 	return r != registered.begin() && (--r, p + n <= r->first + r->second);
 }
 
-// False where bytes behind it have been written.
+// False where bytes before or behind it have been written.
 bool release(uintptr_t p, bool host, bool &known) {
 	std::lock_guard<std::mutex> l(memory_lock);
 	auto i = memory.find(p);
@@ -136,9 +136,12 @@ bool release(uintptr_t p, bool host, bool &known) {
 	if (!known) return true;
 	allocation &a = i->second;
 	bool whole = true;
-	const char *end = a.base + a.mapped;
 	const uint32_t u = UNWRITTEN;
-	for (const char *c = (const char *)p + a.n; c < end; c++) whole &= *c == ((const char *)&u)[(c - a.base) % 4];
+	const auto untouched = [&](const char *c, const char *end) {
+		for (; c < end; c++) whole &= *c == ((const char *)&u)[(c - a.base) % 4];
+	};
+	untouched(a.base, (const char *)p);
+	untouched((const char *)p + a.n, a.base + a.mapped);
 	mprotect(a.base, a.mapped, PROT_NONE);
 	madvise(a.base, a.mapped, MADV_DONTNEED);
 	a.freed = true;
@@ -411,12 +414,11 @@ result copy_node(uintptr_t h, uintptr_t dst, uintptr_t src, size_t n, bool to, b
 
 std::string emulated::describe(uintptr_t p) {
 	std::lock_guard<std::mutex> l(memory_lock);
-	auto i = before(p);
-	if (i == memory.end()) return ", where nothing is";
-	auto next = std::next(i);
-	if (next != memory.end() && next->second.base > (char *)p && (char *)p >= next->second.base - PAGE && i->second.base + i->second.mapped + PAGE <= (char *)p) i = next;
+	// The nearest one.
+	auto i = before(p), next = memory.upper_bound(p);
+	if (i == memory.end() || (next != memory.end() && next->first - p < p - i->first - std::min(p - i->first, i->second.n))) i = next;
+	if (i == memory.end() || p + (1ull << 32) < i->first || p > i->first + (1ull << 32)) return ", where nothing is";
 	const allocation &a = i->second;
-	if (p - i->first > (1ull << 32) && !a.freed && p > i->first) return ", where nothing is";
 	const std::string what = std::to_string(a.n) + (a.host ? " bytes of pinned memory" : " bytes of the GPU's memory") + (a.freed ? ", which have been freed" : "");
 	return ", byte " + std::to_string((intptr_t)(p - i->first)) + " of " + what;
 }
@@ -563,7 +565,7 @@ static uint32_t free_memory(uintptr_t p, bool host) {
 	if (!known) return refuse(INVALID_VALUE, hex(p) + what);
 	if (!whole) {
 		sticky = ILLEGAL_ADDRESS;
-		sticky_text = "bytes behind the end of " + hex(p) + what + ", have been written";
+		sticky_text = "bytes before or behind " + hex(p) + what + ", have been written";
 		fprintf(stderr, "emulated GPU: %s\n", sticky_text.c_str());
 	}
 	return sticky;
