@@ -8,7 +8,8 @@
 //	attend.cu    contract, kernels                 compute/attend.go    what they compute
 //	attend.go    lengths, grids, launches          fatbin/attend.fatbin what is embedded
 //
-// CI compiles them again and compares to the byte.
+// CI compiles them again and compares to the byte. Where there is no GPU the tests run on
+// the driver of the folder emulator, which has the kernels compiled for the CPU.
 //
 // Activations are float32, as compute says, and weights are expanded in the kernels. An op
 // posts its kernels to one stream and returns; lists that lie on the host (token ids,
