@@ -6,25 +6,25 @@ import (
 )
 
 // promise is room that is set aside for a sequence: what its Reserves will take.
-type promise struct{ ids, homes int }
+type promise struct{ columns, homes int }
 
-func (p *promise) add(ids, homes int) {
-	p.ids += ids
+func (p *promise) add(columns, homes int) {
+	p.columns += columns
 	p.homes += homes
 }
 
 // within is the room that there is for blocks that somebody will hold: what is free,
 // what dying blocks will give back, and what cached ones can.
 func (s *Store) within() promise {
-	cached := s.cached.n * s.cfg.Layers * s.cfg.Layout.Heads
-	return promise{s.free.left + s.dying + cached, s.cfg.homes() - s.due + s.dyingDue + cached}
+	cached := s.cached.n
+	return promise{s.free.left + s.dyingColumns + cached, s.cfg.homes() - s.due + s.dyingDue + cached*s.cfg.Layers*s.cfg.Layout.Heads}
 }
 
 // spares reports whether a cached column can be held again without the room that has
 // been promised to others.
 func (s *Store) spares() bool {
 	have, width := s.within(), s.cfg.Layers*s.cfg.Layout.Heads
-	return have.ids-width >= s.promised.ids && have.homes-width >= s.promised.homes
+	return have.columns > s.promised.columns && have.homes-width >= s.promised.homes
 }
 
 // setAside promises a new sequence room for all that it may hold, beside what it has
@@ -33,26 +33,26 @@ func (s *Store) setAside(q *Sequence) error {
 	l := s.cfg.Layout
 	width := s.cfg.Layers * l.Heads
 	tokens := max(q.opt.Tokens, 0)
-	need := promise{((tokens+l.Block-1)/l.Block - q.columns) * width, (tokens/l.Block - q.dues) * width}
+	need := promise{(tokens+l.Block-1)/l.Block - len(q.columns), (tokens/l.Block - q.dues) * width}
 	have := s.within()
-	if ids, homes := have.ids-s.promised.ids, have.homes-s.promised.homes; need.ids > ids || need.homes > homes {
+	if columns, homes := have.columns-s.promised.columns, have.homes-s.promised.homes; need.columns > columns || need.homes > homes {
 		return fmt.Errorf("kv: sequence of %d tokens: it needs %d block ids and %d homes, %d and %d can be had: %w: wait for other sequences, shorten it, or raise --kv-host or --kv-disk",
-			tokens, need.ids, need.homes, ids, homes, ErrFull)
+			tokens, need.columns*width, need.homes, columns*width, homes, ErrFull)
 	}
 	q.promise = need
-	s.promised.add(need.ids, need.homes)
+	s.promised.add(need.columns, need.homes)
 	return nil
 }
 
-// makeFree reports whether q can have so many ids and homes, after having ended as
+// makeFree reports whether q can have so many columns and homes, after having ended as
 // many cached columns as it takes. What others have been promised is left.
-func (s *Store) makeFree(q *Sequence, ids, homes int) bool {
+func (s *Store) makeFree(q *Sequence, columns, homes int) bool {
 	now := func(soon, soonHomes int) bool {
-		return ids <= s.free.left+soon && homes <= s.cfg.homes()-s.due+soonHomes
+		return columns <= s.free.left+soon && homes <= s.cfg.homes()-s.due+soonHomes
 	}
 	can := func() bool {
 		have := s.within()
-		return ids <= have.ids-(s.promised.ids-q.promise.ids) && homes <= have.homes-(s.promised.homes-q.promise.homes)
+		return columns <= have.columns-(s.promised.columns-q.promise.columns) && homes <= have.homes-(s.promised.homes-q.promise.homes)
 	}
 	if !can() {
 		s.settle(false)
@@ -63,7 +63,7 @@ func (s *Store) makeFree(q *Sequence, ids, homes int) bool {
 	for !now(0, 0) {
 		switch s.settle(false); {
 		case now(0, 0):
-		case !now(s.dying, s.dyingDue) && s.forget():
+		case !now(s.dyingColumns, s.dyingDue) && s.forget():
 		case s.dying > 0 && !s.hung:
 			// Those who held these blocks are gone; what moves them will report soon.
 			if s.await(context.Background(), q, -1, func() (bool, error) { return now(0, 0) || s.dying == 0, nil }) != nil {

@@ -50,18 +50,32 @@ func (b *block) inPage() bool { return b.page >= 0 && !b.has(down|load) }
 // inRecord reports whether the disk holds the block's bytes.
 func (b *block) inRecord() bool { return b.rec >= 0 && !b.has(spill) }
 
-// birth takes an id for a block of q; the caller knows that there is one.
-func (s *Store) birth(q *Sequence, layer, head, number int) int32 {
-	id := s.free.take(q.place.wish(s.cfg.Layers*s.cfg.Layout.Heads, layer*s.cfg.Layout.Heads+head, q.tables[layer][head]))
-	s.blocks[id] = block{
-		owner: q, refs: 1, page: -1, rec: -1, is: live,
-		layer: int32(layer), head: int32(head), number: int32(number),
+// birth takes a column for the next blocks of q; the caller knows that there is one.
+func (s *Store) birth(q *Sequence) {
+	column, number := s.free.take(q.place.wish(q.columns)), len(q.columns)
+	for layer, heads := range q.tables {
+		for h := range heads {
+			id := s.id(layer, h, column)
+			s.blocks[id] = block{
+				owner: q, refs: 1, page: -1, rec: -1, is: live,
+				layer: int32(layer), head: int32(h), number: int32(number),
+			}
+			if s.watched != nil {
+				s.watched[id] = wanted{}
+			}
+			heads[h] = append(heads[h], id)
+		}
+		s.count(q, layer, func(l *LayerStats) { l.Born += int64(len(heads)) })
 	}
-	if s.watched != nil {
-		s.watched[id] = wanted{}
-	}
-	s.count(q, layer, func(l *LayerStats) { l.Born++ })
-	return id
+	q.columns = append(q.columns, column)
+	s.bear(column)
+}
+
+// bear counts the blocks of a column that are born.
+func (s *Store) bear(column int32) {
+	width := s.cfg.Layers * s.cfg.Layout.Heads
+	s.left[column] = int32(width)
+	s.live += width
 }
 
 // retain is one more holder of a block.
@@ -92,6 +106,9 @@ func (s *Store) end(id int32) {
 	b := &s.blocks[id]
 	b.is |= dying
 	s.dying++
+	if b.layer == 0 && b.head == 0 { // one speaks for its column, whose blocks end together
+		s.dyingColumns++
+	}
 	if b.has(due) {
 		s.dyingDue++
 	}
@@ -132,8 +149,13 @@ func (s *Store) bury(id int32) {
 	delete(s.faults, id)
 	s.count(b.owner, int(b.layer), func(l *LayerStats) { l.Freed++ })
 	s.blocks[id] = block{page: -1, rec: -1}
-	s.free.give(id)
 	s.dying--
+	s.live--
+	column := s.columnOf(id)
+	if s.left[column]--; s.left[column] == 0 {
+		s.free.give(column)
+		s.dyingColumns--
+	}
 }
 
 // unpin takes back one pin of a block's slot, and empties the slot if it was the

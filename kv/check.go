@@ -34,11 +34,14 @@ func (s *Store) checkHolders() error {
 	for q := range s.sequences {
 		for layer, heads := range q.tables {
 			for h, ids := range heads {
-				if len(ids) != q.columns {
-					return fmt.Errorf("sequence %d, layer %d, head %d: %d blocks, want %d", q.number, layer, h, len(ids), q.columns)
+				if len(ids) != len(q.columns) {
+					return fmt.Errorf("sequence %d, layer %d, head %d: %d blocks, want %d", q.number, layer, h, len(ids), len(q.columns))
 				}
 				for n, id := range ids {
 					refs[id]++
+					if want := s.id(layer, h, q.columns[n]); id != want {
+						return fmt.Errorf("sequence %d, layer %d, head %d, block %d: id %d, want %d of column %d", q.number, layer, h, n, id, want, q.columns[n])
+					}
 					if b := &s.blocks[id]; int(b.layer) != layer || int(b.head) != h || int(b.number) != n {
 						return fmt.Errorf("sequence %d, layer %d, head %d, block %d: id %d thinks it is %d, %d, %d",
 							q.number, layer, h, n, id, b.layer, b.head, b.number)
@@ -50,11 +53,14 @@ func (s *Store) checkHolders() error {
 			}
 		}
 	}
-	left := 0
+	left, alive := make([]int32, len(s.left)), 0
 	for id := range s.blocks {
-		b, free := &s.blocks[id], s.free.has(int32(id))
-		if free {
-			left++
+		b := &s.blocks[id]
+		column := s.columnOf(int32(id))
+		free := s.free.has(column) || b.is == 0 && s.left[column] > 0 // or waits for those of its column
+		if b.is != 0 {
+			alive++
+			left[column]++
 		}
 		switch {
 		case b.refs != refs[id]:
@@ -72,13 +78,36 @@ func (s *Store) checkHolders() error {
 		taken += bits.OnesCount64(w)
 	}
 	for q := range s.sequences {
-		places += s.cfg.Layers * s.cfg.Layout.Heads * q.place.stride
+		places += q.place.n
 	}
 	if taken != places {
-		return fmt.Errorf("%d ids lie in places of %d", taken, places)
+		return fmt.Errorf("%d columns lie in places of %d", taken, places)
 	}
-	if left != s.free.left {
-		return fmt.Errorf("%d ids are free, want %d", s.free.left, left)
+	return s.checkBooks(left, alive)
+}
+
+// checkBooks: columns are free when their last block is, and counted; left is how many
+// of each there are.
+func (s *Store) checkBooks(left []int32, alive int) error {
+	free, dyingColumns := 0, 0
+	width := s.cfg.Layers * s.cfg.Layout.Heads
+	for c, n := range left {
+		if s.free.has(int32(c)) {
+			free++
+		}
+		dead := false
+		for at := range width {
+			dead = dead || s.blocks[s.id(at/s.cfg.Layout.Heads, at%s.cfg.Layout.Heads, int32(c))].has(dying)
+		}
+		if dead {
+			dyingColumns++
+		}
+		if n != s.left[c] || n > 0 && int(n) < width && !dead || s.free.has(int32(c)) != (n == 0) {
+			return fmt.Errorf("column %d: %d blocks are left, want %d; dying: %v, free: %v", c, s.left[c], n, dead, s.free.has(int32(c)))
+		}
+	}
+	if free != s.free.left || alive != s.live || dyingColumns != s.dyingColumns {
+		return fmt.Errorf("%d columns are free, %d dying, %d blocks live: counted %d, %d and %d", free, dyingColumns, alive, s.free.left, s.dyingColumns, s.live)
 	}
 	return nil
 }
@@ -254,14 +283,14 @@ func (s *Store) checkCounts() error {
 	equal("homes of blocks dying", s.dyingDue, dyingHomes)
 	var promised promise
 	for q := range s.sequences {
-		promised.add(q.promise.ids, q.promise.homes)
-		if q.promise.ids < 0 || q.promise.homes < 0 {
+		promised.add(q.promise.columns, q.promise.homes)
+		if q.promise.columns < 0 || q.promise.homes < 0 {
 			errs = append(errs, fmt.Errorf("sequence %d: promised %+v", q.number, q.promise))
 		}
 	}
-	equal("ids promised", s.promised.ids, promised.ids)
+	equal("columns promised", s.promised.columns, promised.columns)
 	equal("homes promised", s.promised.homes, promised.homes)
-	if have := s.within(); promised.ids > have.ids || promised.homes > have.homes {
+	if have := s.within(); promised.columns > have.columns || promised.homes > have.homes {
 		errs = append(errs, fmt.Errorf("promised %+v, there is room for %+v", promised, have))
 	}
 	equal("copies down", s.downs, number(down))

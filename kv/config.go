@@ -16,7 +16,8 @@ type Config struct {
 	Layers int
 
 	// Blocks is the number of block ids: all blocks of all sequences that can
-	// live at once, one per layer, KV head and Layout.Block tokens.
+	// live at once, one per layer, KV head and Layout.Block tokens. It is a multiple
+	// of layers and KV heads.
 	Blocks int
 	// Slots is the number of places in the device pool; 0: one for every id.
 	Slots int
@@ -115,6 +116,9 @@ func (c Config) withDefaults() (Config, error) {
 			return c, fmt.Errorf("%w: number of %s out of range", ErrConfig, n.what)
 		}
 	}
+	if width := c.Layers * c.Layout.Heads; c.Blocks%width != 0 {
+		return c, fmt.Errorf("%w: %d blocks are no multiple of %d layers of %d KV heads", ErrConfig, c.Blocks, c.Layers, c.Layout.Heads)
+	}
 	if !tiered && (c.evicts() || c.below()) {
 		return c, fmt.Errorf("%w: this program was built without tiers (-tags notiers): leave out --kv-device, --kv-host and --kv-disk", ErrConfig)
 	}
@@ -144,6 +148,9 @@ func (c Config) withDefaults() (Config, error) {
 	c.Disk = &d
 	return c, nil
 }
+
+// columns is how many block numbers have ids at once, in all layers and heads.
+func (c Config) columns() int { return c.Blocks / (c.Layers * c.Layout.Heads) }
 
 // below reports whether full blocks have a home under the slots.
 func (c Config) below() bool { return c.HostPages > 0 }

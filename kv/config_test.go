@@ -17,6 +17,7 @@ func TestConfigRefused(t *testing.T) {
 		says   string
 	}{
 		"layout":           {func(c *Config) { c.Layout.Dim = 0 }, compute.ErrLayout, "0 channels"},
+		"half a column":    {func(c *Config) { c.Blocks = 42 }, ErrConfig, "42 blocks"},
 		"layers":           {func(c *Config) { c.Layers = 0 }, ErrConfig, "0 layers"},
 		"no blocks":        {func(c *Config) { c.Blocks = 0 }, ErrConfig, "blocks"},
 		"negative slots":   {func(c *Config) { c.Slots = -1 }, ErrConfig, "slots"},

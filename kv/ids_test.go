@@ -7,14 +7,14 @@ import (
 	"nosa/compute"
 )
 
-// TestFreeIDs holds the ids to a plain list of what is free.
-func TestFreeIDs(t *testing.T) {
+// TestFreeColumns holds the free columns to a plain list of what is free.
+func TestFreeColumns(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	rng := rand.New(rand.NewPCG(seed, 1))
 	for range 200 {
 		n := 1 + rng.IntN(300)
-		f := newFreeIDs(n)
+		f := newFreeColumns(n)
 		free := make([]bool, n)
 		for id := range free {
 			free[id] = true
@@ -30,7 +30,7 @@ func TestFreeIDs(t *testing.T) {
 					}
 				}
 				if got := f.take(int32(wish)); int(got) != want {
-					t.Fatalf("%d ids, wish %d: got %d, want %d", n, wish, got, want)
+					t.Fatalf("%d columns, wish %d: got %d, want %d", n, wish, got, want)
 				}
 				free[want] = false
 				left--
@@ -40,7 +40,7 @@ func TestFreeIDs(t *testing.T) {
 				left++
 			}
 			if f.left != left {
-				t.Fatalf("%d ids left, want %d", f.left, left)
+				t.Fatalf("%d columns left, want %d", f.left, left)
 			}
 			long, want := 1+rng.IntN(70), -1 // nothing lies in a place here
 			for id, run := 0, 0; id < n; id++ {
@@ -53,7 +53,7 @@ func TestFreeIDs(t *testing.T) {
 				}
 			}
 			if got := f.run(long); int(got) != want {
-				t.Fatalf("%d ids in a row of %d begin at %d, want %d", long, n, got, want)
+				t.Fatalf("%d columns in a row of %d begin at %d, want %d", long, n, got, want)
 			}
 		}
 	}
@@ -85,7 +85,7 @@ func TestIDsLieTogether(t *testing.T) {
 		}
 	}
 	if s.free.left != 0 {
-		t.Errorf("%d ids are free, want none", s.free.left)
+		t.Errorf("%d columns are free, want none", s.free.left)
 	}
 	if err := s.Check(); err != nil {
 		t.Error(err)

@@ -168,8 +168,8 @@ func (s *Store) whole(f found) (bool, error) {
 	return true, nil
 }
 
-// bringIn gives ids to the blocks of columns that are taken over. Blocks of a layer
-// and head that follow each other have ids that do: see freeIDs.
+// bringIn gives ids to the blocks of columns that are taken over. Columns that follow
+// each other do so in their ids: see freeColumns.
 func (s *Store) bringIn(taken []found) error {
 	l := s.lasting
 	heads := s.cfg.Layout.Heads
@@ -185,8 +185,10 @@ func (s *Store) bringIn(taken []found) error {
 			return err
 		}
 		c := &column{key: e.key, prev: e.prev, ids: make([]int32, width), idle: width, entry: e.at}
+		at := s.free.take(int32(n))
+		s.bear(at)
 		for i, p := range e.parts {
-			id := s.free.take(int32((width-1-i)*len(taken) + n))
+			id := s.id(i/heads, i%heads, at)
 			s.blocks[id] = block{
 				owner: l.ghost, column: c, layer: int32(i / heads), head: int32(i % heads), number: int32(e.number),
 				page: -1, rec: p.rec, crc: p.crc, is: live | due | full | foreign,

@@ -101,7 +101,7 @@ func (q *Sequence) Look(layers, columns Range) View {
 		return s.view(layers, columns, 0)
 	}
 	s.settle(false)
-	v := s.view(layers, columns, q.columns)
+	v := s.view(layers, columns, len(q.columns))
 	for layer := v.Layers.From; layer < v.Layers.To; layer++ {
 		for _, ids := range q.tables[layer] {
 			for _, id := range ids[v.Columns.From:v.Columns.To] {

@@ -49,8 +49,8 @@ func checkLook(t interface {
 	still := s.mover.underWay == 0
 	for _, q := range live {
 		v := q.Look(everything, everything)
-		if len(v.Cells) != q.columns*width || len(v.Numbers) != q.columns || v.Total != q.columns {
-			t.Fatalf("%d cells of %d columns", len(v.Cells), q.columns)
+		if n := len(q.columns); len(v.Cells) != n*width || len(v.Numbers) != n || v.Total != n {
+			t.Fatalf("%d cells of %d columns", len(v.Cells), n)
 		}
 		if got := tally(v.Cells); still {
 			equal(got, q.Stats())

@@ -185,10 +185,10 @@ func closeTest(t interface {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if s.mover.underWay != 0 || s.free.left != len(s.blocks) || s.pool.Free() != s.cfg.Slots || len(s.columns) != 0 ||
+	if s.mover.underWay != 0 || s.free.left != len(s.left) || s.live != 0 || s.dyingColumns != 0 || s.pool.Free() != s.cfg.Slots || len(s.columns) != 0 ||
 		s.due != 0 || s.dying != 0 || len(s.faults) != 0 || len(s.recalls) != 0 {
-		t.Errorf("left: %d transfers, %d ids, %d slots, %d columns, %d due, %d dying, %d faults, %d recalls", s.mover.underWay,
-			len(s.blocks)-s.free.left, s.cfg.Slots-s.pool.Free(), len(s.columns), s.due, s.dying, len(s.faults), len(s.recalls))
+		t.Errorf("left: %d transfers, %d blocks, %d of %d columns, %d slots, %d columns, %d due, %d dying, %d faults, %d recalls", s.mover.underWay,
+			s.live, s.free.left, len(s.left), s.cfg.Slots-s.pool.Free(), len(s.columns), s.due, s.dying, len(s.faults), len(s.recalls))
 	}
 	if s.host != nil && len(s.host.free) != s.cfg.HostPages {
 		t.Errorf("%d host pages left", s.cfg.HostPages-len(s.host.free))

@@ -70,10 +70,10 @@ func (s *Store) takeOver(q *Sequence, prompt []int32, most int) {
 			}
 			s.count(q, layer, func(l *LayerStats) { l.Shared += int64(len(heads)) })
 		}
-		q.columns++
+		q.columns = append(q.columns, s.columnOf(c.ids[0]))
 		q.dues++
 	}
-	q.len = q.columns * size
+	q.len = len(q.columns) * size
 	q.shared = q.len
 }
 

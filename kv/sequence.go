@@ -24,10 +24,10 @@ type Sequence struct {
 	opt    SequenceOptions
 
 	tables  [][][]int32    // by layer and KV head: ids by block number
-	place   place          // of its ids
+	place   place          // of its columns
 	tail    compute.Tensor // F32 [layers·kvHeads, 2, Block, Dim]
 	len     int            // tokens complete in every layer
-	columns int            // block numbers that have ids
+	columns []int32        // by block number: which column its ids are of
 	dues    int            // block numbers whose last token is reserved
 	promise promise        // what is left of it
 
@@ -66,10 +66,11 @@ func (s *Store) NewSequence(o SequenceOptions) (*Sequence, error) {
 		layers: make([]LayerStats, s.cfg.Layers),
 		open:   make([]int32, 0, l.Block),
 		chain:  s.root(o.Salt),
-		place:  s.free.newPlace(width, most),
+		place:  s.free.newPlace(most),
 	}
 	s.made++
-	ids := make([]int32, width*most)
+	ids := make([]int32, (width+1)*most)
+	q.columns, ids = ids[:0:most], ids[most:]
 	for layer := range q.tables {
 		q.tables[layer] = make([][]int32, l.Heads)
 		for h := range q.tables[layer] {
@@ -130,28 +131,28 @@ func (q *Sequence) Reserve(n int) error {
 	}
 	l := s.cfg.Layout
 	width := s.cfg.Layers * l.Heads
-	columns := max((q.len+n+l.Block-1)/l.Block, q.columns)
+	columns := max((q.len+n+l.Block-1)/l.Block, len(q.columns))
 	dues := max((q.len+n)/l.Block, q.dues)
-	needIDs, needHomes := (columns-q.columns)*width, (dues-q.dues)*width
-	if !s.makeFree(q, needIDs, needHomes) {
+	needColumns, needHomes := columns-len(q.columns), (dues-q.dues)*width
+	if !s.makeFree(q, needColumns, needHomes) {
 		return fmt.Errorf("kv: sequence %d: %d more tokens need %d block ids and %d homes, %d and %d are free: %w: wait for other sequences, shorten --context, or raise --kv-host or --kv-disk",
-			q.number, n, needIDs, needHomes, s.free.left, s.cfg.homes()-s.due, ErrFull)
+			q.number, n, needColumns*width, needHomes, s.free.left*width, s.cfg.homes()-s.due, ErrFull)
 	}
-	for layer, heads := range q.tables {
-		for h := range heads {
-			for b := q.columns; b < columns; b++ {
-				heads[h] = append(heads[h], s.birth(q, layer, h, b))
-			}
-			for b := q.dues; b < dues; b++ {
-				s.blocks[heads[h][b]].is |= due
+	for range needColumns {
+		s.birth(q)
+	}
+	for _, heads := range q.tables {
+		for _, ids := range heads {
+			for _, id := range ids[q.dues:dues] {
+				s.blocks[id].is |= due
 			}
 		}
 	}
 	s.due += needHomes
-	q.columns, q.dues = columns, dues
+	q.dues = dues
 	if q.opt.Promise {
-		s.promised.add(-needIDs, -needHomes)
-		q.promise.add(-needIDs, -needHomes)
+		s.promised.add(-needColumns, -needHomes)
+		q.promise.add(-needColumns, -needHomes)
 	}
 	return nil
 }
@@ -163,8 +164,8 @@ func (q *Sequence) Advance(ids []int32) {
 	s.enter()
 	defer s.leave()
 	size := s.cfg.Layout.Block
-	if q.freed || q.len+len(ids) > q.columns*size {
-		panic(fmt.Sprintf("kv: sequence %d has %d tokens and %d blocks: advance by %d", q.number, q.len, q.columns, len(ids)))
+	if q.freed || q.len+len(ids) > len(q.columns)*size {
+		panic(fmt.Sprintf("kv: sequence %d has %d tokens and %d blocks: advance by %d", q.number, q.len, len(q.columns), len(ids)))
 	}
 	for _, id := range ids {
 		q.open = append(q.open, id)
@@ -196,17 +197,17 @@ func (q *Sequence) Free() {
 func (q *Sequence) end() {
 	s := q.store
 	q.freed = true
-	s.promised.add(-q.promise.ids, -q.promise.homes)
+	s.promised.add(-q.promise.columns, -q.promise.homes)
 	q.promise = promise{}
-	for _, heads := range q.tables {
-		for _, ids := range heads {
-			for _, id := range slices.Backward(ids) { // of its columns the last is the oldest one cached
-				s.letGo(id)
+	for b := range slices.Backward(q.columns) { // the last is the oldest one cached
+		for _, heads := range slices.Backward(q.tables) { // what comes back last goes out first
+			for _, ids := range slices.Backward(heads) {
+				s.letGo(ids[b])
 			}
 		}
 	}
-	s.free.mark(q.place.from, s.cfg.Layers*s.cfg.Layout.Heads*q.place.stride)
+	s.free.mark(q.place.from, q.place.n)
 	s.dev.Free(q.tail)
-	q.tables, q.open, q.tail = nil, nil, compute.Tensor{}
+	q.tables, q.columns, q.open, q.tail = nil, nil, nil, compute.Tensor{}
 	delete(s.sequences, q)
 }

@@ -116,10 +116,10 @@ func (s *Store) Stats() Stats {
 	defer s.leave()
 	s.settle(false)
 	st := totals(s.layers)
-	st.Live = len(s.blocks) - s.free.left
+	st.Live = s.live
 	st.InSlot = s.cfg.Slots - s.pool.Free() - s.unready
 	st.Sequences = len(s.sequences)
-	st.FreeIDs, st.FreeSlots = s.free.left, s.pool.Free()
+	st.FreeIDs, st.FreeSlots = s.free.left*s.cfg.Layers*s.cfg.Layout.Heads, s.pool.Free()
 	st.UnderWay, st.Published = s.mover.underWay, len(s.columns)
 	st.Cached = s.cached.n * s.cfg.Layers * s.cfg.Layout.Heads
 	if s.host != nil {

@@ -23,18 +23,23 @@ type Store struct {
 	inPlace  bool // ops read blocks in their pages: a copy to a slot wins nothing
 	resident bool // no block ever loses its slot
 
-	blocks []block // by id
-	free   freeIDs // ids of no block
-	pool   *compute.Pool
-	host   *host // nil: no tier below the slots
-	disk   *disk // nil: no tier below the host pool
-	mover  *mover
+	blocks  []block     // by id
+	perHead int32       // ids of a layer and head: one for each column
+	free    freeColumns // of no block
+	left    []int32     // by column: blocks that have not been given back
+	live    int         // blocks
+	pool    *compute.Pool
+	host    *host // nil: no tier below the slots
+	disk    *disk // nil: no tier below the host pool
+	mover   *mover
 
 	lasting *lasting // nil: the disk tier ends with the process
 
 	step  int64 // forward passes so far: the clock of least recent use
 	due   int   // blocks that have or will need a home
 	dying int   // blocks without holders that wait for a transfer to report
+
+	dyingColumns int // columns that have such blocks
 
 	dyingDue int     // of them, those that have a home
 	promised promise // to sequences
@@ -84,10 +89,12 @@ func Open(dev compute.Device, cfg Config, log *slog.Logger) (*Store, error) {
 	s := &Store{
 		dev: dev, cfg: cfg, log: log,
 		blocks:    make([]block, cfg.Blocks),
-		free:      newFreeIDs(cfg.Blocks),
+		perHead:   int32(cfg.columns()),
+		free:      newFreeColumns(cfg.columns()),
+		left:      make([]int32, cfg.columns()),
 		pool:      compute.NewPool(cfg.Slots, cfg.Blocks),
 		faults:    map[int32]error{},
-		columns:   make(map[key]*column, cfg.Blocks/(cfg.Layers*cfg.Layout.Heads)),
+		columns:   make(map[key]*column, cfg.columns()),
 		sequences: map[*Sequence]struct{}{},
 		layers:    make([]LayerStats, cfg.Layers),
 		timer:     time.NewTimer(time.Hour),
