@@ -14,6 +14,8 @@ type Pool struct {
 	Used   []int64 // by slot: the step in which its block was last wanted
 	Pins   []int32 // by slot: above 0 while a transfer or an op needs it in place
 
+	fixed bool    // a block's slot is its id
+	left  int     // slots without a block, where they are fixed
 	free  []int32 // slots without a block, taken from the end
 	order *Order  // slots by use; may lag behind Used and still list pinned ones
 }
@@ -38,8 +40,15 @@ func NewPool(slots, ids int) *Pool {
 	return p
 }
 
+// NewFixedPool is a pool of a slot for each block, which has the block's id.
+func NewFixedPool(ids int) *Pool {
+	p := NewPool(ids, ids)
+	p.fixed, p.left, p.free = true, ids, nil
+	return p
+}
+
 // Free is the number of slots that hold no block.
-func (p *Pool) Free() int { return len(p.free) }
+func (p *Pool) Free() int { return p.left + len(p.free) }
 
 // Resolve is the fault handler of the cache: it gives every wanted block a slot
 // and pins it there. Blocks that have one keep it and become the most recently
@@ -69,7 +78,7 @@ func (p *Pool) Resolve(want, slots []int32, step int64, missed, evicted []int32)
 			slots[i] = s
 			continue
 		}
-		s, old := p.take(anyTime)
+		s, old := p.take(id, anyTime)
 		if s < 0 {
 			p.Unpin(slots[i:len(want)])
 			for j := i; j < len(want); j++ {
@@ -91,7 +100,7 @@ func (p *Pool) Resolve(want, slots []int32, step int64, missed, evicted []int32)
 // used block if its last use lies before a step, and pins it there once. It
 // returns the slot and the block that has lost it, or −1 for either.
 func (p *Pool) Place(id int32, step, before int64) (slot, old int32) {
-	slot, old = p.take(before)
+	slot, old = p.take(id, before)
 	if slot >= 0 {
 		p.Block[slot], p.SlotOf[id], p.Used[slot], p.Pins[slot] = id, slot, step, 1
 	}
@@ -102,7 +111,11 @@ func (p *Pool) Place(id int32, step, before int64) (slot, old int32) {
 const anyTime = math.MaxInt64
 
 // take finds a slot for a new block and the block that leaves it, or −1.
-func (p *Pool) take(before int64) (slot, old int32) {
+func (p *Pool) take(id int32, before int64) (slot, old int32) {
+	if p.fixed {
+		p.left--
+		return id, -1
+	}
 	if n := len(p.free); n > 0 {
 		slot = p.free[n-1]
 		p.free = p.free[:n-1]
@@ -173,7 +186,11 @@ func (p *Pool) Drop(id int32) bool {
 	}
 	p.order.Remove(s)
 	p.SlotOf[id], p.Block[s] = -1, -1
-	p.free = append(p.free, s)
+	if p.fixed {
+		p.left++
+	} else {
+		p.free = append(p.free, s)
+	}
 	return true
 }
 
@@ -187,6 +204,19 @@ func (p *Pool) Check() error {
 			return fmt.Errorf("slot %d is free twice", s)
 		}
 		free[s] = true
+	}
+	if p.fixed {
+		left := 0
+		for s, id := range p.Block {
+			if free[s] = id < 0; free[s] {
+				left++
+			} else if int(id) != s {
+				return fmt.Errorf("slot %d holds block %d", s, id)
+			}
+		}
+		if left != p.left {
+			return fmt.Errorf("%d slots are free, want %d", left, p.left)
+		}
 	}
 	for s, id := range p.Block {
 		slot := int32(s)

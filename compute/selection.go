@@ -22,6 +22,13 @@ func (p SelectParams) Most() int {
 	return max(p.K, p.Init+p.Local+1)
 }
 
+// Wanted is the most blocks beside its own that a row of a context can select.
+func (p SelectParams) Wanted(context, block int) int {
+	own := (context+block-1)/block - 1 // the last row's
+	every := min(context, p.DenseLen)  // rows that see every block
+	return min(own, max(p.Most()-1, (every+block-1)/block-1, 0))
+}
+
 // Select fills sel for the rows of a tile (spec nosa, section 3, steps 4 to 8)
 // from the two scores [N, kvHeads, blocks], of which the one that the method does
 // not use is absent. Forced blocks come first; then the query chooses up to Init

@@ -26,6 +26,14 @@ type Stepper interface {
 	StepBytes(m Decoder, l Layout, o StepOptions) int64
 }
 
+// HostAllocator is a Device that has memory of the host which it reads and writes itself,
+// as a Stepper does with the pages of a host pool.
+type HostAllocator interface {
+	// AllocHost returns zeroed memory, aligned for direct transfers; FreeHost gives it back.
+	AllocHost(n int) ([]byte, error)
+	FreeHost(b []byte) error
+}
+
 // StepOptions say how much a Step has room for.
 type StepOptions struct {
 	Rows    int // of the largest step
@@ -33,8 +41,9 @@ type StepOptions struct {
 	Context int // tokens of the longest of them
 	Columns int // of the cache
 	Select  SelectParams
-	// Slots of the cache from FirstSlot on are the step's own pool. Resident: there are
-	// as many slots as ids, and a block's slot is its id, for the ops as well as here.
+	// Slots of the cache from FirstSlot on are the step's own pool, which has room for
+	// StepSlots of them at least. Resident: there are as many slots as ids, and a block's
+	// slot is its id, for the ops as well as here.
 	FirstSlot int
 	Resident  bool
 	// KeepSelected gives the slots of a layer's blocks up that a step did not select.
@@ -43,6 +52,12 @@ type StepOptions struct {
 	// bytes. Absent when Resident.
 	Pages  []byte
 	Stride int
+}
+
+// StepSlots is how many slots a step of so many rows needs at the same time: for what all
+// of them can want in a layer, and for the blocks of a layer that they fill.
+func StepSlots(l Layout, p SelectParams, context, rows int) int {
+	return rows * l.Heads * (p.Wanted(context, l.Block) + 1)
 }
 
 // StepRow is one row of a step: the next token of the sequence in a seat.
@@ -57,7 +72,7 @@ type Step interface {
 	// [columns, layers, kvHeads] are the places in the host pool where their blocks lie,
 	// or are written to when they are full. They stay there until Rise.
 	Grow(seat int, columns, pages []int32)
-	// Rise ends the sitting; the open block goes to the tails.
+	// Rise ends the sitting; the open block goes to the tails, if there are any.
 	Rise(seat int, tails []Tensor)
 	// Drop forgets what slots hold of columns that come to other blocks.
 	Drop(columns []int32)

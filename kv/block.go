@@ -15,6 +15,7 @@ type block struct {
 	crc    uint32 // of its bytes
 	busy   int32  // transfers under way
 	holds  int32  // rounds that read it in its page, or wait for it there
+	sits   int32  // seats that have it in their tables, and keep its page or wait for it there
 	seen   int32  // step in which it was last wanted without having a slot
 	is     state
 }
@@ -22,7 +23,7 @@ type block struct {
 const blockSize = int64(unsafe.Sizeof(block{})) + 25 // with its entries in SlotOf, a table, a column, a foresight, the free ids and for those who watch
 
 // state is a set of what is the case for a block.
-type state uint16
+type state uint32
 
 const (
 	live     state = 1 << iota // born, and not given back yet
@@ -39,13 +40,15 @@ const (
 	bad                        // its slot will never hold it: what should have filled it failed
 	ahead                      // load was not asked for by a recall
 	listing                    // its column's entry in the ledger is being written, or erased
+	expected                   // its page is there for a step to write it to
+	unsummed                   // a step has written it to its page: crc is not known yet
 	foreign                    // its record was written by a process before, and has not been read yet
 )
 
 func (b *block) has(s state) bool { return b.is&s != 0 }
 
 // inPage reports whether the host pool holds the block's bytes.
-func (b *block) inPage() bool { return b.page >= 0 && !b.has(down|load) }
+func (b *block) inPage() bool { return b.page >= 0 && !b.has(down|load|expected) }
 
 // inRecord reports whether the disk holds the block's bytes.
 func (b *block) inRecord() bool { return b.rec >= 0 && !b.has(spill) }
@@ -130,7 +133,7 @@ func (s *Store) end(id int32) {
 // bury gives everything of a dying block back, if nothing needs it any more.
 func (s *Store) bury(id int32) {
 	b := &s.blocks[id]
-	if !b.has(dying) || b.busy > 0 || b.holds > 0 {
+	if !b.has(dying) || b.busy > 0 || b.holds+b.sits > 0 {
 		return
 	}
 	if !s.pool.Drop(id) {
@@ -155,6 +158,7 @@ func (s *Store) bury(id int32) {
 	if s.left[column]--; s.left[column] == 0 {
 		s.free.give(column)
 		s.dyingColumns--
+		s.seats.ended(column)
 	}
 }
 
@@ -204,7 +208,7 @@ func (s *Store) unhold(id int32) {
 			s.host.pass(b.page)
 		}
 		s.host.unpin(b.page, b.inRecord())
-	case b.holds > 0 || b.has(filling|bad):
+	case b.holds+b.sits > 0 || b.has(filling|bad):
 	default:
 		b.is &^= waitLoad
 		if len(s.faults) > 0 {

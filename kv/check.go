@@ -20,7 +20,7 @@ func (s *Store) check() error {
 	if err := s.pool.Check(); err != nil {
 		return err
 	}
-	for _, prove := range []func() error{s.checkHolders, s.checkPlaces, s.checkPins, s.checkHomes, s.checkCounts, s.checkColumns, s.checkLedger} {
+	for _, prove := range []func() error{s.checkHolders, s.checkPlaces, s.checkPins, s.checkHomes, s.checkCounts, s.checkColumns, s.checkLedger, s.checkSeats} {
 		if err := prove(); err != nil {
 			return err
 		}
@@ -162,16 +162,16 @@ func (s *Store) checkPlaces() error {
 // checkPins: as many pins as transfers and recalls have, and pages in the right
 // order.
 func (s *Store) checkPins() error {
-	want, holds := make([]int32, len(s.blocks)), make([]int32, len(s.blocks))
+	want, holds, sits := make([]int32, len(s.blocks)), make([]int32, len(s.blocks)), s.sits()
 	for _, r := range s.recalls {
 		for _, rd := range []*round{&r.cur, &r.next} {
 			for i, id := range rd.ids {
 				switch slot := rd.slots[i]; {
 				case slot < 0:
 					holds[id]++
-				case int(slot) >= s.cfg.Slots:
+				case slot >= s.firstPage:
 					holds[id]++
-					if page := slot - int32(s.cfg.Slots); s.blocks[id].page != page {
+					if page := slot - s.firstPage; s.blocks[id].page != page {
 						return fmt.Errorf("id %d is read in page %d, is in %d", id, page, s.blocks[id].page)
 					}
 				default:
@@ -212,15 +212,21 @@ func (s *Store) checkPins() error {
 		if b.holds != holds[id] {
 			return fmt.Errorf("id %d: %d rounds hold it, it thinks %d", id, holds[id], b.holds)
 		}
+		if b.sits != sits[id] {
+			return fmt.Errorf("id %d: %d seats have it, it thinks %d", id, sits[id], b.sits)
+		}
 		if b.page < 0 {
 			continue
 		}
 		h := s.host
-		pagePins += b.holds
+		pagePins += b.holds + b.sits
 		switch clean, dirty := h.clean[b.page], h.dirty.Has(b.page); {
+		case h.sat[b.page] != b.sits:
+			return fmt.Errorf("id %d: %d seats keep page %d, want %d", id, h.sat[b.page], b.page, b.sits)
 		case h.pins[b.page] != pagePins:
 			return fmt.Errorf("id %d: page %d has %d pins, want %d", id, b.page, h.pins[b.page], pagePins)
-		case pagePins > 0:
+		case pagePins > h.resting(b.page) || b.has(expected):
+		case pagePins > 0 && clean == b.inRecord() && dirty != clean:
 		case clean != b.inRecord(), dirty == clean, dirty && h.dirty.Time(b.page) > h.used[b.page]:
 			return fmt.Errorf("id %d: page %d of use %d is clean: %v, dirty: %v of use %d, record %d", id, b.page, h.used[b.page], clean, dirty, h.dirty.Time(b.page), b.rec)
 		case clean:
@@ -245,7 +251,9 @@ func (s *Store) checkHomes() error {
 		b := &s.blocks[id]
 		slot := s.pool.SlotOf[id] >= 0 && !b.has(filling|bad)
 		switch {
-		case !b.has(full) && (s.pool.SlotOf[id] >= 0 || b.page >= 0 || b.rec >= 0):
+		case b.has(expected) && (b.has(full) || b.sits != 1 || !b.has(due) || b.page < 0):
+			return fmt.Errorf("id %d is expected in page %d, state %b, on %d seats", id, b.page, b.is, b.sits)
+		case !b.has(full) && (s.pool.SlotOf[id] >= 0 || b.page >= 0 && !b.has(expected) || b.rec >= 0):
 			return fmt.Errorf("id %d is not full, with slot %d, page %d, record %d", id, s.pool.SlotOf[id], b.page, b.rec)
 		case !b.has(full) || b.has(dying) || b.inPage() || b.inRecord():
 		case slot && (!s.cfg.below() || b.has(waitDown|down)):
@@ -297,6 +305,14 @@ func (s *Store) checkCounts() error {
 	equal("writes to disk", s.spills, number(spill))
 	equal("reads from disk", s.reads, number(load))
 	equal("reads ahead", s.ahead, number(ahead))
+	equal("blocks that steps will write", s.expected, number(expected))
+	sat := 0
+	for id := range s.blocks {
+		if s.blocks[id].sits > 0 {
+			sat++
+		}
+	}
+	equal("blocks that are sat on", s.sat, sat)
 	equal("slots not filled", s.unready, number(filling|bad))
 	var st Stats
 	for id := range s.blocks {
@@ -306,7 +322,7 @@ func (s *Store) checkCounts() error {
 	}
 	equal("blocks in slots", s.cfg.Slots-s.pool.Free()-s.unready, st.InSlot)
 	if s.host != nil {
-		equal("blocks in pages", s.cfg.HostPages-len(s.host.free)-s.downs-s.reads, st.InHost)
+		equal("blocks in pages", s.cfg.HostPages-len(s.host.free)-s.downs-s.reads-s.expected, st.InHost)
 	}
 	if s.disk != nil {
 		equal("blocks on disk", s.disk.most-s.disk.left()-s.spills, st.OnDisk)

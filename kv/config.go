@@ -37,6 +37,13 @@ type Config struct {
 	// memory as fast as its own need not: it reads blocks in the host pool where
 	// they lie. Others always copy.
 	Copying bool
+	// Seats is how many sequences a device can decode by itself at a time, with the
+	// compute.Step that SetStep names; 0: it does not. StepSlots are slots beside Slots,
+	// the step's own; where there is no host pool there are none: a block's slot is its
+	// id then, and the step has it there too.
+	Seats     int
+	StepSlots int
+
 	Workers int           // goroutines that move bytes; 0: 16
 	Timeout time.Duration // how long a wait goes on without any transfer reporting; 0: 30 s
 
@@ -111,13 +118,16 @@ func (c Config) withDefaults() (Config, error) {
 	for _, n := range []struct {
 		what string
 		n    int
-	}{{"blocks", c.Blocks}, {"slots", c.Slots}, {"host pages", c.HostPages + 1}, {"workers", c.Workers}, {"timeout", int(min(c.Timeout, 1<<30))}} {
+	}{{"blocks", c.Blocks}, {"slots", c.Slots}, {"host pages", c.HostPages + 1}, {"workers", c.Workers}, {"seats", c.Seats + 1}, {"slots of steps", c.StepSlots + 1}, {"timeout", int(min(c.Timeout, 1<<30))}} {
 		if n.n <= 0 || n.n >= math.MaxInt32 {
 			return c, fmt.Errorf("%w: number of %s out of range", ErrConfig, n.what)
 		}
 	}
 	if width := c.Layers * c.Layout.Heads; c.Blocks%width != 0 {
 		return c, fmt.Errorf("%w: %d blocks are no multiple of %d layers of %d KV heads", ErrConfig, c.Blocks, c.Layers, c.Layout.Heads)
+	}
+	if (c.StepSlots > 0) != (c.Seats > 0 && c.below()) {
+		return c, fmt.Errorf("%w: %d slots for steps of %d seats, above %d host pages", ErrConfig, c.StepSlots, c.Seats, c.HostPages)
 	}
 	if !tiered && (c.evicts() || c.below()) {
 		return c, fmt.Errorf("%w: this program was built without tiers (-tags notiers): leave out --kv-device, --kv-host and --kv-disk", ErrConfig)
@@ -158,7 +168,7 @@ func (c Config) below() bool { return c.HostPages > 0 }
 // evicts reports whether blocks ever lose their slots, or begin without one; then all
 // of them need a home below.
 func (c Config) evicts() bool {
-	return c.Slots < c.Blocks || c.Keep == KeepSelected && c.below() || c.lasts()
+	return c.Slots < c.Blocks || c.below() && (c.Keep == KeepSelected || c.Seats > 0) || c.lasts()
 }
 
 // lasts reports whether the next process finds the disk tier as this one leaves it.
@@ -220,11 +230,11 @@ func (c Config) Footprint() (Footprint, error) {
 	}
 	l := c.Layout
 	f := Footprint{
-		Slots:     int64(c.Slots) * int64(l.BlockBytes()),
+		Slots:     int64(c.Slots+c.StepSlots) * int64(l.BlockBytes()),
 		Summaries: int64(c.Blocks) * int64(c.summaryBytes()),
 		Tails:     int64(c.Layers) * int64(l.Heads) * int64(8*l.Block*l.Dim),
 		Host:      int64(c.HostPages) * int64(c.RecordBytes()),
-		Maps:      int64(c.Blocks)*blockSize + int64(c.Slots)*48 + int64(c.HostPages)*200,
+		Maps:      int64(c.Blocks)*blockSize + int64(c.Slots)*48 + int64(c.HostPages)*204,
 	}
 	if c.lasts() {
 		f.Maps += int64(c.Blocks) * int64(len(digest{}))

@@ -72,6 +72,19 @@
 // late write is never another block's. A block whose last holder has gone while
 // it was being moved is given back by the report.
 //
+// # Seats
+//
+// A device may run whole decode steps by itself (compute.Step), without a word from the
+// host. Such a sequence sits: its blocks' pages stay where they are, the device has been
+// told them and the columns, and what it keeps in slots is its own affair. The slots are
+// divided once and for all: the store's are for prompts and for sequences that do not sit.
+// A block that a step fills is in its page at once, and the store learns of it after the
+// step:
+//
+//	full      Stepped   its last token is there: encoded by the device into its page
+//
+// Where there is no host pool, a block's slot is its id, and both have it there. See seats.
+//
 // # Room
 //
 // Reserve is where admission happens: it promises an id for every block and a

@@ -22,12 +22,15 @@ import (
 //	others   only for what is wanted now: first those of this layer, the latest first
 type host struct {
 	arena  []byte
-	stride int // from page to page: as long as a record
-	size   int // of a block
+	from   compute.HostAllocator // of the arena; nil: the system
+	stride int                   // from page to page: as long as a record
+	size   int                   // of a block
 
 	block []int32 // by page: the block it is for, or −1
 	used  []int64 // by page: the step of its last use, or spare
-	pins  []int32 // by page: transfers and rounds that use it
+	pins  []int32 // by page: transfers, rounds and seats that use it
+	sat   []int32 // by page: of them, seats
+	saves bool    // pages that are only sat on are written to disk as others are
 	clean []bool  // by page: its block has a record, so that it can go at once
 	free  []int32 // pages of no block, taken from the end
 	idle  int     // clean pages without pins
@@ -63,22 +66,28 @@ type visit struct {
 // spare, as time of last use, is that of a page whose block is in a slot too.
 const spare = -1
 
-func newHost(pages, stride, size int) (*host, error) {
-	arena, err := newArena(pages * stride)
-	if err != nil {
-		return nil, err
-	}
-	h := &host{
-		arena: arena, stride: stride, size: size,
+// newHost takes the arena from a device that has memory for it, if one is given.
+func newHost(pages, stride, size int, from compute.HostAllocator) (h *host, err error) {
+	h = &host{
+		from: from, stride: stride, size: size,
 		block:  make([]int32, pages),
 		used:   make([]int64, pages),
 		pins:   make([]int32, pages),
+		sat:    make([]int32, pages),
 		clean:  make([]bool, pages),
 		free:   make([]int32, pages),
 		spared: make([]bool, pages),
 		listed: make([]int64, pages),
 		dirty:  compute.NewOrder(pages),
 		layer:  -1,
+	}
+	if from != nil {
+		h.arena, err = from.AllocHost(pages * stride)
+	} else {
+		h.arena, err = newArena(pages * stride)
+	}
+	if err != nil {
+		return nil, err
 	}
 	for i := range h.block {
 		h.block[i] = -1
@@ -245,14 +254,17 @@ func (h *host) hold(page int32) {
 // unpin takes one pin back. With the last one the page may go again.
 func (h *host) unpin(page int32, recorded bool) {
 	h.clean[page] = recorded
-	if h.pins[page]--; h.pins[page] > 0 {
-		return
-	}
+	h.pins[page]--
 	switch {
+	case h.pins[page] > h.resting(page):
+		return
 	case !recorded:
 		if !h.dirty.Has(page) || h.dirty.Time(page) > h.used[page] {
 			h.dirty.Put(page, h.block[page], h.used[page])
 		}
+		return
+	case h.pins[page] > 0:
+		h.dirty.Remove(page)
 		return
 	case h.used[page] == spare:
 		if !h.spared[page] {
@@ -264,6 +276,31 @@ func (h *host) unpin(page int32, recorded bool) {
 	}
 	h.dirty.Remove(page)
 	h.idle++
+}
+
+// sit pins a page for a seat; stand takes that back.
+func (h *host) sit(page int32) {
+	h.sat[page]++
+	h.pin(page)
+}
+
+func (h *host) stand(page int32, recorded bool) {
+	h.sat[page]--
+	h.unpin(page, recorded)
+}
+
+// filled notes that a step has written a block to a page that a seat keeps.
+func (h *host) filled(page int32) {
+	h.pin(page)
+	h.unpin(page, false)
+}
+
+// resting is how many pins of a page do not keep it from being written to disk.
+func (h *host) resting(page int32) int32 {
+	if h.saves {
+		return h.sat[page]
+	}
+	return 0
 }
 
 // pass notes that a round has used a page.
@@ -294,7 +331,7 @@ func (h *host) write() int32 {
 		switch {
 		case p < 0:
 			return -1
-		case h.pins[p] > 0:
+		case h.pins[p] > h.resting(p):
 			h.dirty.Remove(p) // comes back with its last pin
 		case h.dirty.Time(p) != h.used[p]:
 			h.dirty.Put(p, h.block[p], h.used[p])
@@ -310,10 +347,15 @@ func (h *host) release(page int32) {
 	if h.clean[page] && h.pins[page] == 0 {
 		h.idle--
 	}
-	h.pins[page], h.clean[page] = 0, false
+	h.pins[page], h.sat[page], h.clean[page] = 0, 0, false
 	h.dirty.Remove(page)
 	h.block[page] = -1
 	h.free = append(h.free, page)
 }
 
-func (h *host) close() error { return freeArena(h.arena) }
+func (h *host) close() error {
+	if h.from != nil {
+		return h.from.FreeHost(h.arena)
+	}
+	return freeArena(h.arena)
+}

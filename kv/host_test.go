@@ -50,7 +50,7 @@ func (h hostOf) goes(need bool, want ...int32) {
 }
 
 func newHostOf(t *testing.T, pages int) hostOf {
-	h, err := newHost(pages, 64, 48)
+	h, err := newHost(pages, 64, 48, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -146,7 +146,7 @@ func TestHostListsStayShort(t *testing.T) {
 }
 
 func TestPagesDoNotOverlap(t *testing.T) {
-	h, err := newHost(3, vfs.Align, 4000)
+	h, err := newHost(3, vfs.Align, 4000, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

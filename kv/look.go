@@ -13,6 +13,7 @@ const (
 	Moving                     // bytes of it are on their way, or wait for that
 	Shared                     // several sequences hold it
 	Selected                   // wanted in the last step
+	Seated                     // a device decodes its sequence by itself: slots of its own may hold it, and nobody notes when it is wanted
 )
 
 // Cell is one block of a View.
@@ -105,7 +106,11 @@ func (q *Sequence) Look(layers, columns Range) View {
 	for layer := v.Layers.From; layer < v.Layers.To; layer++ {
 		for _, ids := range q.tables[layer] {
 			for _, id := range ids[v.Columns.From:v.Columns.To] {
-				v.Cells = append(v.Cells, s.cell(id))
+				c := s.cell(id)
+				if q.seat >= 0 {
+					c.Where |= Seated
+				}
+				v.Cells = append(v.Cells, c)
 			}
 		}
 	}

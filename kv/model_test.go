@@ -68,6 +68,7 @@ func (q *testSequence) extend(ctx context.Context, ids []int32) error {
 	if err := q.Reserve(len(ids)); err != nil {
 		return err
 	}
+	q.Rise()
 	l := q.s.cfg.Layout
 	first, all := q.Len()/l.Block, slices.Concat(q.tokens, ids)
 	for layer := range q.s.cfg.Layers {

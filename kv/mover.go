@@ -239,6 +239,9 @@ func (s *Store) carry(t *transfer) {
 		s.dev.FillSlot(&s.cache, t.slot, s.host.bytes(t.page))
 	case moveSpill:
 		t.err = s.disk.write(t.rec, s.host.record(t.page))
+		if t.unsummed {
+			t.crc = crc32.Checksum(s.host.bytes(t.page), checksum)
+		}
 		if s.lasting != nil {
 			t.sum = digestOf(s.host.bytes(t.page))
 		}

@@ -38,7 +38,13 @@ func TestRandomLife(t *testing.T) {
 		}
 		cfg.Copying = rapid.Bool().Draw(t, "copying")
 		cfg.Retain = rapid.Bool().Draw(t, "retain")
+		if cfg.Seats = rapid.SampledFrom([]int{0, 3, 1}).Draw(t, "seats"); cfg.HostPages == 1 && cfg.Disk == nil && tail > 1 {
+			cfg.Seats = 0 // blocks that a step fills need homes
+		} else if cfg.Seats > 0 && cfg.HostPages > 0 {
+			cfg.StepSlots = 1 + rapid.IntRange(0, 9).Draw(t, "slots of steps")
+		}
 		s := openTest(&rapidTB{T: t}, cfg)
+		steps := withSteps(s, cfg.StepSlots)
 		s.near = !cfg.Copying || rapid.Bool().Draw(t, "near")
 		var live []*testSequence
 		var dead [][]int32 // what sequences had that have ended
@@ -113,6 +119,21 @@ func TestRandomLife(t *testing.T) {
 					}
 				}
 			},
+			"decode seated": func(t *rapid.T) {
+				if steps == nil || len(live) == 0 {
+					t.Skip("nobody decodes by itself")
+				}
+				for range rapid.IntRange(1, 9).Draw(t, "steps") {
+					qs := slices.DeleteFunc(slices.Clone(live), func(*testSequence) bool { return rapid.IntRange(0, 3).Draw(t, "is in it") == 0 })
+					if _, err := steps.decodeSeated(ctx, qs, func(q *testSequence) [][]int32 { return wants(t, q) }); err != nil {
+						t.Fatal(err)
+					}
+					if err := s.Check(); err != nil {
+						t.Fatal(err)
+					}
+				}
+			},
+			"rise": func(t *rapid.T) { pick(t).Rise() },
 			"recall": func(t *rapid.T) {
 				q := pick(t)
 				if err := q.recall(ctx, layer(t), wants(t, q), nil); err != nil {

@@ -179,7 +179,7 @@ func (r *recall) everything() {
 func (r *recall) whereverItIs() {
 	s, rd := r.store, &r.cur
 	n := LayerStats{Selected: int64(r.left)}
-	slotOf, used, pins, pages := s.pool.SlotOf, s.pool.Used, s.pool.Pins, int32(s.cfg.Slots)
+	slotOf, used, pins, pages := s.pool.SlotOf, s.pool.Used, s.pool.Pins, s.firstPage
 	for h, w := range r.want {
 		ids, slots := r.seq.tables[r.layer][h], r.slots[h]
 		for i, b := range w {
@@ -215,9 +215,9 @@ func (r *recall) limit() (most int, ahead bool) {
 		if s.disk == nil {
 			return r.left, true // all of them are in slots and pages
 		}
-		// Pages that can be emptied: blocks without a place on disk keep theirs, and
-		// a transfer that hangs keeps its own.
-		room = s.cfg.HostPages - max(0, s.due-s.disk.most) - s.reads - s.downs - s.spills
+		// Pages that can be emptied: blocks without a place on disk keep theirs, a
+		// transfer that hangs keeps its own, and nothing moves those who sit.
+		room = s.cfg.HostPages - max(0, s.due-s.disk.most) - s.reads - s.downs - s.spills - s.sat
 	}
 	if r.left <= room {
 		return r.left, true

@@ -112,7 +112,7 @@ func (r *recall) place(ctx context.Context, rd *round) {
 		s.finishDown(ctx)
 	}
 	n := LayerStats{BytesUp: int64(len(miss)) * int64(s.cfg.Layout.BlockBytes())}
-	pages := int32(s.cfg.Slots)
+	pages := s.firstPage
 	for _, at := range miss {
 		id := rd.ids[at]
 		r.countMiss(rd, at, &n)
@@ -251,7 +251,7 @@ func (r *recall) isReady() (bool, error) {
 		case !inSlot && b.page < 0:
 			return false, s.faults[id]
 		case !inSlot:
-			rd.slots[at] = int32(s.cfg.Slots) + b.page
+			rd.slots[at] = s.firstPage + b.page
 		}
 	}
 	return true, nil

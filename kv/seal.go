@@ -19,6 +19,9 @@ func (q *Sequence) Seal(ctx context.Context, t compute.Tile, layer int) error {
 	if q.freed {
 		return fmt.Errorf("kv: sequence %d: seal: %w", q.number, ErrClosed)
 	}
+	if q.seat >= 0 {
+		panic(fmt.Sprintf("kv: sequence %d: seal while it sits", q.number))
+	}
 	own := t.Own(s.cfg.Layout.Block)
 	for h, ids := range q.tables[layer] {
 		id := ids[own]

@@ -37,8 +37,15 @@ type Sequence struct {
 
 	foresight foresight
 
-	layers []LayerStats
-	freed  bool
+	seat  int   // that it sits on, or −1
+	told  int   // columns that are in the seat's table
+	lined bool  // for the next step
+	ran   int64 // when it last was
+	later int64 // the step from which on it may be seated again
+
+	layers  []LayerStats
+	stepped LayerStats // what a device's own steps have counted, over all layers
+	freed   bool
 }
 
 // NewSequence makes an empty sequence, or one that begins with the blocks of a
@@ -61,7 +68,7 @@ func (s *Store) NewSequence(o SequenceOptions) (*Sequence, error) {
 		return nil, fmt.Errorf("kv: new sequence: tail blocks: %w", err)
 	}
 	q := &Sequence{
-		store: s, number: s.made, opt: o, tail: tail,
+		store: s, number: s.made, opt: o, tail: tail, seat: -1,
 		tables: make([][][]int32, s.cfg.Layers),
 		layers: make([]LayerStats, s.cfg.Layers),
 		open:   make([]int32, 0, l.Block),
@@ -196,6 +203,9 @@ func (q *Sequence) Free() {
 // end gives back what a sequence holds.
 func (q *Sequence) end() {
 	s := q.store
+	if q.seat >= 0 {
+		s.rise(q, false)
+	}
 	q.freed = true
 	s.promised.add(-q.promise.columns, -q.promise.homes)
 	q.promise = promise{}

@@ -60,13 +60,14 @@ func (l *LayerStats) add(o LayerStats) {
 
 // Stats are the counters since the beginning and the state of now. A block's
 // moves between tiers count for the sequence that computed it; selections, hits
-// and waits for the one that asked.
+// and waits for the one that asked. What a device's own steps have selected for a
+// sequence is known over all layers alone: it is in its Total, and in no layer.
 type Stats struct {
 	Layers []LayerStats
 	Total  LayerStats
 
 	Live   int // blocks, in any tier or none yet
-	InSlot int
+	InSlot int // where the store knows of it: what a step has in its own slots does not count
 	InHost int
 	OnDisk int // a block counts in every tier that holds it
 
@@ -124,7 +125,7 @@ func (s *Store) Stats() Stats {
 	st.Cached = s.cached.n * s.cfg.Layers * s.cfg.Layout.Heads
 	if s.host != nil {
 		st.FreePages = len(s.host.free)
-		st.InHost = s.cfg.HostPages - st.FreePages - s.downs - s.reads
+		st.InHost = s.cfg.HostPages - st.FreePages - s.downs - s.reads - s.expected
 	}
 	if s.disk != nil {
 		st.FreeRecords = s.disk.left()
@@ -143,6 +144,7 @@ func (q *Sequence) Stats() Stats {
 	defer s.leave()
 	s.settle(false)
 	st := totals(q.layers)
+	st.Total.add(q.stepped)
 	for _, heads := range q.tables {
 		for _, ids := range heads {
 			st.Live += len(ids)

@@ -23,6 +23,8 @@ type Store struct {
 	inPlace  bool // ops read blocks in their pages: a copy to a slot wins nothing
 	resident bool // no block ever loses its slot
 
+	firstPage int32 // from here on numbers of slots stand for pages: see SlotData
+
 	blocks  []block     // by id
 	perHead int32       // ids of a layer and head: one for each column
 	free    freeColumns // of no block
@@ -57,6 +59,10 @@ type Store struct {
 	spillErr   error // what the last failed write to disk said
 	spillFails int   // how many have failed
 	spillHold  int64 // step in which no more are tried without need
+
+	seats    *seats // nil: no device decodes by itself
+	sat      int    // blocks in seats' tables that keep their pages, or wait for them
+	expected int    // of them, those that a step will write to their pages
 
 	watched []wanted // by id; nil: nobody watches
 
@@ -100,6 +106,10 @@ func Open(dev compute.Device, cfg Config, log *slog.Logger) (*Store, error) {
 		timer:     time.NewTimer(time.Hour),
 		spillHold: -1,
 	}
+	if cfg.Seats > 0 && !cfg.below() {
+		s.pool = compute.NewFixedPool(cfg.Blocks)
+	}
+	s.firstPage = int32(cfg.Slots + cfg.StepSlots)
 	s.timer.Stop()
 	for i := range s.blocks {
 		s.blocks[i] = block{page: -1, rec: -1}
@@ -125,7 +135,7 @@ func (s *Store) allocate() (err error) {
 			*dst, err = s.dev.Alloc(t, shape...)
 		}
 	}
-	alloc(&c.Slots, dtype.U8, s.cfg.Slots, l.BlockBytes())
+	alloc(&c.Slots, dtype.U8, s.cfg.Slots+s.cfg.StepSlots, l.BlockBytes())
 	s.near = c.Slots.Data != nil
 	s.inPlace = s.near && s.cfg.below() && !s.cfg.Copying
 	s.resident = !s.cfg.evicts()
@@ -140,12 +150,17 @@ func (s *Store) allocate() (err error) {
 	}
 	if err != nil {
 		return fmt.Errorf("device memory for %d slots of %d bytes and %d summaries: %w: lower --kv-device or --context",
-			s.cfg.Slots, l.BlockBytes(), s.cfg.Blocks, err)
+			s.cfg.Slots+s.cfg.StepSlots, l.BlockBytes(), s.cfg.Blocks, err)
 	}
 	if s.cfg.below() {
-		if s.host, err = newHost(s.cfg.HostPages, s.cfg.RecordBytes(), l.BlockBytes()); err != nil {
+		var from compute.HostAllocator
+		if s.cfg.Seats > 0 {
+			from, _ = s.dev.(compute.HostAllocator)
+		}
+		if s.host, err = newHost(s.cfg.HostPages, s.cfg.RecordBytes(), l.BlockBytes(), from); err != nil {
 			return fmt.Errorf("host pool of %d pages of %d bytes: %w: lower --kv-host", s.cfg.HostPages, s.cfg.RecordBytes(), err)
 		}
+		s.host.saves = s.cfg.lasts()
 		if s.inPlace {
 			c.Pages = compute.NewTensor(dtype.U8, s.host.arena, s.cfg.HostPages, s.host.stride)
 		}
@@ -224,6 +239,7 @@ func (s *Store) BeginStep() {
 	s.enter()
 	defer s.leave()
 	s.step++
+	s.seats.unline()
 	if tiered && s.host != nil {
 		s.host.begin(s.step)
 	}

@@ -26,6 +26,7 @@ type transfer struct {
 	slot, page, rec int32 // rec is the entry's number where it goes to the ledger
 	crc             uint32
 	err             error
+	unsummed        bool // crc is to be found on the way to disk
 
 	// Of a lasting store.
 	sum     digest // of the block's bytes: known after a spill, demanded of a foreign load
@@ -85,6 +86,10 @@ func (s *Store) reportSpill(t transfer) {
 			l.Spilled++
 			l.BytesToDisk += int64(s.cfg.Layout.BlockBytes())
 		})
+		if t.unsummed {
+			b.is &^= unsummed
+			b.crc = t.crc
+		}
 		if s.lasting != nil {
 			s.lasting.written(b, t)
 		}
@@ -104,7 +109,7 @@ func (s *Store) reportLoad(t transfer) {
 		b.page = -1
 		s.host.release(t.page)
 		s.unpublish(b)
-		if b.has(filling) || b.holds > 0 {
+		if b.has(filling) || b.holds+b.sits > 0 {
 			s.faults[t.id] = t.err
 		}
 		if b.has(filling) {
@@ -156,7 +161,8 @@ func (s *Store) load(id, page int32) {
 	b.page = page
 	s.host.give(page, id)
 	s.host.pin(page)
-	s.host.pins[page] += b.holds
+	s.host.pins[page] += b.holds + b.sits
+	s.host.sat[page] += b.sits
 	t := transfer{move: moveLoad, id: id, slot: -1, page: page, rec: b.rec, crc: b.crc}
 	if b.has(filling) {
 		t.slot = s.pool.SlotOf[id]
@@ -199,5 +205,5 @@ func (s *Store) startSpill(id, rec int32) {
 	b.rec = rec
 	s.spills++
 	s.host.hold(b.page)
-	s.mover.start(transfer{move: moveSpill, id: id, page: b.page, rec: rec}, false)
+	s.mover.start(transfer{move: moveSpill, id: id, page: b.page, rec: rec, unsummed: b.has(unsummed)}, false)
 }

@@ -31,6 +31,8 @@ func (s *Store) await(ctx context.Context, q *Sequence, layer int, ready func() 
 		ok, err := ready()
 		switch {
 		case ok || err != nil:
+		case s.mover.underWay == 0 && s.unseat():
+			continue
 		case s.mover.underWay == 0:
 			err = fmt.Errorf("%w: all %d slots and %d pages are held at once: raise --kv-device or --kv-host", ErrFull, s.cfg.Slots, s.cfg.HostPages)
 		default:
