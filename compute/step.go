@@ -22,8 +22,9 @@ type Stepper interface {
 	// NewStep prepares steps of a model over the memory of a cache, which its other ops
 	// go on to use between steps.
 	NewStep(m Decoder, c *Cache, o StepOptions) (Step, error)
-	// StepBytes is the device memory that NewStep takes.
-	StepBytes(m Decoder, l Layout, o StepOptions) int64
+	// StepBytes is the device memory that NewStep takes. Where NewStep would return
+	// ErrStep, so does it. Of the model's tensors it sees shapes and formats alone.
+	StepBytes(m Decoder, l Layout, o StepOptions) (int64, error)
 }
 
 // HostAllocator is a Device that has memory of the host which it reads and writes itself,
