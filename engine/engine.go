@@ -21,12 +21,19 @@ type Engine struct {
 	store *kv.Store
 	att   *attention.Attention
 	work  *model.Workspace
+	dec   compute.Step // the device's own steps; nil: it has none
 
 	// Of the step that runs, kept from one to the next.
 	asked  uint64 // steps so far, refused ones too
 	parts  []Part
 	batch  model.Batch
 	riders []rider
+	rows   []compute.StepRow // of the device's own steps
+	sat    []*kv.Sequence    // by such a row
+	seated []int             // by such a row: its rider
+	latest int               // the first such row of the step that ran last
+	kept   [][]float32       // by such a row: what it said before the next step ran
+	token  [1]int32
 	host   []float32 // logits, of a device with memory of its own
 	raw    []float32 // a row of them, before penalties
 
@@ -36,11 +43,12 @@ type Engine struct {
 // Prepare resolves the options against the model and plans its memory; nothing
 // of it is allocated. The Source stays the caller's.
 func (s *Source) Prepare(o Options) (*Plan, error) {
-	_, _, p, err := s.prepare(o)
+	_, _, p, err := s.prepare(o, nil)
 	return p, err
 }
 
-func (s *Source) prepare(o Options) (*model.Config, *settings, *Plan, error) {
+// prepare is for a device, or for none that decodes by itself.
+func (s *Source) prepare(o Options, dev compute.Device) (*model.Config, *settings, *Plan, error) {
 	c := *s.Config
 	if o.RopeType != "" {
 		if err := c.ScaleRope(o.RopeType, o.RopeBy); err != nil {
@@ -51,6 +59,9 @@ func (s *Source) prepare(o Options) (*model.Config, *settings, *Plan, error) {
 	if err != nil {
 		return nil, nil, nil, err
 	}
+	if set.steps, err = newSteps(dev, s, &c, set); err != nil {
+		return nil, nil, nil, err
+	}
 	p, err := plan(&c, set, s.Checkpoint.Bytes(), Available())
 	return &c, set, p, err
 }
@@ -58,7 +69,7 @@ func (s *Source) prepare(o Options) (*model.Config, *settings, *Plan, error) {
 // Open plans, loads and allocates. The Source is the engine's from here on, and
 // closed with it; on an error it stays the caller's.
 func Open(dev compute.Device, src *Source, o Options, log *slog.Logger) (*Engine, error) {
-	c, set, p, err := src.prepare(o)
+	c, set, p, err := src.prepare(o, dev)
 	if err != nil {
 		return nil, err
 	}
@@ -88,6 +99,9 @@ func Open(dev compute.Device, src *Source, o Options, log *slog.Logger) (*Engine
 	if e.work, err = e.model.NewWorkspace(set.rows(), set.logitRows()); err != nil {
 		return fail(err)
 	}
+	if err = e.openSteps(); err != nil {
+		return fail(err)
+	}
 	return e, nil
 }
 
@@ -115,6 +129,9 @@ func (e *Engine) Store() *kv.Store { return e.store }
 // Close gives everything back, the checkpoint included.
 func (e *Engine) Close() error {
 	var errs []error
+	if e.dec != nil {
+		errs = append(errs, e.dec.Close())
+	}
 	if e.work != nil {
 		e.work.Close()
 	}
@@ -130,6 +147,6 @@ func (e *Engine) Close() error {
 	if e.Source != nil {
 		errs = append(errs, e.Source.Close())
 	}
-	e.work, e.att, e.store, e.model, e.Source = nil, nil, nil, nil, nil
+	e.dec, e.work, e.att, e.store, e.model, e.Source = nil, nil, nil, nil, nil, nil
 	return errors.Join(errs...)
 }

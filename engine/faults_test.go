@@ -79,7 +79,7 @@ func newFaultRig(t *testing.T, timeout time.Duration) *faultRig {
 	}
 	budget{device: 0.1, host: 0.1, disk: true}.apply(t, src, &o)
 	o.DiskDir, o.DiskFS, o.Timeout = "disk", r.disk, timeout
-	if r.e, err = Open(r.dev, src, o, slog.New(slog.DiscardHandler)); err != nil {
+	if r.e, err = Open(testDevice(r.dev), src, o, slog.New(slog.DiscardHandler)); err != nil {
 		t.Fatal(err)
 	}
 	return r

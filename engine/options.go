@@ -63,6 +63,7 @@ type settings struct {
 	method    attention.Method
 	constants attention.Constants
 	layout    compute.Layout
+	steps     *steps // of a device that decodes by itself
 	note      string // what the user should know of a choice that was made
 }
 

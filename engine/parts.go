@@ -79,7 +79,7 @@ func (e *Engine) Step(ctx context.Context, parts []Part, each func(i, at int, lo
 			if p.sort() != sort {
 				continue
 			}
-			if err := e.join(p.Stream, i, p.IDs); err != nil {
+			if err := e.join(ctx, p.Stream, i, p.IDs, p.Want, p.Hidden); err != nil {
 				failed = append(failed, StreamError{i, err})
 			}
 		}
@@ -89,40 +89,40 @@ func (e *Engine) Step(ctx context.Context, parts []Part, each func(i, at int, lo
 		first++
 	}
 	if e.set.OnSelect == nil { // which is told of every row
-		e.batch.From = e.wanted(parts, first)
+		e.batch.From = len(e.batch.IDs)
+		for i := len(e.riders) - 1; i >= first; i-- {
+			if !e.riders[i].sits {
+				e.batch.From = e.wanted(parts, i)
+			}
+		}
 	}
 	if err := e.pass(ctx); err != nil {
 		return err
 	}
-	for at := range e.riders {
-		if err := e.batch.Spans[at].Err; err != nil {
-			failed = append(failed, StreamError{e.riders[at].index, err})
+	for i := range e.riders {
+		if r := &e.riders[i]; r.err != nil {
+			failed = append(failed, StreamError{r.index, r.err})
 		}
 	}
 	for first < len(e.riders) {
 		// Rows in a row, of one rider or of several.
 		from := e.wanted(parts, first)
 		to, end := from, first
-		hidden := parts[e.riders[first].index].Hidden
-		for ; end < len(e.riders) && e.wanted(parts, end) == to && parts[e.riders[end].index].Hidden == hidden; end++ {
-			to = e.batch.Spans[end].Row + e.batch.Spans[end].N
+		hidden := e.riders[first].hidden
+		for ; end < len(e.riders) && e.wanted(parts, end) == to && e.riders[end].hidden == hidden; end++ {
+			to = e.first(&e.riders[end]) + e.riders[end].n
 		}
 		var over error // of the rider that row is of
-		of, width := e.model.Logits, e.model.Vocab
-		if hidden {
-			of, width = e.model.States, e.model.Hidden
-		}
-		if err := e.outputs(of, width, from, to, func(row int, v []float32) error {
-			sp := &e.batch.Spans[first]
-			for ; row >= sp.Row+sp.N; sp = &e.batch.Spans[first] {
+		if err := e.outputs(hidden, from, to, func(row int, v []float32) error {
+			r := &e.riders[first]
+			for ; row >= e.first(r)+r.n; r = &e.riders[first] {
 				first, over = first+1, nil
 			}
-			if sp.Err != nil || over != nil {
+			if r.err != nil || over != nil {
 				return nil
 			}
-			i := e.riders[first].index
-			if over = each(i, row-sp.Row, v); over != nil {
-				failed = append(failed, StreamError{i, over})
+			if over = each(r.index, row-e.first(r), v); over != nil {
+				failed = append(failed, StreamError{r.index, over})
 			}
 			return nil
 		}); err != nil {
@@ -149,14 +149,10 @@ func (p Part) sort() int {
 	return 1
 }
 
-// wanted is the first row of a rider whose logits are wanted; after the last rider it
-// is the end of the batch.
+// wanted is the first row of a rider whose logits are wanted.
 func (e *Engine) wanted(parts []Part, rider int) int {
-	if rider == len(e.riders) {
-		return len(e.batch.IDs)
-	}
-	sp := &e.batch.Spans[rider]
-	return sp.Row + sp.N - parts[e.riders[rider].index].Want
+	r := &e.riders[rider]
+	return e.first(r) + r.n - parts[r.index].Want
 }
 
 // Rows is the most tokens of a step.

@@ -21,6 +21,11 @@ type Plan struct {
 	Records  int    `json:"disk_records"`
 	BlockLen int64  `json:"block_bytes"`
 
+	// Of a device that decodes by itself: see steps.plan. StepSlots are beside Slots.
+	StepRows  int `json:"step_rows,omitempty"`
+	StepSlots int `json:"step_slots,omitempty"`
+	Seats     int `json:"step_seats,omitempty"`
+
 	Weights   int64 `json:"weights_bytes"`
 	SlotBytes int64 `json:"slots_bytes"`
 	Tails     int64 `json:"tails_bytes"`
@@ -107,6 +112,9 @@ func fit(c *model.Config, s *settings, weights, available int64) (*Plan, error) 
 	} else if s.KVDevice == 0 && (s.DiskDir != "" || s.KVHost > 0) {
 		return nil, refuse("--kv-host or --kv-disk without --kv-device: every block has a place on the device, so nothing would reach them").or(p.selection(s))
 	}
+	if err := s.steps.plan(p, s, p.Pages > 0); err != nil {
+		return nil, err
+	}
 	if f, err = p.store(c, s, nil).Footprint(); err != nil {
 		return nil, err
 	}
@@ -122,6 +130,7 @@ func fit(c *model.Config, s *settings, weights, available int64) (*Plan, error) 
 func (p *Plan) store(c *model.Config, s *settings, identity []byte) kv.Config {
 	cfg := kv.Config{
 		Layout: s.layout, Layers: c.Layers, Blocks: p.Blocks, Slots: p.Slots, HostPages: p.Pages, Keep: s.Keep, Retain: s.Retain, Timeout: s.Timeout, Identity: identity,
+		Seats: p.Seats, StepSlots: p.StepSlots,
 	}
 	if p.Records > 0 {
 		cfg.Disk = &kv.Disk{FS: s.DiskFS, Dir: s.DiskDir, Records: p.Records, Direct: true, Lasts: s.DiskLast}
@@ -154,7 +163,7 @@ func (p *Plan) below(s *settings, blocks int64) error {
 	switch {
 	case s.KVHost > 0:
 		pages = min(blocks, s.KVHost/page)
-	case s.DiskDir != "" && int64(p.Slots) == blocks: // nothing is read there: it is the way to the disk
+	case s.DiskDir != "" && int64(p.Slots) == blocks && s.steps == nil: // nothing is read there: it is the way to the disk
 		pages = min(blocks, max(minHost, wayBytes/page))
 	case s.DiskDir != "" && p.Available > 0:
 		free := p.Available - (p.Weights + p.SlotBytes + p.Tails + p.Summaries + p.Tables + p.Step)

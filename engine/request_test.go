@@ -28,7 +28,7 @@ func tinyEngine(t *testing.T, change func(*Options)) *Engine {
 	}
 	o := NewOptions()
 	change(&o)
-	e, err := Open(dev, src, o, slog.New(slog.DiscardHandler))
+	e, err := Open(testDevice(dev), src, o, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

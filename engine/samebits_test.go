@@ -133,7 +133,7 @@ func (b budget) run(t *testing.T, method string, kind compute.KVType) (string, k
 		sum.Write(row)
 	}
 	b.apply(t, src, &o)
-	e, err := Open(dev, src, o, slog.New(slog.DiscardHandler))
+	e, err := Open(testDevice(dev), src, o, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

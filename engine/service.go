@@ -313,6 +313,11 @@ func (s *Service) seat(j *job) bool {
 // step runs one step of the engine.
 func (s *Service) step(ctx context.Context) {
 	turns := s.sched.step(time.Now(), s.seat)
+	for _, j := range s.sched.waiting {
+		if j.opened { // it was paused: others have more use for its place
+			s.runs[j].s.seq.Rise()
+		}
+	}
 	for _, r := range s.runs {
 		if r.err != nil {
 			s.fail(r.a, r.err)

@@ -6,7 +6,6 @@ import (
 	"fmt"
 
 	"nosa/compute"
-	"nosa/model"
 	"nosa/weights"
 )
 
@@ -36,10 +35,15 @@ func (e *Engine) checkIDs(ids []int32) error {
 	return nil
 }
 
-// rider is a stream of the batch that is being made.
+// rider is a stream of the step that is being made. Its rows are in the batch, or, where
+// its sequence sits, its one row is in the device's own steps.
 type rider struct {
 	*Stream
-	index int // by which the caller knows it
+	index  int // by which the caller knows it
+	sits   bool
+	row, n int   // rows of the batch, or of the device's own steps
+	hidden bool  // hidden states are wanted of it, no logits
+	err    error // why it could not go on
 }
 
 // begin begins a step: an empty batch, for streams to join.
@@ -49,36 +53,68 @@ func (e *Engine) begin() error {
 	}
 	e.store.BeginStep()
 	e.batch.Reset()
-	e.riders = e.riders[:0]
+	e.riders, e.rows, e.sat, e.seated, e.kept, e.latest = e.riders[:0], e.rows[:0], e.sat[:0], e.seated[:0], e.kept[:0], 0
 	return nil
 }
 
-// join gives a stream's next tokens rows in the batch. An error leaves the stream
-// and the batch as they were.
-func (e *Engine) join(s *Stream, index int, ids []int32) error {
+// join gives a stream's next tokens rows in the step: want of the last of them are what it
+// is there for. A single one of which anything is wanted goes to the device's own steps, if
+// there is room to sit. An error leaves the stream and the step as they were.
+func (e *Engine) join(ctx context.Context, s *Stream, index int, ids []int32, want int, hidden bool) error {
 	if s.err != nil {
 		return s.err
 	}
 	if err := s.seq.Reserve(len(ids)); err != nil {
 		return err
 	}
-	e.batch.Add(s.seq, ids)
-	e.riders = append(e.riders, rider{s, index})
+	r := rider{Stream: s, index: index, row: len(e.batch.IDs), n: len(ids), hidden: hidden}
+	if e.dec != nil {
+		if len(ids) == 1 && want == 1 {
+			var seat int
+			if seat, r.sits = s.seq.Sit(ctx); r.sits {
+				r.row = len(e.rows)
+				e.rows = append(e.rows, compute.StepRow{Seat: int32(seat), Pos: int32(s.seq.Len()), Token: ids[0]})
+				e.sat, e.seated = append(e.sat, s.seq), append(e.seated, len(e.riders))
+			}
+		} else {
+			s.seq.Rise()
+		}
+	}
+	if !r.sits {
+		e.batch.Add(s.seq, ids)
+	}
+	e.riders = append(e.riders, r)
 	return nil
 }
 
-// pass runs the batch, whose hidden states are in the workspace afterwards. Its
-// error is of the whole batch and ends all streams in it; the error of one is in
-// its span, and ends that one.
+// first is a rider's first row, counted over the batch and then the device's own steps.
+func (e *Engine) first(r *rider) int {
+	if r.sits {
+		return len(e.batch.IDs) + r.row
+	}
+	return r.row
+}
+
+// pass runs the step. An error of one rider ends its stream; pass returns one that is of
+// all that had not gone on before it.
 func (e *Engine) pass(ctx context.Context) error {
-	err := e.guard(func() error { return e.model.Forward(ctx, e.att, e.work, &e.batch) })
-	for i, r := range e.riders {
-		sp := &e.batch.Spans[i]
-		switch {
+	err := e.decode(ctx)
+	if err == nil {
+		err = e.guard(func() error { return e.model.Forward(ctx, e.att, e.work, &e.batch) })
+	}
+	spans := e.batch.Spans
+	for i := range e.riders {
+		r := &e.riders[i]
+		if r.sits {
+			continue
+		}
+		sp := &spans[0]
+		spans = spans[1:]
+		switch r.err = sp.Err; {
 		case err != nil:
 			r.fail(err)
-		case sp.Err != nil:
-			r.fail(sp.Err)
+		case r.err != nil:
+			r.fail(r.err)
 		default:
 			r.seq.Advance(e.batch.IDs[sp.Row : sp.Row+sp.N])
 		}
@@ -100,31 +136,70 @@ func (e *Engine) guard(f func() error) error {
 
 // logits calls f with the logits of rows from to to−1 of the last step.
 func (e *Engine) logits(from, to int, f func(row int, logits []float32) error) error {
-	return e.outputs(e.model.Logits, e.model.Vocab, from, to, f)
+	return e.outputs(false, from, to, f)
 }
 
-// outputs calls f with what the model makes of rows from to to−1 of the last step, width
-// numbers each.
-func (e *Engine) outputs(of func(w *model.Workspace, from, to int) compute.Tensor, width, from, to int, f func(row int, v []float32) error) error {
-	for at := from; at < to; at += e.work.LogitRows {
-		end := min(at+e.work.LogitRows, to)
-		var t compute.Tensor
-		if err := e.guard(func() error { t = of(e.work, at, end); return nil }); err != nil {
-			return err
-		}
-		v := t.F32()
-		if v == nil { // a device with memory of its own
-			if e.host == nil {
-				e.host = make([]float32, e.work.LogitRows*max(e.model.Vocab, e.model.Hidden))
-			}
-			v = e.host[:t.Len()]
-			e.dev.Download(compute.F32s(v, len(v)).Data, t)
-		}
-		for r := at; r < end; r++ {
-			if err := f(r, v[(r-at)*width:(r-at+1)*width]); err != nil {
+// outputs calls f with what the model makes of rows from to to−1 of the last step: hidden
+// states or logits. Rows of the batch come first, then those of the device's own steps.
+func (e *Engine) outputs(hidden bool, from, to int, f func(row int, v []float32) error) error {
+	width := e.model.Vocab
+	if hidden {
+		width = e.model.Hidden
+	}
+	batch := len(e.batch.IDs)
+	for at := from; at < to; {
+		if at >= batch && at-batch < len(e.kept) {
+			if err := f(at, e.kept[at-batch]); err != nil {
 				return err
 			}
+			at++
+			continue
+		}
+		end := min(at+e.work.LogitRows, to)
+		if at < batch {
+			end = min(end, batch)
+		}
+		v, err := e.made(hidden, at, end)
+		if err != nil {
+			return err
+		}
+		for ; at < end; at++ {
+			if err := f(at, v[:width:width]); err != nil {
+				return err
+			}
+			v = v[width:]
 		}
 	}
 	return nil
+}
+
+// made is what the model makes of rows from to to−1, which all are of the batch, or of the
+// device's last step. It holds until the next call.
+func (e *Engine) made(hidden bool, from, to int) ([]float32, error) {
+	var t compute.Tensor
+	if err := e.guard(func() error {
+		own := from - len(e.batch.IDs) - e.latest
+		switch {
+		case from >= len(e.batch.IDs) && hidden:
+			t = e.dec.States(own, own+to-from)
+		case from >= len(e.batch.IDs):
+			t = e.dec.Logits(own, own+to-from)
+		case hidden:
+			t = e.model.States(e.work, from, to)
+		default:
+			t = e.model.Logits(e.work, from, to)
+		}
+		return nil
+	}); err != nil {
+		return nil, err
+	}
+	if v := t.F32(); v != nil {
+		return v, nil
+	}
+	if e.host == nil { // a device with memory of its own
+		e.host = make([]float32, e.work.LogitRows*max(e.model.Vocab, e.model.Hidden))
+	}
+	v := e.host[:t.Len()]
+	e.dev.Download(compute.F32s(v, len(v)).Data, t)
+	return v, nil
 }

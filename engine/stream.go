@@ -104,14 +104,15 @@ func (s *Stream) step(ctx context.Context, ids []int32, skip int) error {
 	if err := e.begin(); err != nil {
 		return err
 	}
-	if err := e.join(s, 0, ids); err != nil {
+	skip = min(skip, len(ids))
+	if err := e.join(ctx, s, 0, ids, len(ids)-skip, false); err != nil {
 		return err
 	}
 	if e.set.OnSelect == nil { // which is told of every row
-		e.batch.From = min(skip, len(ids))
+		e.batch.From = min(skip, len(e.batch.IDs))
 	}
 	if err := e.pass(ctx); err != nil {
 		return err
 	}
-	return e.batch.Spans[0].Err
+	return e.riders[0].err
 }

@@ -36,7 +36,7 @@ func streamEngine(t testing.TB, method string, sequences, context int, b budget,
 	if change != nil {
 		change(&o)
 	}
-	e, err := Open(dev, src, o, slog.New(slog.DiscardHandler))
+	e, err := Open(testDevice(dev), src, o, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -19,8 +19,8 @@ import (
 // The open block lies with the device, and comes back to the tail when the sequence
 // rises. So a sequence either sits, or goes through Seal and Recall.
 //
-// Pages that are kept are no room for others. Above a disk a quarter of the pool is never
-// kept, and who waits for a page that can not be had otherwise makes those rise that are
+// Pages that are kept are no room for others. Above a disk that is needed for room a quarter
+// of the pool is never kept, and who waits for a page that can not be had otherwise makes those rise that are
 // not in the step that is being made, the one first that has not been in one for longest.
 type seats struct {
 	step  compute.Step
@@ -50,7 +50,7 @@ func (s *Store) SetStep(step compute.Step) {
 	st := &seats{step: step, taken: make([]*Sequence, s.cfg.Seats), known: make([]bool, len(s.left))}
 	if s.host != nil {
 		st.most = s.cfg.HostPages
-		if s.disk != nil {
+		if s.cfg.HostPages < s.cfg.Blocks && s.disk != nil {
 			st.most -= (s.cfg.HostPages + 3) / 4
 		}
 	}

@@ -14,8 +14,9 @@ import (
 
 // cacheResponse is where blocks are. Cells has two bytes a block, in base64, by layer,
 // then KV head, then block: bits of where it is (1 slot, 2 host, 4 disk, 8 being
-// written, 16 on its way, 32 held by several requests, 64 selected in the last step), and
-// in how many of the last Window steps it was selected.
+// written, 16 on its way, 32 held by several requests, 64 selected in the last step, 128
+// decoded by the device itself, which may have it in slots of its own and tells nobody what
+// it selects), and in how many of the last Window steps it was selected.
 type cacheResponse struct {
 	Request string  `json:"request,omitempty"`
 	Open    bool    `json:"open"` // whether there is such a request: one may end at any time

@@ -1,0 +1,94 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"nosa/compute"
+)
+
+// openSteps prepares the device's own steps, if the plan has any.
+func (e *Engine) openSteps() error {
+	p, s := e.plan, e.set
+	if p.StepRows == 0 {
+		return nil
+	}
+	o := e.store.StepOptions()
+	o.Rows, o.Context, o.Select = p.StepRows, s.Context, s.method.Params(s.constants)
+	err := e.guard(func() (err error) {
+		e.dec, err = s.steps.dev.NewStep(e.model.Decoder(), e.store.Cache(), o)
+		return err
+	})
+	if err != nil {
+		e.dec = nil
+		if errors.Is(err, compute.ErrStep) {
+			e.log.Warn("the device does not decode by itself", "error", err)
+			return nil
+		}
+		return err
+	}
+	e.store.SetStep(e.dec)
+	return nil
+}
+
+// decode runs the rows of those who sit, in as many of the device's own steps as it takes.
+// An error of a step is of the riders in it. The one that decode returns ends those too
+// that had not been run.
+func (e *Engine) decode(ctx context.Context) error {
+	for from := 0; from < len(e.rows); {
+		to := min(from+e.plan.StepRows, len(e.rows))
+		err := context.Cause(ctx)
+		if err == nil {
+			err = e.keep(from)
+		}
+		if err != nil {
+			for _, i := range e.seated[from:] {
+				e.riders[i].fail(err)
+			}
+			return err
+		}
+		var counts compute.StepCounts
+		if err = e.guard(func() (err error) {
+			e.dec.Run(e.rows[from:to])
+			counts, err = e.dec.Wait()
+			return err
+		}); err == nil {
+			e.store.Stepped(e.sat[from:to], counts)
+		} else {
+			e.kept = append(e.kept, make([][]float32, to-from)...) // nobody asks for what they said
+		}
+		for at := from; at < to; at++ {
+			r := &e.riders[e.seated[at]]
+			if r.err = err; err != nil {
+				r.fail(err)
+				continue
+			}
+			e.token[0] = e.rows[at].Token
+			r.seq.Advance(e.token[:])
+		}
+		e.latest, from = from, to
+	}
+	return nil
+}
+
+// keep takes what the rows before one have said out of the device, whose next step will
+// overwrite it.
+func (e *Engine) keep(before int) error {
+	batch := len(e.batch.IDs)
+	for at := len(e.kept); at < before; at = len(e.kept) {
+		hidden, end := e.riders[e.seated[at]].hidden, at+1
+		for end < min(before, at+e.work.LogitRows) && e.riders[e.seated[end]].hidden == hidden {
+			end++
+		}
+		v, err := e.made(hidden, batch+at, batch+end)
+		if err != nil {
+			return err
+		}
+		v = slices.Clone(v)
+		for width := len(v) / (end - at); len(v) > 0; v = v[width:] {
+			e.kept = append(e.kept, v[:width:width])
+		}
+	}
+	return nil
+}
