@@ -2,6 +2,13 @@ package compute
 
 import "nosa/dtype"
 
+// MemoryDevice is a Device with memory of its own.
+type MemoryDevice interface {
+	Device
+	// Memory is what the device has free, and in all.
+	Memory() (free, total int64, err error)
+}
+
 // Device is the op set over one device's memory. Methods are named as the
 // definitions of this package, which say what each computes. A Device is used by
 // one goroutine; ops may return before they are done, in order; Sync waits.

@@ -30,7 +30,7 @@ type Stepper interface {
 // HostAllocator is a Device that has memory of the host which it reads and writes itself,
 // as a Stepper does with the pages of a host pool.
 type HostAllocator interface {
-	// AllocHost returns zeroed memory, aligned for direct transfers; FreeHost gives it back.
+	// AllocHost returns memory that begins at a page of the system; FreeHost gives it back.
 	AllocHost(n int) ([]byte, error)
 	FreeHost(b []byte) error
 }

@@ -59,6 +59,12 @@ func (s *Source) prepare(o Options, dev compute.Device) (*model.Config, *setting
 	if err != nil {
 		return nil, nil, nil, err
 	}
+	if m, ok := dev.(compute.MemoryDevice); ok {
+		if set.free, _, err = m.Memory(); err != nil {
+			return nil, nil, nil, err
+		}
+		set.free = max(set.free, 1)
+	}
 	if set.steps, err = newSteps(dev, s, &c, set); err != nil {
 		return nil, nil, nil, err
 	}

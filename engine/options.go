@@ -64,6 +64,7 @@ type settings struct {
 	constants attention.Constants
 	layout    compute.Layout
 	steps     *steps // of a device that decodes by itself
+	free      int64  // of a device with memory of its own: what it has; 0: it has none
 	note      string // what the user should know of a choice that was made
 }
 

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"flag"
+	"fmt"
 	"log/slog"
 	"math"
 	"slices"
+	"strings"
 	"testing"
 
 	"nosa/compute"
@@ -305,5 +307,43 @@ func TestPausedRise(t *testing.T) {
 	n := len(got.Tokens[0])
 	if n == 0 || !slices.EqualFunc(got.Tokens[0], want.Tokens[0][len(want.Tokens[0])-n:], func(a, b Token) bool { return a.ID == b.ID }) {
 		t.Errorf("%d tokens, other ones", n)
+	}
+}
+
+// TestPlanDevice: a device with memory of its own has its own account, and what is proposed
+// for it fits.
+func TestPlanDevice(t *testing.T) {
+	c := smol(t)
+	on := func(free int64, change func(*Options)) (*Plan, error) {
+		o := NewOptions()
+		change(&o)
+		set, err := o.resolve(c, false)
+		if err != nil {
+			t.Fatal(err)
+		}
+		set.free = free
+		return plan(c, set, 100<<20, 1<<30)
+	}
+	p, err := on(2<<30, func(*Options) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if device := p.Weights + p.SlotBytes + p.Tails + p.Summaries + p.Step; p.Device != device || p.Memory != p.Tables+stepSlack {
+		t.Errorf("%+v", p)
+	}
+	_, err = on(p.Device-1<<20, func(*Options) {})
+	if !errors.Is(err, ErrPlan) || !strings.Contains(err.Error(), "of the device's memory") {
+		t.Fatalf("%v", err)
+	}
+	_, flag, ok := strings.Cut(err.Error(), "try --kv-device ")
+	var mib int64
+	if _, e := fmt.Sscanf(flag, "%dMiB", &mib); !ok || e != nil {
+		t.Fatalf("%v", err)
+	}
+	if small, err := on(p.Device-1<<20, func(o *Options) { o.KVDevice = mib << 20 }); err != nil || small.Slots >= p.Slots || small.Host == 0 {
+		t.Errorf("%+v, %v", small, err)
+	}
+	if _, err := on(2<<30, func(o *Options) { o.KVDevice, o.Sequences = 64<<20, 8 }); !errors.Is(err, ErrPlan) || !strings.Contains(err.Error(), "of the host's memory") {
+		t.Errorf("%v", err)
 	}
 }

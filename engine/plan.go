@@ -36,6 +36,11 @@ type Plan struct {
 	Disk      int64 `json:"disk_bytes"`
 	Memory    int64 `json:"memory_bytes"`    // all of the above but the disk
 	Available int64 `json:"available_bytes"` // what the process may take; 0: unknown
+
+	// Of a device with memory of its own: weights, slots, tails, summaries and steps, which
+	// are no part of Memory then, and what it has free.
+	Device     int64 `json:"device_bytes,omitempty"`
+	DeviceFree int64 `json:"device_free_bytes,omitempty"`
 }
 
 // ErrPlan is returned when the settings do not fit into memory or contradict
@@ -93,7 +98,7 @@ func fit(c *model.Config, s *settings, weights, available int64) (*Plan, error) 
 	p := &Plan{
 		Context: s.Context, Method: s.method.Name(), Blocks: int(blocks), BlockLen: int64(l.BlockBytes()), Weights: weights,
 		Step:      c.WorkspaceBytes(s.rows(), s.logitRows()) + attention.ScratchBytes(s.method, s.constants, l, c.Heads, s.Context) + stepSlack,
-		Available: available,
+		Available: available, DeviceFree: s.free,
 	}
 	// The parts that do not depend on budgets, by the store's own account.
 	resident := kv.Config{Layout: l, Layers: c.Layers, Blocks: p.Blocks}
@@ -120,10 +125,25 @@ func fit(c *model.Config, s *settings, weights, available int64) (*Plan, error) 
 	}
 	p.SlotBytes, p.Tables, p.Host, p.Disk = f.Slots, f.Maps, f.Host, f.Disk
 	p.Memory = p.Weights + p.SlotBytes + p.Tails + p.Summaries + p.Tables + p.Step + p.Host
+	if s.free > 0 {
+		p.Memory = p.Tables + stepSlack + p.Host
+		p.Device = p.Weights + p.SlotBytes + p.Tails + p.Summaries + p.Step
+		if p.Device > s.free {
+			return nil, p.tooMuchOnDevice(s)
+		}
+	}
 	if available > 0 && p.Memory > available {
 		return nil, p.tooMuch(s)
 	}
 	return p, nil
+}
+
+// beside is what the process takes beside the host pool.
+func (p *Plan) beside() int64 {
+	if p.DeviceFree > 0 {
+		return p.Tables + stepSlack
+	}
+	return p.Weights + p.SlotBytes + p.Tails + p.Summaries + p.Tables + p.Step
 }
 
 // store is the configuration of the block store that the plan describes.
@@ -166,7 +186,7 @@ func (p *Plan) below(s *settings, blocks int64) error {
 	case s.DiskDir != "" && int64(p.Slots) == blocks && s.steps == nil: // nothing is read there: it is the way to the disk
 		pages = min(blocks, max(minHost, wayBytes/page))
 	case s.DiskDir != "" && p.Available > 0:
-		free := p.Available - (p.Weights + p.SlotBytes + p.Tails + p.Summaries + p.Tables + p.Step)
+		free := p.Available - p.beside()
 		pages = min(blocks, max(minHost, free/2/page))
 	}
 	if s.DiskDir == "" && pages < blocks {

@@ -131,11 +131,10 @@ var diskBelow = change{"--kv-disk DIR", func(t *settings) { t.DiskDir = "DIR" }}
 // tooMuch refuses a plan that memory cannot hold.
 func (p *Plan) tooMuch(s *settings) *refusal {
 	kv := p.SlotBytes + p.Host + p.Summaries + p.Tables + p.Tails
-	what := fmt.Sprintf("a context of %d tokens", s.Context)
-	if s.Sequences > 1 {
-		what += " in " + sequences(s.Sequences)
+	r := refuse("%s takes %s (weights %s, KV %s, a step %s), %s are free", contextOf(s), Size(p.Memory), Size(p.Weights), Size(kv), Size(p.Step), Size(p.Available))
+	if p.DeviceFree > 0 {
+		r = refuse("%s takes %s of the host's memory, %s are free", contextOf(s), Size(p.Memory), Size(p.Available))
 	}
-	r := refuse("%s takes %s (weights %s, KV %s, a step %s), %s are free", what, Size(p.Memory), Size(p.Weights), Size(kv), Size(p.Step), Size(p.Available))
 	disk := " with --kv-disk DIR"
 	if s.DiskDir != "" {
 		disk = ""
@@ -151,16 +150,38 @@ func (p *Plan) tooMuch(s *settings) *refusal {
 			r = r.or(change{"--kv-host " + exact(n) + disk, func(t *settings) { below(t); t.KVHost = n }})
 		}
 	}
-	if s.KVHost == 0 { // half of what is left for the slots, the host pool takes of the rest
+	if s.KVHost == 0 && p.DeviceFree == 0 { // half of what is left for the slots, the host pool takes of the rest
 		n := p.Tails + (p.Available-(p.Memory-p.SlotBytes-p.Host))/2
 		if n = n >> 20 << 20; n > p.Tails+p.BlockLen && (s.KVDevice == 0 || n < s.KVDevice) {
 			r = r.or(change{"--kv-device " + exact(n) + disk, func(t *settings) { below(t); t.KVDevice = n }})
 		}
 	}
-	if s.Chunk > 64 && p.Step > p.Available/4 {
+	if s.Chunk > 64 && p.DeviceFree == 0 && p.Step > p.Available/4 {
 		r = r.or(change{"--chunk 64", func(t *settings) { t.Chunk = 64 }})
 	}
 	return r
+}
+
+// tooMuchOnDevice refuses a plan that the device's own memory cannot hold.
+func (p *Plan) tooMuchOnDevice(s *settings) *refusal {
+	r := refuse("%s takes %s of the device's memory (weights %s, KV %s, a step %s), %s are free", contextOf(s),
+		Size(p.Device), Size(p.Weights), Size(p.SlotBytes+p.Tails+p.Summaries), Size(p.Step), Size(p.DeviceFree))
+	n := p.Tails + (p.DeviceFree - (p.Device - p.SlotBytes))
+	if n = n / 10 * 9 >> 20 << 20; n > p.Tails+p.BlockLen && (s.KVDevice == 0 || n < s.KVDevice) {
+		r = r.or(change{"--kv-device " + exact(n), func(t *settings) { t.KVDevice = n }})
+	}
+	if s.Chunk > 64 {
+		r = r.or(change{"--chunk 64", func(t *settings) { t.Chunk = 64 }})
+	}
+	return r
+}
+
+func contextOf(s *settings) string {
+	what := fmt.Sprintf("a context of %d tokens", s.Context)
+	if s.Sequences > 1 {
+		what += " in " + sequences(s.Sequences)
+	}
+	return what
 }
 
 func roundUp(n, to int64) int64 { return (n + to - 1) / to * to }

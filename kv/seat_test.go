@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"nosa/compute"
@@ -446,6 +447,135 @@ func TestSeatConfig(t *testing.T) {
 		cfg.Layout, cfg.Layers = testLayout, 2
 		if _, err := Open(compute.Reference{}, cfg, nil); !errors.Is(err, ErrConfig) {
 			t.Errorf("%s: %v, want %v", name, err, ErrConfig)
+		}
+	}
+}
+
+// TestSitWaitsForCopies: blocks that are on their way to the host pool are waited for, and a
+// sequence whose copies hang is not seated, with nothing changed.
+func TestSitWaitsForCopies(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, dev := openSlow(t, Config{Layout: testLayout, Layers: 1, Blocks: 40, Slots: 6, HostPages: 40, Workers: 2, Timeout: time.Minute, Seats: 1, StepSlots: 8})
+		p := withSteps(s, 8)
+		q := mustNew(t, s, SequenceOptions{Tokens: 80})
+		hang := make(chan struct{})
+		dev.held.Store(&hang)
+		mustExtend(t, q, ids(0, 8))
+		time.AfterFunc(time.Second, func() {
+			dev.held.Store(nil)
+			close(hang)
+		})
+		if sat, err := p.decodeSeated(t.Context(), []*testSequence{q}, allOf); err != nil || sat != 1 {
+			t.Fatalf("%d sit, %v", sat, err)
+		}
+		if wait := q.Stats().Total.Wait; wait != time.Second {
+			t.Errorf("%v counted as waiting", wait)
+		}
+		q.Rise()
+		again := make(chan struct{})
+		dev.held.Store(&again)
+		mustExtend(t, q, ids(0, 3)) // fills a block
+		s.BeginStep()
+		begin := time.Now()
+		if err := q.Reserve(1); err != nil {
+			t.Fatal(err)
+		}
+		if _, ok := q.Sit(t.Context()); ok || time.Since(begin) != time.Minute {
+			t.Errorf("sits %v after %v", ok, time.Since(begin))
+		}
+		if err := s.Check(); err != nil || s.sat != 0 {
+			t.Errorf("%d blocks are sat on, %v", s.sat, err)
+		}
+		dev.held.Store(nil)
+		close(again)
+		q.Free()
+		closeTest(t, s)
+	})
+}
+
+// TestTailsComeBack: what lies in the open block moves to the seat and back, also where the
+// sequence is made to rise.
+func TestTailsComeBack(t *testing.T) {
+	s := openTest(t, Config{Blocks: 160, Slots: 8, HostPages: 160, Seats: 1, StepSlots: 12})
+	p := withSteps(s, 12)
+	a, b := mustNew(t, s, SequenceOptions{Tokens: 30, NoShare: true}), mustNew(t, s, SequenceOptions{Tokens: 30, NoShare: true})
+	for i, q := range []*testSequence{a, b} {
+		mustExtend(t, q, ids(100*i, 5))
+		for layer := range 2 {
+			q.Tail(layer).F32()[1] = float32(10*i + layer)
+		}
+	}
+	for _, force := range []bool{false, true} {
+		if sat, err := p.decodeSeated(t.Context(), []*testSequence{a}, allOf); err != nil || sat != 1 {
+			t.Fatalf("%d sit, %v", sat, err)
+		}
+		for layer := range 2 {
+			x := p.seats[0].tails[layer].F32()
+			if x[1] != a.Tail(layer).F32()[1] {
+				t.Errorf("layer %d: the seat has %v", layer, x[1])
+			}
+			x[2] = float32(7 + layer)
+		}
+		if force {
+			for range idleSteps {
+				s.BeginStep()
+			}
+			if sat, err := p.decodeSeated(t.Context(), []*testSequence{b}, allOf); err != nil || sat != 1 || a.seat >= 0 {
+				t.Fatalf("%d sit, a on %d, %v", sat, a.seat, err)
+			}
+		} else {
+			a.Rise()
+		}
+		for layer := range 2 {
+			if x := a.Tail(layer).F32(); x[1] != float32(layer) || x[2] != float32(7+layer) {
+				t.Errorf("forced %v, layer %d: the tail has %v", force, layer, x[:3])
+			}
+			a.Tail(layer).F32()[2] = 0
+		}
+	}
+	a.Free()
+	b.Free()
+	closeTest(t, s)
+}
+
+// hostDevice has memory for the host pool.
+type hostDevice struct {
+	compute.Reference
+	out int
+}
+
+func (d *hostDevice) AllocHost(n int) ([]byte, error) {
+	d.out += n
+	return make([]byte, n), nil
+}
+
+func (d *hostDevice) FreeHost(b []byte) error {
+	d.out -= len(b)
+	return nil
+}
+
+// TestPagesOfTheDevice: the host pool lies in memory that the device can reach, where
+// sequences sit.
+func TestPagesOfTheDevice(t *testing.T) {
+	for _, seats := range []int{0, 1} {
+		dev := &hostDevice{}
+		cfg := Config{Layout: testLayout, Layers: 2, Blocks: 80, Slots: 8, HostPages: 80, Seats: seats, StepSlots: 4 * seats}
+		s, err := Open(dev, cfg, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := seats * 80 * testLayout.BlockBytes(); dev.out != want {
+			t.Errorf("%d seats: %d bytes are the device's, want %d", seats, dev.out, want)
+		}
+		q := mustNew(t, s, SequenceOptions{Tokens: 40})
+		mustExtend(t, q, ids(0, 30))
+		if err := q.recall(t.Context(), 1, q.all(), nil); err != nil {
+			t.Error(err)
+		}
+		q.Free()
+		closeTest(t, s)
+		if dev.out != 0 {
+			t.Errorf("%d bytes are left", dev.out)
 		}
 	}
 }
