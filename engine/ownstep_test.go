@@ -52,6 +52,7 @@ func onSteps(t *testing.T, name string, test func(*testing.T)) {
 // TestOwnSteps holds the device's own steps to what the tests ask of the ordinary way.
 func TestOwnSteps(t *testing.T) {
 	onSteps(t, "streams", TestStreamsSameBits)
+	onSteps(t, "mixes", TestStepMixes)
 	onSteps(t, "service", TestServiceSameBits)
 	onSteps(t, "cancels", TestServiceCancels)
 	onSteps(t, "restarts", TestServiceRestarts)
@@ -286,6 +287,24 @@ func TestPausedRise(t *testing.T) {
 	if _, err := a.Next(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+	seen := 0 // looks at it while it was paused
+	watch := func() {
+		if _, err := ask(t.Context(), s, func() error {
+			for _, j := range s.sched.waiting {
+				if j.opened {
+					seen++
+					for _, c := range s.runs[j].s.seq.Look(Range{To: 1}, Range{To: 1}).Cells {
+						if c.Where&kv.Seated != 0 {
+							t.Error("a paused request sits")
+						}
+					}
+				}
+			}
+			return nil
+		}); err != nil {
+			t.Error(err)
+		}
+	}
 	var others []*Answer
 	for i := range 4 {
 		high := Order{Request: Request{IDs: randomIDs(uint64(20+i), 30, e.model.Vocab), MaxTokens: 40, IgnoreEnd: true}, Priority: 5}
@@ -294,6 +313,9 @@ func TestPausedRise(t *testing.T) {
 			t.Fatal(err)
 		}
 		others = append(others, b)
+		for looks := 0; seen == 0 && i > 1 && looks < 1000; looks++ { // one a step at most
+			watch()
+		}
 	}
 	got, err := collect(t.Context(), a)
 	if err != nil {
@@ -303,6 +325,9 @@ func TestPausedRise(t *testing.T) {
 		if _, err := collect(t.Context(), b); err != nil {
 			t.Error(err)
 		}
+	}
+	if seen == 0 {
+		t.Error("it was never paused")
 	}
 	n := len(got.Tokens[0])
 	if n == 0 || !slices.EqualFunc(got.Tokens[0], want.Tokens[0][len(want.Tokens[0])-n:], func(a, b Token) bool { return a.ID == b.ID }) {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -353,6 +354,13 @@ func TestThoseWhoWaitUnseat(t *testing.T) {
 	if sat, err := p.decodeSeated(t.Context(), []*testSequence{a}, allOf); err != nil || sat != 1 {
 		t.Fatalf("%d sit, %v", sat, err)
 	}
+	s.BeginStep()
+	if err := a.Reserve(1); err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := a.Sit(t.Context()); !ok || s.unseat() {
+		t.Error("a sequence that is lined up was made to rise, or can not sit")
+	}
 	for range 17 {
 		s.BeginStep()
 		mustExtend(t, b, ids(100, 4))
@@ -488,6 +496,41 @@ func TestSitWaitsForCopies(t *testing.T) {
 		}
 		dev.held.Store(nil)
 		close(again)
+		q.Free()
+		closeTest(t, s)
+	})
+}
+
+// TestSitWaitsForPages: blocks that wait for pages to be copied to are waited for.
+func TestSitWaitsForPages(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var well atomic.Bool
+		fs := &vfs.Faults{FS: &vfs.Memory{}, Plan: func(op vfs.Op) vfs.Fault {
+			if op.Write && !well.Load() {
+				return vfs.Stall
+			}
+			return vfs.None
+		}}
+		s := openTest(t, Config{Blocks: 80, Slots: 40, HostPages: 16, Disk: &Disk{FS: fs, Dir: "d"}, Timeout: time.Minute, Seats: 1, StepSlots: 8})
+		p := withSteps(s, 8)
+		other, q := mustNew(t, s, SequenceOptions{Tokens: 40, NoShare: true}), mustNew(t, s, SequenceOptions{Tokens: 40, NoShare: true})
+		mustExtend(t, other, ids(0, 16)) // fills the pages
+		synctest.Wait()
+		mustExtend(t, q, ids(50, 5))
+		if s.waitDown.len() == 0 {
+			t.Fatal("nothing waits for a page")
+		}
+		time.AfterFunc(time.Second, func() {
+			well.Store(true)
+			fs.Release()
+		})
+		if sat, err := p.decodeSeated(t.Context(), []*testSequence{q}, allOf); err != nil || sat != 1 {
+			t.Errorf("%d sit, %v", sat, err)
+		}
+		if err := s.Check(); err != nil {
+			t.Error(err)
+		}
+		other.Free()
 		q.Free()
 		closeTest(t, s)
 	})
