@@ -12,6 +12,9 @@ import (
 // TestDecodeAllocates holds a decode step to its promise: inside a block nothing
 // is allocated, for any method, for one stream or four, greedy or sampled.
 func TestDecodeAllocates(t *testing.T) {
+	if *ownSteps {
+		t.Skip("steps made of ops for tests allocate")
+	}
 	const block, most = 16, 600
 	for _, method := range []string{"full", "infllmv2", "dma", "nosa"} {
 		for _, streams := range []int{1, 4} {
@@ -35,6 +38,9 @@ func TestDecodeAllocates(t *testing.T) {
 // TestDecodeGrows: the end of a block costs a few allocations, for its entry among
 // those that others may share and the like, and no more at any depth.
 func TestDecodeGrows(t *testing.T) {
+	if *ownSteps {
+		t.Skip("steps made of ops for tests allocate")
+	}
 	const block, blocks = 16, 12
 	for _, method := range []string{"full", "infllmv2", "dma", "nosa"} {
 		t.Run(method, func(t *testing.T) {
