@@ -79,7 +79,7 @@ type Step interface {
 	Drop(columns []int32)
 	// Run posts a step of rows in different seats, at the positions that they hold next.
 	// The columns of all positions up to Pos are in their tables. A block that is full
-	// after it is in its page when Sync returns.
+	// after it is in its page when Wait returns.
 	Run(rows []StepRow)
 	// Logits of rows from to to−1 of the last step, F32 [to − from, vocab].
 	Logits(from, to int) Tensor

@@ -12,6 +12,9 @@ import (
 func (e *Engine) openSteps() error {
 	p, s := e.plan, e.set
 	if p.StepRows == 0 {
+		if s.steps != nil {
+			e.log.Warn("the device does not decode by itself, which is slower: it does not serve this model, or --kv-device has no room for what a token selects in a layer")
+		}
 		return nil
 	}
 	o := e.store.StepOptions()
@@ -23,7 +26,7 @@ func (e *Engine) openSteps() error {
 	if err != nil {
 		e.dec = nil
 		if errors.Is(err, compute.ErrStep) {
-			e.log.Warn("the device does not decode by itself", "error", err)
+			e.log.Warn("the device does not decode by itself, which is slower", "error", err)
 			return nil
 		}
 		return err

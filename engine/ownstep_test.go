@@ -368,3 +368,48 @@ func TestPlanDevice(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+// still is a step that computes nothing.
+type still struct {
+	compute.Step
+	counts compute.StepCounts
+	zeros  compute.Tensor
+}
+
+func (s *still) Run([]compute.StepRow)              {}
+func (s *still) Wait() (compute.StepCounts, error)  { return s.counts, nil }
+func (s *still) Logits(from, to int) compute.Tensor { return s.zeros.Rows(from, to) }
+
+// TestOwnStepAllocates: what the engine and the store do about a device's own step
+// allocates nothing inside a block.
+func TestOwnStepAllocates(t *testing.T) {
+	const n, block = 4, 16
+	for _, b := range []budget{{chunk: 64}, {device: 0.9, host: 1, chunk: 64}} {
+		e, _ := ownEngine(t, "nosa", n, 300, b)
+		if e.plan.StepRows < n {
+			t.Fatalf("%d rows in a step", e.plan.StepRows)
+		}
+		streams, next := make([]*Stream, n), make([]int32, n)
+		for i := range streams {
+			streams[i] = play(t, e, randomIDs(uint64(i), 200, e.model.Vocab), 8*block).Stream
+		}
+		e.dec = &still{e.dec, compute.StepCounts{Layers: make([]compute.StepCount, e.model.Layers), Rows: make([]compute.StepCount, n)},
+			compute.F32s(make([]float32, n*e.model.Vocab), n, e.model.Vocab)}
+		step := func() {
+			if err := e.DecodeStep(context.Background(), streams, next, func(int, []float32) error { return nil }); err != nil {
+				t.Fatal(err)
+			}
+		}
+		step()
+		step()
+		if got := testing.AllocsPerRun(block/2, step); got != 0 {
+			t.Errorf("%v allocations a step", got)
+		}
+		if len(e.rows) != n {
+			t.Errorf("%d streams sit, want %d", len(e.rows), n)
+		}
+		for _, s := range streams {
+			s.Close()
+		}
+	}
+}

@@ -54,14 +54,17 @@ func usageJSON(u engine.Usage) map[string]any {
 // planLine is the plan in a line.
 func planLine(p *engine.Plan, device string) string {
 	s := fmt.Sprintf("%s; attention %s; weights %s; KV of %d tokens: %s in slots", device, p.Method, engine.Size(p.Weights), p.Context, engine.Size(p.SlotBytes))
-	if p.Slots < p.Blocks {
-		s += fmt.Sprintf(" (%.0f%%)", 100*float64(p.Slots)/float64(p.Blocks))
+	if slots := p.Slots + p.StepSlots; slots < p.Blocks {
+		s += fmt.Sprintf(" (%.0f%%)", 100*float64(slots)/float64(p.Blocks))
 	}
 	if p.Host > 0 {
 		s += ", " + engine.Size(p.Host) + " in the host pool"
 	}
 	if p.Disk > 0 {
 		s += ", up to " + engine.Size(p.Disk) + " on disk"
+	}
+	if p.Device > 0 {
+		return s + "; " + engine.Size(p.Device) + " of the device's memory in all, " + engine.Size(p.Memory) + " of the host's"
 	}
 	return s + "; " + engine.Size(p.Memory) + " of memory in all"
 }
@@ -76,7 +79,7 @@ type liveStats struct {
 
 func (l *liveStats) note() string {
 	p := l.e.Plan()
-	if p.Slots >= p.Blocks || time.Since(l.at) < time.Second/2 {
+	if p.Slots+p.StepSlots >= p.Blocks || time.Since(l.at) < time.Second/2 {
 		return l.text
 	}
 	s := l.e.Store().Stats()
