@@ -54,6 +54,7 @@ var below = map[string][]string{
 	// Helpers of tests, which no other code imports.
 	"compute/computetest":          {"compute", "dtype"},
 	"compute/cuda/emulator/faults": {"compute/cuda/driver", "dtype"},
+	"compute/steptest":             {"compute", "dtype"},
 	"hub/hubtest":                  nil,
 	"internal/house":               nil,
 }
