@@ -3,6 +3,7 @@ package bench
 import (
 	"bytes"
 	"errors"
+	"math"
 	"os"
 	"path/filepath"
 	"strings"
@@ -49,7 +50,7 @@ func TestParseShape(t *testing.T) {
 // TestShapes: every shape has the size of its name, and rows that every format can
 // hold.
 func TestShapes(t *testing.T) {
-	for name, billions := range map[string]float64{"135m": 0.1345, "1.1b": 1.1, "8b": 8.03} {
+	for name, billions := range map[string]float64{"135m": 0.1345, "1.1b": 1.1, "1b": 1.219, "3b": 3.09, "8b": 7.83} {
 		shape, _, err := ParseShape(name)
 		if err != nil {
 			t.Fatal(err)
@@ -63,6 +64,20 @@ func TestShapes(t *testing.T) {
 			if x.shape[len(x.shape)-1]%32 != 0 {
 				t.Errorf("%s: %s has rows of %v", shape.Name, x.name, x.shape)
 			}
+		}
+	}
+}
+
+// TestStepBytes: a step reads all but the table of embeddings, unless that is the output
+// layer too.
+func TestStepBytes(t *testing.T) {
+	for name, gigabytes := range map[string]float64{"8b:bf16": 14.607, "8b:q8_0": 7.761, "8b:q4_0": 4.109, "3b:bf16": 6.16} {
+		shape, format, err := ParseShape(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := float64(shape.StepBytes(format)) / 1e9; math.Abs(got-gigabytes) > 0.01*gigabytes {
+			t.Errorf("%s: %.3f GB, want %.3f", name, got, gigabytes)
 		}
 	}
 }

@@ -36,6 +36,7 @@ var below = map[string][]string{
 	"compute/cuda":    {"compute", "compute/cuda/driver", "dtype"},
 
 	"compute/cuda/driver": nil,
+	"compute/cuda/step":   {"compute", "compute/cuda", "compute/cuda/driver", "dtype"},
 
 	"kv":        {"compute", "kv/vfs", "dtype"},
 	"attention": {"kv", "compute", "dtype"},
@@ -47,7 +48,8 @@ var below = map[string][]string{
 	"server":    {"engine", "tokenizer", "chat", "compute", "trace"},
 	"bench":     {"engine", "model", "attention", "kv", "compute", "weights", "dtype"},
 
-	"bench/load": {"client"},
+	"bench/load":   {"client"},
+	"bench/decode": {"bench", "compute", "compute/cuda", "compute/cuda/step", "dtype"},
 
 	"cmd/nosa": {anything},
 
