@@ -23,7 +23,6 @@ type Machine struct {
 	Kind   string  `json:"kind"` // decode_machine
 	Device string  `json:"device"`
 	Memory int64   `json:"memory"` // free, in bytes, before anything was loaded
-	Host   int64   `json:"host"`   // memory that a host pool may take; 0: unknown
 	Copy   float64 `json:"copy"`   // bytes a second that a copy on the device reads and writes
 	Bus    float64 `json:"bus"`    // that large copies bring from the host
 }

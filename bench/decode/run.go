@@ -13,8 +13,8 @@ type Config struct {
 	Begin    func(Setting)   // before each; may be absent
 }
 
-// Run measures the settings one after the other. One that does not fit is a Result that
-// says so; any other error ends it, after what is known was emitted.
+// Run measures the settings one after the other. One that does not fit, or that the
+// device has no steps for, is a Result that says so; any other error ends it, after what is known was emitted.
 func Run(ctx context.Context, r Runner, c Config) error {
 	machine, err := r.Machine(ctx)
 	if err != nil {
@@ -33,7 +33,7 @@ func Run(ctx context.Context, r Runner, c Config) error {
 			c.Begin(s)
 		}
 		var measured Measured
-		if measured, err = r.Run(ctx, s); err != nil && !errors.Is(err, ErrNoRoom) {
+		if measured, err = r.Run(ctx, s); err != nil && !errors.Is(err, ErrNoRoom) && !errors.Is(err, errors.ErrUnsupported) {
 			err = fmt.Errorf("%s: %w", s, err)
 			break
 		}

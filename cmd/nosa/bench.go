@@ -16,10 +16,11 @@ import (
 	"nosa/weights"
 )
 
-// BenchGroup is `nosa bench MODEL` and `nosa bench serve`.
+// BenchGroup is `nosa bench MODEL`, `nosa bench decode` and `nosa bench serve`.
 type BenchGroup struct {
-	Model BenchCmd      `cmd:"" default:"withargs" hidden:"" help:"Measure how fast a model runs on this machine."`
-	Serve BenchServeCmd `cmd:"" help:"Measure how a server of the OpenAI API answers under load."`
+	Model  BenchCmd       `cmd:"" default:"withargs" hidden:"" help:"Measure how fast a model runs on this machine."`
+	Decode BenchDecodeCmd `cmd:"" help:"Measure decode steps of many long sequences on a GPU."`
+	Serve  BenchServeCmd  `cmd:"" help:"Measure how a server of the OpenAI API answers under load."`
 }
 
 // BenchCmd measures how fast a model runs on this machine.
@@ -28,7 +29,7 @@ type BenchCmd struct {
 	Attention  struct{} `kong:"-"` // takes the place of the flag that names one method
 
 	Methods []string `name:"attention" default:"auto" enum:"auto,full,infllmv2,dma,nosa" help:"Methods to measure, separated by commas: ${enum}."`
-	Shape   string   `placeholder:"NAME[:DTYPE]" help:"In place of MODEL: random weights of the size 135m, 1.1b or 8b, in q8_0, q4_0, f16, bf16 or f32."`
+	Shape   string   `placeholder:"NAME[:DTYPE]" help:"In place of MODEL: random weights of the size 135m, 1b, 1.1b, 3b or 8b, in q8_0, q4_0, f16, bf16 or f32."`
 	Prompt  []int    `default:"512" placeholder:"N,…" help:"Prompt lengths, in tokens; 0: no prefill (${default})."`
 	Gen     int      `default:"64" placeholder:"N" help:"Tokens to generate; 0: no decode (${default})."`
 	Depth   []int    `default:"0" placeholder:"N,…" help:"Tokens that are in the cache beforehand (${default})."`
@@ -42,9 +43,9 @@ type BenchCmd struct {
 	PeerTimeout time.Duration `name:"peer-timeout" default:"1h" placeholder:"T" help:"For one process of it (${default})."`
 }
 
-// Help names the command beside it.
+// Help names the commands beside it.
 func (c *BenchCmd) Help() string {
-	return "nosa bench serve measures a server under load: see its own --help."
+	return "nosa bench serve measures a server under load, nosa bench decode steps on a GPU: see their own --help."
 }
 
 // Run implements the command.

@@ -34,18 +34,27 @@ func newDevice(name string, threads int, numerics compute.Numerics, level string
 		}
 		return dev, nil
 	case "cuda":
-		n, err := strconv.Atoi(number)
-		if numbered && (err != nil || n < 0 || n > 255) {
-			return nil, usage("--device %s: want cuda, or cuda:n with the number of a GPU", name)
-		}
 		if numerics != compute.NumericsAuto && numerics != compute.NumericsF32 {
 			return nil, usage("--numerics %v: a GPU multiplies in float32: use auto or f32", numerics)
 		}
-		dev, err := cuda.Open(n)
-		if err != nil {
+		dev, err := openGPU(number, numbered)
+		if err != nil && !errors.Is(err, errUsage) {
 			return nil, fmt.Errorf("--device %s: %w: use --device cpu", name, err)
 		}
-		return dev, nil
+		return dev, err
 	}
 	return nil, usage("--device %q is unknown: use cpu or cuda[:n]", name)
+}
+
+// openGPU opens the GPU that cuda[:n] names.
+func openGPU(number string, numbered bool) (compute.Device, error) {
+	n, err := strconv.Atoi(number)
+	if numbered && (err != nil || n < 0 || n > 255) {
+		return nil, usage("--device cuda:%s: want cuda, or cuda:n with the number of a GPU", number)
+	}
+	dev, err := cuda.Open(n)
+	if err != nil {
+		return nil, err
+	}
+	return dev, nil
 }

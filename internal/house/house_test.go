@@ -49,7 +49,7 @@ var below = map[string][]string{
 	"bench":     {"engine", "model", "attention", "kv", "compute", "weights", "dtype"},
 
 	"bench/load":   {"client"},
-	"bench/decode": {"bench", "compute", "compute/cuda", "compute/cuda/step", "dtype"},
+	"bench/decode": {"bench", "compute", "compute/cuda", "compute/cuda/driver", "compute/cuda/step", "dtype"},
 
 	"cmd/nosa": {anything},
 

@@ -53,6 +53,10 @@ type ReplayOptions struct {
 	Seed uint64
 }
 
+// Replayer is a Step that takes its selections from a Replay instead of choosing them. What
+// choosing costs it goes on to pay.
+type Replayer interface{ Replay(r *Replay) error }
+
 // missCurve is the share of the selected blocks that an LRU pool for all layers and heads
 // does not hold, by slots per selected block: SmolLM2-135M, InfLLM-V2 selection of 16 of
 // 127 blocks, 8,100 tokens of a book, 256 steps. At 1 it holds the last selection.
