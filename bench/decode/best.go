@@ -2,6 +2,7 @@ package decode
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 )
 
@@ -19,16 +20,26 @@ type Best struct {
 	Speed   float64 `json:"tokens_per_second"`
 	HitRate float64 `json:"hit_rate"`
 	Part    float64 `json:"fraction"`
-	// Over is how many times as fast it is as another system, by system and KV format.
-	// Only systems with the same memory are compared.
+	// Over is how many times as fast it is as the other systems, in each of their formats.
+	// Only those with the same memory are compared.
 	Over []Over `json:"over"`
 }
 
 // Over is a ratio to another system's best.
 type Over struct {
-	System string  `json:"system"`
-	KVType string  `json:"kv_dtype"`
-	Ratio  float64 `json:"ratio"`
+	System  string  `json:"system"`
+	Weights string  `json:"weights"`
+	KVType  string  `json:"kv_dtype"`
+	Ratio   float64 `json:"ratio"`
+}
+
+// String is the other system and the ratio.
+func (o Over) String() string {
+	name := o.System + " " + o.KVType
+	if o.Weights != "bf16" {
+		name += " with weights in " + o.Weights
+	}
+	return fmt.Sprintf("%s %.2fx", name, o.Ratio)
 }
 
 // Compare finds the best of each system, in the order in which they come, and its ratios
@@ -53,8 +64,8 @@ func Compare(results []*Result) []*Best {
 	}
 	for _, b := range all {
 		for _, o := range all {
-			if b != o && b.rivals(o) && b.Weights == o.Weights && b.System != o.System {
-				b.Over = append(b.Over, Over{o.System, o.KVType, b.Speed / o.Speed})
+			if b.rivals(o) && b.System != o.System {
+				b.Over = append(b.Over, Over{o.System, o.Weights, o.KVType, b.Speed / o.Speed})
 			}
 		}
 		slices.SortStableFunc(b.Over, func(x, y Over) int {

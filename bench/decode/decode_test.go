@@ -140,18 +140,21 @@ func TestCompare(t *testing.T) {
 	}
 	gone := result("nosa", "bf16", 100, 64, 0, 0)
 	gone.Error = "does not fit"
+	light := result("nosa", "bf16", 100, 8, 0, 100)
+	light.Weights = "q8_0"
 	got := Compare([]*Result{
 		result("full", "bf16", 100, 1, 0, 10), result("full", "bf16", 100, 8, 0, 20), result("full", "bf16", 100, 16, 0, 19), result("nosa", "bf16", 100, 8, 0, 50), gone,
-		result("nosa", "q8", 100, 8, 0, 80), result("full", "bf16", 200, 8, 0, 5), result("nosa", "bf16", 100, 4, 24, 30),
+		result("nosa", "q8", 100, 8, 0, 80), light, result("full", "bf16", 200, 8, 0, 5), result("nosa", "bf16", 100, 4, 24, 30),
 	})
 	var lines []string
 	for _, b := range got {
 		lines = append(lines, fmt.Sprintf("%s %s %d %d: %d %g %v", b.System, b.KVType, b.Context, b.Memory, b.Batch, b.Speed, b.Over))
 	}
 	want := []string{
-		"full bf16 100 0: 8 20 [{nosa bf16 0.4} {nosa q8 0.25}]",
-		"nosa bf16 100 0: 8 50 [{full bf16 2.5}]",
-		"nosa q8 100 0: 8 80 [{full bf16 4}]",
+		"full bf16 100 0: 8 20 [nosa bf16 0.40x nosa q8 0.25x nosa bf16 with weights in q8_0 0.20x]",
+		"nosa bf16 100 0: 8 50 [full bf16 2.50x]",
+		"nosa q8 100 0: 8 80 [full bf16 4.00x]",
+		"nosa bf16 100 0: 8 100 [full bf16 5.00x]",
 		"full bf16 200 0: 8 5 []",
 		"nosa bf16 100 24: 4 30 []",
 	}

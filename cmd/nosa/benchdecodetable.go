@@ -64,7 +64,7 @@ func (r *decodeReport) write(out *Output) {
 	for _, b := range r.best {
 		var over []string
 		for _, o := range b.Over {
-			over = append(over, fmt.Sprintf("%s %s %s", o.System, o.KVType, times(o.Ratio)))
+			over = append(over, o.String())
 		}
 		t.row(tokens(b.Context), b.System, b.Weights, b.KVType, fmt.Sprint(b.Batch), speed(b.Speed), fmt.Sprintf("%.1f %%", 100*b.HitRate), fmt.Sprintf("%.0f %%", 100*b.Part), strings.Join(over, ", "))
 	}

@@ -270,8 +270,8 @@ def decode(model, pool, batch, context, copy, steps, ways):
     weights, cache = 2 * s.read_weights(), s.kv_bytes(batch, context)
     emit("baseline", system="pytorch", shape=s.name, batch=batch, context=context, attention="full", weights="bf16", kv_dtype="bf16",
          steps=steps, ms=median, ms_min=ms[0], ms_max=ms[-1], ms_deviation=statistics.pstdev(ms), tokens_per_second=batch / median * 1e3,
-         bytes_weights=weights, bytes_blocks=cache, bytes=weights + cache, fraction=(weights + cache) / (median * 1e-3) / copy,
-         copy_bandwidth=copy, sdpa=way, sdpa_ms_per_layer=took, fused=model.fused)
+         bytes=dict(weights=weights, blocks=cache, means=0, bus=0), roofline_ms=(weights + cache) / copy * 1e3,
+         fraction=(weights + cache) / (median * 1e-3) / copy, copy_bandwidth=copy, sdpa=way, sdpa_ms_per_layer=took, fused=model.fused)
 
 
 def prefill(model, pool, tokens, backend, name):

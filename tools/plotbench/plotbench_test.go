@@ -73,7 +73,7 @@ func TestCharts(t *testing.T) {
 func TestDraw(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "new", "folder")
 	var said bytes.Buffer
-	if err := run(nil, dir, "2 threads", true, strings.NewReader(sweep()), &said); err != nil {
+	if err := run(nil, dir, "2 threads", true, false, strings.NewReader(sweep()), &said); err != nil {
 		t.Fatal(err)
 	}
 	files := strings.Fields(said.String())
@@ -127,10 +127,10 @@ func TestRefuses(t *testing.T) {
 			t.Errorf("%s: %v, want an error at line 2", name, err)
 		}
 	}
-	if err := run([]string{filepath.Join(t.TempDir(), "none")}, t.TempDir(), "", false, nil, nil); !errors.Is(err, os.ErrNotExist) {
+	if err := run([]string{filepath.Join(t.TempDir(), "none")}, t.TempDir(), "", false, false, nil, nil); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("no file: %v", err)
 	}
-	if err := run(nil, t.TempDir(), "", false, strings.NewReader(figure("full", 5, 0, 0, 5)), nil); err == nil || !strings.Contains(err.Error(), "two points") {
+	if err := run(nil, t.TempDir(), "", false, false, strings.NewReader(figure("full", 5, 0, 0, 5)), nil); err == nil || !strings.Contains(err.Error(), "two points") {
 		t.Errorf("one point: %v", err)
 	}
 }
@@ -168,12 +168,13 @@ func TestTicks(t *testing.T) {
 func FuzzRead(f *testing.F) {
 	f.Add(sweep())
 	f.Add(`{"kind":"ratio","batch":1,"n_gen":1}`)
+	f.Add(decodeLines())
 	f.Fuzz(func(t *testing.T, text string) {
 		var m measurements
 		if m.read("lines", strings.NewReader(text)) != nil {
 			return
 		}
-		for _, c := range m.charts(true) {
+		for _, c := range slices.Concat(m.charts(true), m.decodeCharts(true)) {
 			for _, l := range c.lines {
 				for _, p := range l.points {
 					if !(p.x > 0 && p.y > 0 && p.low > 0 && p.high > 0) {

@@ -9,15 +9,21 @@ import (
 	"os"
 
 	"nosa/bench"
+	"nosa/bench/decode"
 )
 
 // measurements are the lines that matter of all files.
 type measurements struct {
 	figures []bench.Figure
 	ratios  []bench.Ratio
+
+	machines []string         // of the lines below
+	decoded  []*decode.Result // of nosa bench decode and of torch_decode.py
+	prefills []prefilled
+	products []product
 }
 
-// errLine is returned for a line that `nosa bench --json` does not write.
+// errLine is returned for a line that neither `nosa bench --json` nor torch_decode.py writes.
 var errLine = errors.New("not a line of nosa bench --json")
 
 // The most that is read: far above what any sweep writes.
@@ -85,7 +91,11 @@ func (m *measurements) line(data []byte) error {
 			speeds = append(speeds, samples...)
 		}
 	default:
-		return fmt.Errorf("%w: kind %q", errLine, kind.Kind)
+		known, err := m.decodeLine(kind.Kind, data)
+		if !known {
+			err = fmt.Errorf("%w: kind %q", errLine, kind.Kind)
+		}
+		return err
 	}
 	const most, least = 1 << 30, 1e-9 // what a logarithmic axis can show and somebody can mean
 	if setting.Prompt < 0 || setting.Gen < 0 || setting.Depth < 0 || setting.Prompt > most || setting.Gen > most || setting.Depth > most ||
