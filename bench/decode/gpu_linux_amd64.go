@@ -100,7 +100,7 @@ func (r *gpu) Run(ctx context.Context, s Setting) (out Measured, err error) {
 	if err := r.load(m); err != nil {
 		return out, err
 	}
-	b := &batch{gpu: r, s: s, m: m, rng: rand.New(rand.NewPCG(1, uint64(s.Batch)))}
+	b := newBatch(r, s, m)
 	defer func() { err = errors.Join(err, b.close()) }()
 	if err := b.open(); err != nil {
 		return out, err
@@ -184,6 +184,10 @@ type batch struct {
 	memory []compute.Tensor
 	step   compute.Step
 	rows   []compute.StepRow
+}
+
+func newBatch(r *gpu, s Setting, m Meaning) *batch {
+	return &batch{gpu: r, s: s, m: m, rng: rand.New(rand.NewPCG(1, uint64(s.Batch)))}
 }
 
 func (b *batch) open() error {
@@ -275,7 +279,7 @@ func summaryBytes(l compute.Layout) int {
 }
 
 func (b *batch) alloc(slots int) (err error) {
-	make := func(t dtype.Type, shape ...int) (x compute.Tensor) {
+	take := func(t dtype.Type, shape ...int) (x compute.Tensor) {
 		if err == nil {
 			if x, err = b.d.Alloc(t, shape...); err == nil {
 				b.memory = append(b.memory, x)
@@ -284,14 +288,14 @@ func (b *batch) alloc(slots int) (err error) {
 		return x
 	}
 	l, ids := b.m.Layout, b.ids()
-	b.cache = compute.Cache{Layout: l, Slots: make(dtype.U8, slots, l.BlockBytes())}
+	b.cache = compute.Cache{Layout: l, Slots: take(dtype.U8, slots, l.BlockBytes())}
 	if l.Stride > 0 {
-		b.cache.Segments = make(l.SummaryType(), ids, l.SummarySteps(), l.Segments(), 4)
+		b.cache.Segments = take(l.SummaryType(), ids, l.SummarySteps(), l.Segments(), 4)
 		if l.Scores {
-			b.cache.SegScore, b.cache.Score = make(dtype.F32, ids, l.Segments()), make(dtype.F32, ids, l.Block)
+			b.cache.SegScore, b.cache.Score = take(dtype.F32, ids, l.Segments()), take(dtype.F32, ids, l.Block)
 		}
 	}
-	b.tail = make(dtype.F32, l.Heads, 2, l.Block*l.Dim)
+	b.tail = take(dtype.F32, l.Heads, 2, l.Block*l.Dim)
 	return err
 }
 

@@ -1,0 +1,236 @@
+package decode
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"testing"
+
+	"nosa/compute"
+	"nosa/compute/cuda"
+	"nosa/compute/cuda/step"
+	"nosa/dtype"
+)
+
+// stepper makes steps that look at what they are given.
+type stepper struct {
+	compute.Device
+	t    *testing.T
+	last *looking
+}
+
+func (s *stepper) StepBytes(compute.Decoder, compute.Layout, compute.StepOptions) int64 {
+	return 1 << 20
+}
+
+func (s *stepper) NewStep(m compute.Decoder, c *compute.Cache, o compute.StepOptions) (compute.Step, error) {
+	s.last = &looking{t: s.t, m: m, c: c, o: o, columns: map[int32]bool{}, at: map[int]int32{}}
+	return s.last, nil
+}
+
+// looking is a step that computes nothing: it checks what it is told.
+type looking struct {
+	t        *testing.T
+	m        compute.Decoder
+	c        *compute.Cache
+	o        compute.StepOptions
+	columns  map[int32]bool
+	seats    int
+	at       map[int]int32 // next position by seat
+	runs     int
+	replay   *step.Replay
+	inSeries bool
+	closed   bool
+}
+
+func (l *looking) Sit(seat int, tails []compute.Tensor) {
+	if seat != l.seats || len(tails) != len(l.m.Layers) || tails[0].Bytes() != l.c.Heads*2*l.c.Block*l.c.Dim*4 {
+		l.t.Errorf("seat %d with %d tails %v", seat, len(tails), tails[0].Dims)
+	}
+	l.seats++
+}
+
+func (l *looking) Grow(seat int, columns, pages []int32) {
+	if len(columns) != l.o.Columns/l.o.Seats || len(pages) != len(columns)*len(l.m.Layers)*l.c.Heads {
+		l.t.Errorf("seat %d gets %d columns and %d pages", seat, len(columns), len(pages))
+	}
+	for _, c := range columns {
+		if c < 0 || int(c) >= l.o.Columns || l.columns[c] {
+			l.t.Errorf("seat %d gets column %d", seat, c)
+		}
+		l.columns[c] = true
+	}
+	for _, p := range pages {
+		if p < 0 || !l.o.Resident && (int(p)+1)*l.o.Stride > len(l.o.Pages) {
+			l.t.Fatalf("page %d of %d bytes", p, len(l.o.Pages))
+		}
+	}
+}
+
+func (l *looking) Rise(int, []compute.Tensor)     {}
+func (l *looking) Drop([]int32)                   {}
+func (l *looking) Logits(int, int) compute.Tensor { return compute.Tensor{} }
+func (l *looking) States(int, int) compute.Tensor { return compute.Tensor{} }
+func (l *looking) Close() error                   { l.closed = true; return nil }
+func (l *looking) InSeries()                      { l.inSeries = true }
+func (l *looking) Replay(r *step.Replay) error    { l.replay = r; return nil }
+
+func (l *looking) Run(rows []compute.StepRow) {
+	for i, r := range rows {
+		if next, ok := l.at[i]; int(r.Seat) != i || ok && r.Pos != next || int(r.Pos) >= l.o.Context || int(r.Token) >= l.m.Vocab || r.Token < 0 {
+			l.t.Errorf("row %d: %+v", i, r)
+		}
+		l.at[i] = r.Pos + 1
+	}
+	l.runs++
+}
+
+func (l *looking) Wait() (compute.StepCounts, error) {
+	c := compute.StepCounts{Layers: make([]compute.StepCount, len(l.m.Layers))}
+	for i := range c.Layers {
+		c.Layers[i] = compute.StepCount{Selected: 10, Hits: 8, Misses: int64(2 * i)}
+	}
+	return c, nil
+}
+
+// TestGPU prepares tiny settings of every system and format: what the steps get are
+// sequences with columns of their own, and caches of finite numbers, on the device and in
+// the host pool.
+func TestGPU(t *testing.T) {
+	dev, err := cuda.Open(0)
+	if errors.Is(err, cuda.ErrNoDriver) {
+		t.Skipf("needs a GPU: %v", err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := dev.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	free, _, err := dev.Memory()
+	if err != nil {
+		t.Fatal(err)
+	}
+	steps := &stepper{Device: dev, t: t}
+	r := &gpu{d: dev, steps: steps, empty: free}
+	defer func() {
+		if err := r.Close(); err != nil {
+			t.Error(err)
+		}
+		if n := dev.Allocated(); n != 0 {
+			t.Errorf("%d bytes of the device are still taken", n)
+		}
+	}()
+	for _, system := range Systems {
+		for _, kv := range []string{"bf16", "f16", "f32", "q8", "q4"} {
+			t.Run(system+" "+kv, func(t *testing.T) {
+				s := Setting{Shape: "tiny", Weights: "bf16", System: system, KVType: kv, Batch: 3, Context: 4480, New: 0.1, Warm: 1, Steps: 2, KVHost: 1 << 20}
+				if system == "nosa" {
+					s.KVDevice = 4 << 20
+				}
+				out, err := r.Run(t.Context(), s)
+				if err != nil {
+					t.Fatal(err)
+				}
+				l := steps.last
+				if !l.closed || l.runs != 3 || l.seats != 3 || len(l.columns) != l.o.Columns || len(out.Milliseconds) != 2 || !slices.Equal(out.Selected, []int64{20, 20}) || !slices.Equal(out.Missed, []int64{0, 4}) {
+					t.Errorf("%d runs, %d seats, %d columns, %+v", l.runs, l.seats, len(l.columns), out)
+				}
+				if selects := system != "full"; (l.replay != nil) != selects || l.inSeries != (system == "nosi") || l.o.Resident != (system == "full" || system == "infllmv2") || l.o.KeepSelected != (system == "nosi") {
+					t.Errorf("%+v, replayed: %t, in series: %t", l.o, l.replay != nil, l.inSeries)
+				}
+			})
+		}
+	}
+	t.Run("no room", func(t *testing.T) {
+		s := Setting{Shape: "tiny", Weights: "bf16", System: "full", KVType: "bf16", Batch: 1000, Context: 1 << 20, Steps: 1}
+		if _, err := r.Run(t.Context(), s); !errors.Is(err, ErrNoRoom) {
+			t.Errorf("%v, want ErrNoRoom", err)
+		}
+		s = Setting{Shape: "tiny", Weights: "bf16", System: "nosa", KVType: "bf16", Batch: 2, Context: 8192, Steps: 1, Memory: 1 << 20}
+		if _, err := r.Run(t.Context(), s); !errors.Is(err, ErrNoRoom) {
+			t.Errorf("%v, want ErrNoRoom", err)
+		}
+	})
+}
+
+// TestGPUFill reads contents back: every number is finite, and not all are alike.
+func TestGPUFill(t *testing.T) {
+	dev, err := cuda.Open(0)
+	if errors.Is(err, cuda.ErrNoDriver) {
+		t.Skipf("needs a GPU: %v", err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := dev.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	for _, kv := range []string{"bf16", "f16", "f32", "q8", "q4"} {
+		s := Setting{Shape: "tiny", Weights: "bf16", System: "nosa", KVType: kv, Batch: 2, Context: 4480, Steps: 2, KVDevice: 8 << 20}
+		m, err := s.Meaning()
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := &gpu{d: dev, steps: &stepper{Device: dev, t: t}, empty: 1 << 40}
+		if err := r.load(m); err != nil {
+			t.Fatal(err)
+		}
+		b := newBatch(r, s, m)
+		if err := b.open(); err != nil {
+			t.Fatal(err)
+		}
+		l := m.Layout
+		raw, n := make([]byte, l.BlockBytes()), b.cache.Slots.Dims[0]
+		for name, block := range map[string][]byte{"first": nil, "last": nil, "page": b.o.Pages[len(b.o.Pages)-l.BlockBytes():]} {
+			if block == nil {
+				slot := 0
+				if name == "last" {
+					slot = n - 1
+				}
+				b.d.CopySlot(&b.cache, raw, int32(slot))
+				block = raw
+			}
+			values := make([]float32, 2*l.Block*l.Dim)
+			l.DecodeBlock(values[:l.Block*l.Dim], values[l.Block*l.Dim:], block)
+			if err := varied(values); err != nil {
+				t.Errorf("%s: %s block: %v", kv, name, err)
+			}
+		}
+		for name, x := range map[string]compute.Tensor{"means": b.cache.Segments, "scores of segments": b.cache.SegScore, "scores": b.cache.Score} {
+			raw, values := make([]byte, x.Bytes()), make([]float32, x.Len())
+			dev.Download(raw, x)
+			if err := dev.Sync(); err != nil {
+				t.Fatal(err)
+			}
+			dtype.Decode(x.Type, values, raw)
+			if err := varied(values); err != nil {
+				t.Errorf("%s: %s: %v", kv, name, err)
+			}
+		}
+		if err := errors.Join(b.close(), r.Close()); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// varied tells what is wrong with numbers that should be even between −1 and 1.
+func varied(values []float32) error {
+	mean, square := 0.0, 0.0
+	for _, v := range values {
+		if !(v >= -1.1 && v <= 1.1) {
+			return fmt.Errorf("%g", v)
+		}
+		mean += float64(v) / float64(len(values))
+		square += float64(v) * float64(v) / float64(len(values))
+	}
+	if math.Abs(mean) > 0.1 || math.Abs(square-1.0/3) > 0.1 {
+		return fmt.Errorf("mean %g, mean square %g", mean, square)
+	}
+	return nil
+}
