@@ -259,6 +259,9 @@ func (b *batch) plan() (int, error) {
 		slots = min(room, int64(ids))
 		b.o.Resident = slots == int64(ids) // and nothing needs to be brought
 	}
+	if b.s.KVDevice > 0 && !b.m.Resident && slots < least {
+		return 0, fmt.Errorf("%w: %d slots, and a layer selects %d blocks", ErrNoRoom, slots, least)
+	}
 	if slots < least || slots > room {
 		return 0, fmt.Errorf("%w: %.1f GiB are free for blocks, %.1f are needed", ErrNoRoom,
 			float64(max(free-fixed, 0))/(1<<30), float64(max(slots, least)*int64(l.BlockBytes()))/(1<<30))

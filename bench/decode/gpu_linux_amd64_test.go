@@ -129,7 +129,7 @@ func TestGPU(t *testing.T) {
 			t.Run(system+" "+kv, func(t *testing.T) {
 				s := Setting{Shape: "tiny", Weights: "bf16", System: system, KVType: kv, Batch: 3, Context: 4480, New: 0.1, Warm: 1, Steps: 2, KVHost: 1 << 20}
 				if system == "nosa" {
-					s.KVDevice = 4 << 20
+					s.KVDevice = 8 << 20
 				}
 				out, err := r.Run(t.Context(), s)
 				if err != nil {
@@ -151,6 +151,10 @@ func TestGPU(t *testing.T) {
 			t.Errorf("%v, want ErrNoRoom", err)
 		}
 		s = Setting{Shape: "tiny", Weights: "bf16", System: "nosa", KVType: "bf16", Batch: 2, Context: 8192, Steps: 1, Memory: 1 << 20}
+		if _, err := r.Run(t.Context(), s); !errors.Is(err, ErrNoRoom) {
+			t.Errorf("%v, want ErrNoRoom", err)
+		}
+		s.Memory, s.KVDevice = 0, 1<<20
 		if _, err := r.Run(t.Context(), s); !errors.Is(err, ErrNoRoom) {
 			t.Errorf("%v, want ErrNoRoom", err)
 		}
