@@ -131,6 +131,9 @@ func TestGPU(t *testing.T) {
 				if system == "nosa" {
 					s.KVDevice = 8 << 20
 				}
+				if system == "full" {
+					s.New = 0
+				}
 				out, err := r.Run(t.Context(), s)
 				if err != nil {
 					t.Fatal(err)

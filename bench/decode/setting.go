@@ -26,7 +26,7 @@ type Setting struct {
 	KVHost   int64 `json:"kv_host"`   // host pool; 0: what is needed
 
 	// New is the share of the selected blocks that the step before did not select, in
-	// selections that are replayed; 0: those of the model, which choose at random.
+	// selections that are replayed; 0: nothing is selected, or the model does, at random.
 	New   float64 `json:"new"`
 	Warm  int     `json:"warm"`  // steps before the first that counts
 	Steps int     `json:"steps"` // that count
@@ -101,10 +101,9 @@ func (s Setting) Meaning() (m Meaning, err error) {
 	return m, nil
 }
 
-// Replay records the selections of a setting, for all of its steps; nil for a system that
-// selects nothing, or where the model's own count.
+// Replay records the selections of a setting, for all of its steps; nil where New is 0.
 func (s Setting) Replay(m Meaning, seed uint64) (*step.Replay, error) {
-	if m.Full || s.New == 0 {
+	if s.New == 0 {
 		return nil, nil
 	}
 	o := step.ReplayOptions{Layers: m.Shape.Layers, Heads: m.Shape.KVHeads, Block: blockTokens, Select: m.Select,
@@ -127,6 +126,7 @@ type Sweep struct {
 	Batches  []int
 	Contexts []int
 	Common   Setting // the rest
+	NosiNew  float64 // in place of Common.New, for nosi
 }
 
 // The most that a sweep may ask for: far above what a machine holds.
@@ -146,6 +146,12 @@ func (w Sweep) Settings() ([]Setting, error) {
 					for _, batch := range ascending(w.Batches) {
 						s := w.Common
 						s.Shape, s.System, s.Weights, s.KVType, s.Batch, s.Context = w.Shape, system, weights, kv, batch, context
+						switch system {
+						case "full":
+							s.New = 0
+						case "nosi":
+							s.New = w.NosiNew
+						}
 						if err := s.check(); err != nil {
 							return nil, err
 						}

@@ -22,6 +22,7 @@ type BenchDecodeCmd struct {
 	KVDevice ByteSize     `name:"kv-device" placeholder:"SIZE" help:"Of it for the slots of nosa; by default what is left."`
 	KVHost   ByteSize     `name:"kv-host" placeholder:"SIZE" help:"Host pool; by default a page for every block. In a smaller one several blocks share a page."`
 	Replay   string       `default:"0.161" placeholder:"SHARE" help:"Replay selections in which this share of the blocks is new in each step, and which return as measured ones do; model: those of the random weights (${default})."`
+	NosiNew  float64      `name:"replay-nosi" default:"0.1" placeholder:"SHARE" help:"The same for nosi, whose model's training makes neighbouring steps more alike (${default})."`
 	Warm     int          `default:"32" placeholder:"N" help:"Steps before those that are measured (${default})."`
 	Steps    int          `default:"32" placeholder:"N" help:"Steps that are measured (${default})."`
 	Samples  bool         `help:"With --json: the time of every step too."`
@@ -70,7 +71,7 @@ func (c *BenchDecodeCmd) settings() ([]decode.Setting, error) {
 		if err != nil || !(share > 0) {
 			return nil, usage("--replay %.40q: want a share, such as 0.161, or model", c.Replay)
 		}
-		w.Common.New = share
+		w.Common.New, w.NosiNew = share, c.NosiNew
 	}
 	settings, err := w.Settings()
 	if err != nil {

@@ -27,6 +27,7 @@ func TestBenchDecodeUsage(t *testing.T) {
 		"none":     {[]string{"--context", "0"}, []string{"--context 0"}},
 		"endless":  {[]string{"--context", "9999999999M"}, []string{"9999999999M"}},
 		"replay":   {[]string{"--replay", "often"}, []string{"--replay", "often", "model"}},
+		"nosi":     {[]string{"--system", "nosi", "--replay-nosi", "0.8"}, []string{"0.8", "0.7"}},
 		"all new":  {[]string{"--replay", "0.9"}, []string{"0.9", "0.7"}},
 		"no steps": {[]string{"--steps", "0"}, []string{"--steps 0"}},
 		"memory":   {[]string{"--memory", "24G"}, []string{"--memory", "GiB"}},
@@ -101,11 +102,11 @@ func decoded(t *testing.T, asJSON bool) string {
 
 func TestBenchDecodeTable(t *testing.T) {
 	want := `cuda:0 (Some GPU); a copy moves 4000 GB/s, the bus 50.0
-8b with random weights, median of 3 steps behind 2; replayed selections, 16.1 % new in a step
+8b with random weights, median of 3 steps behind 2
 
-context  system  weights  KV    batch     ms    min    max  tokens/s     hits  slots/head  GB read  GB bus  at least ms  reached
-    32K  full    bf16     bf16      4  24.00  23.00  25.00     166.7  100.0 %         128    18.91   0.000         4.73     20 %
-    32K  nosa    bf16     bf16      4  24.00  23.00  25.00     166.7   98.0 %         128    15.28   0.011         3.82     16 %
+context  system  weights  KV    batch     new     ms    min    max  tokens/s     hits  slots/head  GB read  GB bus  at least ms  reached
+    32K  full    bf16     bf16      4       -  24.00  23.00  25.00     166.7  100.0 %         128    18.91   0.000         4.73     20 %
+    32K  nosa    bf16     bf16      4  16.1 %  24.00  23.00  25.00     166.7   98.0 %         128    15.28   0.011         3.82     16 %
 8b full, KV bf16, 32 × 32768 tokens: does not fit: 3.0 GiB are free for blocks, 9.0 are needed
 8b nosa, KV bf16, 32 × 32768 tokens: does not fit: 3.0 GiB are free for blocks, 9.0 are needed
 

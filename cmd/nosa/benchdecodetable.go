@@ -34,12 +34,8 @@ func (r *decodeReport) write(out *Output) {
 		out.Printf("%s\n", out.fold(fmt.Sprintf("%s; a copy moves %.0f GB/s, the bus %.1f", m.Device, m.Copy/1e9, m.Bus/1e9)))
 	}
 	s := r.results[0].Setting
-	replay := "selections of the random weights"
-	if s.New > 0 {
-		replay = fmt.Sprintf("replayed selections, %.3g %% new in a step", 100*s.New)
-	}
-	out.Printf("%s\n\n", out.fold(fmt.Sprintf("%s with random weights, median of %d steps behind %d; %s", s.Shape, s.Steps, s.Warm, replay)))
-	t := newTable("context", "system", "weights", "KV", "batch", "ms", "min", "max", "tokens/s", "hits", "slots/head", "GB read", "GB bus", "at least ms", "reached")
+	out.Printf("%s\n\n", out.fold(fmt.Sprintf("%s with random weights, median of %d steps behind %d", s.Shape, s.Steps, s.Warm)))
+	t := newTable("context", "system", "weights", "KV", "batch", "new", "ms", "min", "max", "tokens/s", "hits", "slots/head", "GB read", "GB bus", "at least ms", "reached")
 	var failed []string
 	for _, f := range r.results {
 		row := []string{tokens(f.Context), f.System, f.Weights, f.KVType, fmt.Sprint(f.Batch)}
@@ -47,7 +43,11 @@ func (r *decodeReport) write(out *Output) {
 			failed = append(failed, fmt.Sprintf("%s: %s", f.Setting, f.Error))
 			continue
 		}
-		t.row(append(row, fmt.Sprintf("%.2f", f.MS), fmt.Sprintf("%.2f", f.MinMS), fmt.Sprintf("%.2f", f.MaxMS), speed(f.Speed), fmt.Sprintf("%.1f %%", 100*f.HitRate),
+		share := "-"
+		if f.New > 0 {
+			share = fmt.Sprintf("%.3g %%", 100*f.New)
+		}
+		t.row(append(row, share, fmt.Sprintf("%.2f", f.MS), fmt.Sprintf("%.2f", f.MinMS), fmt.Sprintf("%.2f", f.MaxMS), speed(f.Speed), fmt.Sprintf("%.1f %%", 100*f.HitRate),
 			fmt.Sprintf("%.0f", f.SlotsEach), fmt.Sprintf("%.2f", f.Bytes.Device()/1e9), fmt.Sprintf("%.3f", f.Bytes.Bus/1e9),
 			fmt.Sprintf("%.2f", f.RooflineMS), fmt.Sprintf("%.0f %%", 100*f.Fraction))...)
 	}

@@ -157,7 +157,7 @@ class Model:
             q, k, v = self.rotate(F.linear(h, l["qkv"]), cos, sin, s.heads, s.kv_heads, s.dim)
             cache[0].index_copy_(2, place, k[:, :, None])
             cache[1].index_copy_(2, place, v[:, :, None])
-            a = attend(way, q.contiguous(), cache[0, :, :, :context], cache[1, :, :, :context])
+            a = attend(way, q, cache[0, :, :, :context], cache[1, :, :, :context])
             x, h = self.add_norm(x, F.linear(a, l["o"]), l["norm2"])
             branch = F.linear(self.swiglu(F.linear(h, l["up"])), l["down"])
         return F.linear(self.add_norm(x, branch, self.ones)[1], self.head)
