@@ -17,10 +17,11 @@ import (
 	"nosa/dtype"
 )
 
-// gpu runs settings by a device's own steps.
+// gpu runs settings by a GPU's own steps.
 type gpu struct {
 	d     *cuda.Device
 	steps compute.Stepper
+	close func() error
 	empty int64 // what was free of the device before anything was loaded
 
 	// The weights that were used last.
@@ -32,15 +33,23 @@ type gpu struct {
 	pages []byte // the host pool, pinned; kept, since pinning takes long
 }
 
-// NewRunner runs settings on a GPU by its steps. The device stays the caller's.
-func NewRunner(dev compute.Device) (Runner, error) {
-	steps, ok := dev.(compute.Stepper)
-	d, is := dev.(*cuda.Device)
-	if !ok || !is {
-		return nil, compute.ErrStep
+// Open runs settings on GPU n. Without a driver the error wraps cuda.ErrNoDriver.
+func Open(n int) (Runner, error) {
+	d, err := step.Open(n)
+	if err != nil {
+		return nil, err
 	}
+	r, err := newGPU(d.Device, d)
+	if err != nil {
+		return nil, errors.Join(err, d.Close())
+	}
+	r.close = d.Close
+	return r, nil
+}
+
+func newGPU(d *cuda.Device, steps compute.Stepper) (*gpu, error) {
 	free, _, err := d.Memory()
-	return &gpu{d: d, steps: steps, empty: free}, err
+	return &gpu{d: d, steps: steps, close: func() error { return nil }, empty: free}, err
 }
 
 // spare is memory of the device that nothing is planned into: what the driver takes for
@@ -153,13 +162,13 @@ func (r *gpu) load(m Meaning) (err error) {
 	return nil
 }
 
-// Close gives weights and host pool back.
+// Close gives weights and host pool back, and the device.
 func (r *gpu) Close() error {
 	if r.release != nil {
 		r.release()
 		r.release = nil
 	}
-	return errors.Join(r.unpin(), r.d.Sync())
+	return errors.Join(r.unpin(), r.d.Sync(), r.close())
 }
 
 func (r *gpu) unpin() error {

@@ -110,12 +110,11 @@ func TestGPU(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	free, _, err := dev.Memory()
+	steps := &stepper{Device: dev, t: t}
+	r, err := newGPU(dev, steps)
 	if err != nil {
 		t.Fatal(err)
 	}
-	steps := &stepper{Device: dev, t: t}
-	r := &gpu{d: dev, steps: steps, empty: free}
 	defer func() {
 		if err := r.Close(); err != nil {
 			t.Error(err)
@@ -184,7 +183,10 @@ func TestGPUFill(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		r := &gpu{d: dev, steps: &stepper{Device: dev, t: t}, empty: 1 << 40}
+		r, err := newGPU(dev, &stepper{Device: dev, t: t})
+		if err != nil {
+			t.Fatal(err)
+		}
 		if err := r.load(m); err != nil {
 			t.Fatal(err)
 		}
@@ -240,4 +242,67 @@ func varied(values []float32) error {
 		return fmt.Errorf("mean %g, mean square %g", mean, square)
 	}
 	return nil
+}
+
+// TestSteps runs tiny settings of every system by the steps of package step.
+func TestSteps(t *testing.T) {
+	r, err := Open(0)
+	if errors.Is(err, cuda.ErrNoDriver) {
+		t.Skipf("needs a GPU: %v", err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() {
+		if err := r.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	for _, system := range Systems {
+		for _, kv := range []string{"bf16", "q8", "q4"} {
+			t.Run(system+" "+kv, func(t *testing.T) {
+				w := Sweep{Shape: "tiny", Systems: []string{system}, Weights: []string{"bf16"}, KVTypes: []string{kv}, Batches: []int{2}, Contexts: []int{12800},
+					Common: Setting{New: 0.161, Warm: 2, Steps: 2, KVHost: 1 << 20}, NosiNew: 0.1}
+				settings, err := w.Settings()
+				if err != nil {
+					t.Fatal(err)
+				}
+				s := settings[0]
+				m, err := s.Meaning()
+				if err != nil {
+					t.Fatal(err)
+				}
+				s.KVDevice = 3 * 2 * 2 * 2 * 64 / 2 * int64(m.Layout.BlockBytes()) // one and a half times what is selected
+				out, err := r.Run(t.Context(), s)
+				if errors.Is(err, errors.ErrUnsupported) {
+					t.Skip(err)
+				}
+				if err != nil {
+					t.Fatal(err)
+				}
+				blocks := int64(2 * 2 * 64) // of a layer: rows, KV heads, and what each selects
+				if system == "full" {
+					blocks = 2 * 2 * 201
+				}
+				var share float64
+				for layer, n := range out.Selected {
+					if n != 2*blocks {
+						t.Errorf("layer %d: %d blocks selected in 2 steps, want %d", layer, n, 2*blocks)
+					}
+					share += float64(out.Missed[layer]) / float64(n) / float64(len(out.Selected))
+				}
+				t.Logf("%.1f %% missed, steps of %.2f ms", 100*share, out.Milliseconds)
+				low, high := 0.0, 0.0
+				switch system {
+				case "nosi":
+					low, high = 0.09, 0.11
+				case "nosa":
+					low, high = 0.05, 0.13 // the pool is not full yet
+				}
+				if share < low || share > high {
+					t.Errorf("%.3f missed, want %.3f to %.3f", share, low, high)
+				}
+			})
+		}
+	}
 }

@@ -2,7 +2,10 @@
 
 package decode
 
-import "nosa/compute"
+import "nosa/compute/cuda"
 
-// NewRunner says that there are no steps on this platform.
-func NewRunner(compute.Device) (Runner, error) { return nil, compute.ErrStep }
+// Open says that there is no CUDA on this platform.
+func Open(n int) (Runner, error) {
+	_, err := cuda.Open(n)
+	return nil, err
+}

@@ -44,18 +44,15 @@ func (c *BenchDecodeCmd) Run(ctx context.Context, g *Globals) (err error) {
 	if kind != "cuda" {
 		return usage("--device %s: decode steps are measured on a GPU: use cuda[:n]", c.Device)
 	}
-	dev, err := openGPU(number, numbered)
-	if errors.Is(err, errUsage) {
+	n, err := gpuNumber(number, numbered)
+	if err != nil {
 		return err
 	}
+	runner, err := decode.Open(n)
 	if err != nil {
 		return fmt.Errorf("--device %s: %w: nosa bench decode needs an NVIDIA GPU", c.Device, err)
 	}
-	runner, err := decode.NewRunner(dev)
-	if err != nil {
-		return errors.Join(fmt.Errorf("--device %s: %w", c.Device, err), dev.Close())
-	}
-	defer func() { err = errors.Join(err, runner.Close(), dev.Close()) }()
+	defer func() { err = errors.Join(err, runner.Close()) }()
 	return c.measure(ctx, g, runner, settings)
 }
 

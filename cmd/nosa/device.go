@@ -37,24 +37,24 @@ func newDevice(name string, threads int, numerics compute.Numerics, level string
 		if numerics != compute.NumericsAuto && numerics != compute.NumericsF32 {
 			return nil, usage("--numerics %v: a GPU multiplies in float32: use auto or f32", numerics)
 		}
-		dev, err := openGPU(number, numbered)
-		if err != nil && !errors.Is(err, errUsage) {
+		n, err := gpuNumber(number, numbered)
+		if err != nil {
+			return nil, err
+		}
+		dev, err := cuda.Open(n)
+		if err != nil {
 			return nil, fmt.Errorf("--device %s: %w: use --device cpu", name, err)
 		}
-		return dev, err
+		return dev, nil
 	}
 	return nil, usage("--device %q is unknown: use cpu or cuda[:n]", name)
 }
 
-// openGPU opens the GPU that cuda[:n] names.
-func openGPU(number string, numbered bool) (compute.Device, error) {
+// gpuNumber reads the n of cuda[:n].
+func gpuNumber(number string, numbered bool) (int, error) {
 	n, err := strconv.Atoi(number)
 	if numbered && (err != nil || n < 0 || n > 255) {
-		return nil, usage("--device cuda:%s: want cuda, or cuda:n with the number of a GPU", number)
+		return 0, usage("--device cuda:%s: want cuda, or cuda:n with the number of a GPU", number)
 	}
-	dev, err := cuda.Open(n)
-	if err != nil {
-		return nil, err
-	}
-	return dev, nil
+	return n, nil
 }
