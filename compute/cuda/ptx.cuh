@@ -74,6 +74,20 @@ PTX uint4 load_stream_16(const void *p) {
 	return v;
 }
 
+// The same of what the second cache is to give up before anything else.
+PTX uint64_t evict_first() {
+	uint64_t policy;
+	asm("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy));
+	return policy;
+}
+
+PTX uint4 load_stream_16(const void *p, uint64_t policy) {
+	uint4 v;
+	asm volatile("ld.global.nc.L1::no_allocate.L2::cache_hint.v4.u32 {%0,%1,%2,%3}, [%4], %5;"
+	             : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "l"(p), "l"(policy));
+	return v;
+}
+
 // A word that the host or another kernel may change at any time.
 PTX uint32_t load_system(const uint32_t *p) {
 	uint32_t v;
@@ -163,6 +177,8 @@ PTX void cp_async_commit() { emulated::copies_commit(); }
 template <int N> PTX void cp_async_wait() { emulated::copies_wait(N); }
 
 PTX uint4 load_stream_16(const void *p) { return *(const uint4 *)p; }
+PTX uint64_t evict_first() { return 0; }
+PTX uint4 load_stream_16(const void *p, uint64_t) { return *(const uint4 *)p; }
 PTX uint32_t load_system(const uint32_t *p) { return *(const volatile uint32_t *)p; }
 PTX void prefetch_l2(const void *) {}
 

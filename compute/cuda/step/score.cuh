@@ -1,0 +1,23 @@
+// What the kernels of score.cu and choose.cu agree on.
+#pragma once
+#include "step.cuh"
+
+// Windows of a chunk: a row's windows are cut at multiples of it.
+#ifndef CHUNK
+#define CHUNK 128
+#endif
+
+struct scoring {
+	step_cache c;
+	step_rows rows;
+	float *weight; // [n, heads, chunks, group, CHUNK]: exp of a window's logit less its chunk's largest
+	float2 *total; // [n, heads, chunks, group]: the largest logit of a chunk, the sum of its weights
+	int group, chunks, kernel, stride;
+	int dense_len, k;
+};
+
+// Whether a row attends to every block, so that nobody asks for scores.
+__device__ __forceinline__ bool sees_all(const scoring &s, int pos) { return pos < s.dense_len || pos < s.k * s.c.l.block; }
+
+// The complete windows that a row sees.
+__device__ __forceinline__ int windows(const scoring &s, int pos) { return pos + 1 < s.kernel ? 0 : (pos + 1 - s.kernel) / s.stride + 1; }
