@@ -74,20 +74,6 @@ PTX uint4 load_stream_16(const void *p) {
 	return v;
 }
 
-// The same of what the second cache is to give up before anything else.
-PTX uint64_t evict_first() {
-	uint64_t policy;
-	asm("createpolicy.fractional.L2::evict_first.b64 %0, 1.0;" : "=l"(policy));
-	return policy;
-}
-
-PTX uint4 load_stream_16(const void *p, uint64_t policy) {
-	uint4 v;
-	asm volatile("ld.global.nc.L1::no_allocate.L2::cache_hint.v4.u32 {%0,%1,%2,%3}, [%4], %5;"
-	             : "=r"(v.x), "=r"(v.y), "=r"(v.z), "=r"(v.w) : "l"(p), "l"(policy));
-	return v;
-}
-
 // A word that the host or another kernel may change at any time.
 PTX uint32_t load_system(const uint32_t *p) {
 	uint32_t v;
@@ -95,8 +81,30 @@ PTX uint32_t load_system(const uint32_t *p) {
 	return v;
 }
 
+// 2 to the v, but for two of the last digits; 0 where that is below all normal numbers.
+PTX float exp2_approx(float v) {
+	float e;
+	asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(e) : "f"(v));
+	return e;
+}
+
 // The line of p is on its way to the second cache.
 PTX void prefetch_l2(const void *p) { asm volatile("prefetch.global.L2 [%0];" ::"l"(p)); }
+
+// Of a kernel of LaunchEarly. Until wait_for_earlier it touches nothing that kernels before it
+// write, and writes nothing; then they have ended. allow_later lets the next one start when all
+// blocks have said so. Both mean nothing where the launch does not ask.
+PTX void wait_for_earlier() {
+#if __CUDA_ARCH__ >= 900
+	asm volatile("griddepcontrol.wait;" ::: "memory");
+#endif
+}
+
+PTX void allow_later() {
+#if __CUDA_ARCH__ >= 900
+	asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
 
 #else
 
@@ -177,10 +185,11 @@ PTX void cp_async_commit() { emulated::copies_commit(); }
 template <int N> PTX void cp_async_wait() { emulated::copies_wait(N); }
 
 PTX uint4 load_stream_16(const void *p) { return *(const uint4 *)p; }
-PTX uint64_t evict_first() { return 0; }
-PTX uint4 load_stream_16(const void *p, uint64_t) { return *(const uint4 *)p; }
 PTX uint32_t load_system(const uint32_t *p) { return *(const volatile uint32_t *)p; }
+PTX float exp2_approx(float v) { return v < -126 ? 0 : exp2f(v); }
 PTX void prefetch_l2(const void *) {}
+PTX void wait_for_earlier() {}
+PTX void allow_later() {}
 
 #endif
 #undef PTX

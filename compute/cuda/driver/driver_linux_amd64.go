@@ -48,6 +48,7 @@ const (
 	cuFuncGetAttribute
 	cuFuncSetAttribute
 	cuLaunchKernel
+	cuLaunchKernelEx
 	cuStreamBeginCapture
 	cuStreamEndCapture
 	cuGraphInstantiateWithFlags
@@ -70,7 +71,7 @@ var names = [functions]string{
 	"cuStreamCreateWithPriority", "cuStreamDestroy_v2", "cuStreamSynchronize", "cuStreamWaitEvent",
 	"cuEventCreate", "cuEventDestroy_v2", "cuEventRecord", "cuEventSynchronize", "cuEventElapsedTime",
 	"cuModuleLoadData", "cuModuleUnload", "cuModuleGetFunction", "cuFuncGetAttribute", "cuFuncSetAttribute",
-	"cuLaunchKernel", "cuStreamBeginCapture_v2", "cuStreamEndCapture",
+	"cuLaunchKernel", "cuLaunchKernelEx", "cuStreamBeginCapture_v2", "cuStreamEndCapture",
 	"cuGraphInstantiateWithFlags", "cuGraphExecUpdate_v2", "cuGraphLaunch", "cuGraphExecDestroy", "cuGraphDestroy",
 }
 
@@ -98,7 +99,7 @@ func load() (*Driver, error) {
 	}
 	d := &Driver{t: t}
 	for f, name := range names {
-		if d.at[f] = t.symbol(lib, name); d.at[f] == 0 {
+		if d.at[f] = t.symbol(lib, name); d.at[f] == 0 && function(f) != cuLaunchKernelEx {
 			return nil, fmt.Errorf("%w: libcuda.so.1 has no %s: it is too old", ErrNoDriver, name)
 		}
 	}

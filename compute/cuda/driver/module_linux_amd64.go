@@ -75,6 +75,45 @@ func (c *Context) Launch(f Function, grid, block Dim, shared int, s Stream, para
 	c.leave()
 }
 
+// LaunchEarly is Launch of a kernel that may start before the one ahead of it in the stream
+// has ended, when all of that one's blocks have allowed it: it waits itself, before it reads
+// what others write or writes what they read. Where the driver is too old it does not start
+// before.
+func (c *Context) LaunchEarly(f Function, grid, block Dim, shared int, s Stream, params []byte) {
+	if c.d.at[cuLaunchKernelEx] == 0 {
+		c.Launch(f, grid, block, shared, s, params)
+		return
+	}
+	if len(params) > launchAt {
+		panic(fmt.Sprintf("driver: a parameter of %d bytes, at most %d", len(params), launchAt))
+	}
+	const programmaticStreamSerialization = 6
+	x := launchConfig{grid: words(grid), block: words(block), shared: uint32(shared), stream: s, attributes: 1,
+		attribute: launchAttribute{id: programmaticStreamSerialization, value: 1}}
+	c.enter()
+	c.d.t.postLaunch(c.fail, uintptr(cuLaunchKernelEx), c.d.at[cuLaunchKernelEx], uintptr(f), params, &x)
+	c.leave()
+}
+
+func words(d Dim) [3]uint32 { return [3]uint32{uint32(d.X), uint32(d.Y), uint32(d.Z)} }
+
+// launchConfig is CUlaunchConfig, and behind it the attribute that it names.
+type launchConfig struct {
+	grid, block [3]uint32
+	shared      uint32
+	stream      Stream
+	at          uintptr // of attribute
+	attributes  uint32
+	attribute   launchAttribute
+}
+
+type launchAttribute struct {
+	id    uint32
+	_     uint32
+	value uint32
+	_     [15]uint32
+}
+
 // BeginCapture makes the stream record what is posted to it instead of doing it.
 func (c *Context) BeginCapture(s Stream) error {
 	const threadLocal = 1

@@ -99,23 +99,55 @@ func (r *ring) post(fail *Failure, tag, fn uintptr, args []uintptr, params []byt
 	return r.put(command{fn: fn, fail: fail, tag: tag}, args, params, at)
 }
 
+// launchAt is where a launch's configuration lies behind its parameter.
+const launchAt = ParamBytes - 8 - int(unsafe.Sizeof(launchConfig{}))
+
+// postLaunch is post of cuLaunchKernelEx: the configuration too is copied.
+func (r *ring) postLaunch(fail *Failure, tag, fn, kernel uintptr, params []byte, x *launchConfig) uint64 {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	e := r.free()
+	e.command = command{fn: fn, fail: fail, tag: tag}
+	config := (*launchConfig)(unsafe.Pointer(&e.params[launchAt]))
+	e.args = [maxArgs]uintptr{uintptr(unsafe.Pointer(config)), kernel}
+	e.name(params, 2)
+	*config = *x
+	config.at = uintptr(unsafe.Pointer(&config.attribute))
+	return r.publish()
+}
+
 func (r *ring) put(c command, args []uintptr, params []byte, at int) uint64 {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	e := r.free()
+	e.command = c
+	copy(e.args[:], args)
+	if params != nil {
+		e.name(params, at)
+	}
+	return r.publish()
+}
+
+// name copies a kernel's parameter and makes the list of pointers to it, the last word
+// behind it, argument at.
+func (e *entry) name(params []byte, at int) {
+	copy(e.params[:ParamBytes-8], params)
+	list := (*uintptr)(unsafe.Pointer(&e.params[ParamBytes-8]))
+	*list = uintptr(unsafe.Pointer(&e.params[0]))
+	e.args[at] = uintptr(unsafe.Pointer(list))
+}
+
+// free is the next entry, and publish hands it over and returns its number.
+func (r *ring) free() *entry {
 	n := r.c.head.Load()
 	if n >= ringEntries {
 		r.wait(n - ringEntries + 1)
 	}
-	e := r.at(n)
-	e.command = c
-	copy(e.args[:], args)
-	if params != nil {
-		// The last words of the params are the list of pointers.
-		copy(e.params[:ParamBytes-8], params)
-		list := (*uintptr)(unsafe.Pointer(&e.params[ParamBytes-8]))
-		*list = uintptr(unsafe.Pointer(&e.params[0]))
-		e.args[at] = uintptr(unsafe.Pointer(list))
-	}
+	return r.at(n)
+}
+
+func (r *ring) publish() uint64 {
+	n := r.c.head.Load()
 	r.c.head.Store(n + 1)
 	if r.c.asleep.Load() != 0 {
 		r.c.asleep.Store(0)

@@ -832,6 +832,25 @@ API cuLaunchKernel(uintptr_t h, unsigned gx, unsigned gy, unsigned gz, unsigned 
 	return give(s, std::move(n));
 }
 
+// As the headers of CUDA have it.
+struct launch_attribute {
+	uint32_t id, pad;
+	uint32_t value[16];
+};
+struct launch_config {
+	uint32_t grid[3], block[3], shared;
+	uintptr_t stream;
+	const launch_attribute *attributes;
+	uint32_t count;
+};
+
+// A kernel that may start early starts when it would without that.
+API cuLaunchKernelEx(const launch_config *c, uintptr_t h, void **parameters, void **extra) {
+	for (uint32_t i = 0; i < c->count; i++)
+		if (c->attributes[i].id != 6) return INVALID_VALUE; // programmatic stream serialization
+	return cuLaunchKernel(h, c->grid[0], c->grid[1], c->grid[2], c->block[0], c->block[1], c->block[2], c->shared, c->stream, parameters, extra);
+}
+
 API cuStreamBeginCapture_v2(uintptr_t h, int) {
 	LOCKED;
 	stream *s = streams.find(h); // the default stream can not
