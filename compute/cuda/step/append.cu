@@ -3,6 +3,7 @@
 // Twins: compute/norm.go, rotate.go, importance.go, append.go
 // order   a head's sum of squares knows dim alone, a score's sum heads·dim; means are summed
 //         token by token
+#include "../ptx.cuh"
 #include "step.cuh"
 
 struct angles_args {
@@ -80,13 +81,18 @@ template <typename F> __device__ __forceinline__ void head(const append_args &a,
 // the value, up to 1024 threads
 extern "C" __global__ void __launch_bounds__(1024) step_append(const __grid_constant__ append_args a) {
 	const int row = blockIdx.x, h = blockIdx.y, pos = a.rows.pos[row], seat = a.rows.seat[row];
-	if ((pos | seat) < 0) return; // the one load does not wait for the other
+	if ((pos | seat) < 0) { // the one load does not wait for the other
+		wait_for_earlier(); // the kernel after this one takes it for granted
+		return;
+	}
 	const layout &l = a.c.l;
 	const int dim = l.dim, group = a.group, lane = threadIdx.x % 32, at = pos % l.block;
 	const float *qkv = a.qkv + (size_t)row * l.heads * (group + 2) * dim, *angles = a.angles + (size_t)row * 2 * a.pairs;
 	const float *keys = qkv + l.heads * group * dim, *values = keys + l.heads * dim;
 	const int id = block_id(a.c, seat, h, pos / l.block);
 	float *tail = tail_of(a.c, seat, h);
+	wait_for_earlier();
+	allow_later();
 
 	for (int u = threadIdx.x / 32; u < group + 2; u += blockDim.x / 32) {
 		if (u == 0) { // [dim, block]

@@ -15,8 +15,8 @@ type selecting struct {
 	anglesOf, appendRows, chooseBlocks, plain driver.Function
 
 	// Scores on tensor cores, by the channels of a head: for blocks of any number of
-	// segments, and of an even one.
-	tensor map[int]*[2]driver.Function
+	// segments, of an even one, and of four.
+	tensor map[int]*[3]driver.Function
 }
 
 // load loads the kernels.
@@ -25,14 +25,24 @@ func (s *selecting) load(g *gpu) error {
 		return err
 	}
 	score := map[string]*driver.Function{"step_score_plain": &s.plain}
-	s.tensor = make(map[int]*[2]driver.Function)
+	s.tensor = make(map[int]*[3]driver.Function)
 	for _, dim := range []int{64, 80, 96, 128} {
-		f := new([2]driver.Function)
+		f := new([3]driver.Function)
 		s.tensor[dim] = f
-		score[fmt.Sprintf("step_score_%d", dim)], score[fmt.Sprintf("step_score_%d_pairs", dim)] = &f[0], &f[1]
+		for i, segments := range []string{"any", "even", "four"} {
+			score[fmt.Sprintf("step_score_%d_%s", dim, segments)] = &f[i]
+		}
 	}
 	if err := g.load("score", score); err != nil {
 		return err
+	}
+	for dim, f := range s.tensor {
+		bytes := min(scoreBytes(scoreChunk/scoreUnit+1, dim), g.props.SharedMemory-1024)
+		for _, f := range f {
+			if err := g.ctx.SetFunctionAttribute(f, driver.MaxDynamicShared, bytes); err != nil {
+				return err
+			}
+		}
 	}
 	return s.loadChoose(g)
 }
@@ -75,5 +85,5 @@ func (a *appendArgs) rope(r *compute.Rope) {
 // segment that its last token completes.
 func (s *selecting) append(g *gpu, a *appendArgs) {
 	warps := min(32, int(a.group)+2)
-	launch(g, s.appendRows, driver.Dim{X: int(a.rows.n), Y: int(a.c.l.heads), Z: 1}, 32*warps, 0, a)
+	launchEarly(g, s.appendRows, driver.Dim{X: int(a.rows.n), Y: int(a.c.l.heads), Z: 1}, 32*warps, 0, a)
 }

@@ -1,20 +1,20 @@
 // The blocks that rows attend to: scores of blocks from the windows', then the best, exactly;
 // with ties, infinities and what is not a number. Twins: compute/score.go, selection.go
-// how     scores become integers of the same order, in shared memory; the last one that is
-//         taken is found bit by bit, and of those equal to it the first are taken
+// how     scores become integers of the same order, in shared memory. Where the last one that
+//         is taken lies a count of their upper bits tells; among those that share them each is
+//         held against all, or, if they are many, their next bits are counted. Of equal ones
+//         the first are taken
 // order   a head's softmax is summed over its chunks in an order that their number gives, a
 //         window's weights over the heads in turn
+#include "../ptx.cuh"
 #include "score.cuh"
 
-#ifndef THREADS
-#define THREADS 512
-#define BATCH 8
-#define AT_ONCE 2
-#endif
-
 enum {
-	TILE = 2048, // windows at a time
-	HEADS = 32,  // of a group, at most
+	THREADS = 512,
+	HEADS = 32,                // of a group, at most
+	BATCH = 8,                 // loads of weights that a thread has on their way
+	DIGIT = 11, DIGITS = 2048, // bits that are counted at a time; a thread has four of their values
+	FEW = THREADS / 4,         // that are held against each other
 };
 
 struct choose_args {
@@ -25,23 +25,44 @@ struct choose_args {
 	int init, local, query;
 };
 
-// A number of the same order as a score: what is not a number lowest, both zeros one. 0 is
-// left for blocks that are not to choose from.
-__device__ __forceinline__ uint32_t rank(float v) {
-	if (v != v) return 1;
+// A number of the same order as a score, both zeros one. What is not a number is above all
+// others, as for the largest of a block's windows; 0 is below all.
+__device__ __forceinline__ uint32_t key_of(float v) {
+	if (v != v) return ~0u;
 	const uint32_t b = __float_as_uint(v == 0 ? 0.0f : v);
 	return b >> 31 ? ~b : b | 0x80000000u;
 }
 
+__device__ __forceinline__ float score_of(uint32_t key) { return __uint_as_float(key >> 31 ? key & 0x7fffffff : ~key); }
+
+constexpr uint32_t none = 0x007fffff; // key_of(−∞), as of a block without windows
+
 // A row and KV head at work.
 struct choice {
 	int blocks, windows, have; // have: blocks that are in
-	uint32_t *key;             // [blocks]
+	uint32_t *key;             // [blocks] of the largest score of their windows
 	uint32_t *in;              // [words] a bit for each block
+	uint32_t *equal;           // [words]
 	int *before;               // [words + 1]
 };
 
+// What the threads share beside it.
+struct counting {
+	uint32_t digit[DIGITS]; // how many have it; 0 between takes
+	uint2 few[FEW];         // key and block
+	int sums[32];
+	int last, above, count; // the digit of the last one taken, how many are above it and have it
+	int found;              // of few
+};
+
 __device__ __forceinline__ bool has(const choice &c, int b) { return c.in[b / 32] >> (b % 32) & 1; }
+
+// The key that a choice goes by: what is not a number is below all others, and 0 is left for
+// blocks that are in.
+__device__ __forceinline__ uint32_t rank(const choice &c, int b) {
+	const uint32_t key = c.key[b];
+	return has(c, b) ? 0 : key == ~0u ? 1 : key;
+}
 
 // Goes through blocks with whole warps; f may see numbers beyond the last.
 template <typename F> __device__ __forceinline__ void each_block(const choice &c, F f) {
@@ -69,63 +90,90 @@ __device__ void count_before(const choice &c, const uint32_t *words) {
 	__syncthreads();
 }
 
-// Sets keys from scores of windows: the largest of those that overlap a block. fill puts the
-// windows from..end−1 into win, from a multiple of four.
-template <typename F> __device__ __forceinline__ void pool(const choice &c, const layout &l, float *win, float *out, F fill) {
-	const int step = max(1, TILE / l.segments);
-	for (int b0 = 0; b0 < c.blocks; b0 += step) {
-		const int b1 = min(c.blocks, b0 + step), from = max(0, l.segments * b0 - l.span + 1) / 4 * 4, end = min(c.windows, l.segments * b1);
-		__syncthreads();
-		fill(from, end);
-		__syncthreads();
-		for (int b = b0 + threadIdx.x; b < b1; b += THREADS) {
-			float best = -INFINITY;
-			for (int w = max(0, l.segments * b - l.span + 1); w < min(c.windows, l.segments * (b + 1)); w++) best = larger(best, win[w - from]);
-			c.key[b] = has(c, b) ? 0 : rank(best);
-			if (out) out[b] = best;
+// Windows w to w+3 have these scores, of which n count: each goes to the blocks that it
+// overlaps.
+__device__ __forceinline__ void offer(const choice &c, const layout &l, int w, const float *v, int n) {
+	if (l.segments % 4 == 0) { // all four begin in one block
+		const int b = w / l.segments, last = min((w + n - 1 + l.span - 1) / l.segments, c.blocks - 1);
+		for (int to = b; to <= last; to++) {
+			uint32_t key = 0;
+#pragma unroll
+			for (int j = 0; j < 4; j++)
+				if (j < n && (to == b || w + j + l.span - 1 >= to * l.segments)) key = max(key, key_of(v[j]));
+			atomicMax(c.key + to, key);
 		}
+		return;
 	}
-	__syncthreads();
+#pragma unroll
+	for (int j = 0; j < 4; j++) {
+		if (j >= n) break;
+		const int last = min((w + j + l.span - 1) / l.segments, c.blocks - 1);
+		for (int to = (w + j) / l.segments; to <= last; to++) atomicMax(c.key + to, key_of(v[j]));
+	}
 }
 
-// take adds the best blocks by their keys until there are want.
-__device__ void take(choice &c, uint32_t *equal, int want) {
+// No window of any block has a score yet.
+__device__ __forceinline__ void blank(const choice &c) {
+	for (int b = threadIdx.x; b < c.blocks; b += THREADS) c.key[b] = none;
+}
+
+// take adds the best blocks by their keys until there are want. Keys and bits are there for
+// all to see, and digits are 0.
+__device__ void take(choice &c, counting &s, int want) {
 	want = min(want, c.blocks);
 	if (c.have >= want) return;
 	const int need = want - c.have;
-	auto at_least = [&](uint32_t key) {
-		int n = 0;
-		for (int from = 0; from < c.blocks; from += THREADS) {
-			const int b = from + threadIdx.x;
-			n += __syncthreads_count(b < c.blocks && c.key[b] >= key);
+	int rest = need, shift = 32 - DIGIT, bits = DIGIT; // rest: of those that share the bits above
+	uint32_t last = 0;                                 // bits from shift on of the last that is taken
+	int count;                                         // how many have them
+	for (;;) {
+		each_block(c, [&](int b) {
+			const uint32_t key = b < c.blocks ? rank(c, b) : 0;
+			if (key > 0 && (bits == DIGIT && shift == 32 - DIGIT || key >> (shift + bits) == last)) atomicAdd(s.digit + (key >> shift & ((1 << bits) - 1)), 1);
+		});
+		__syncthreads();
+		uint4 *const mine = (uint4 *)s.digit + (THREADS - 1 - threadIdx.x); // from the largest on
+		const uint4 d = *mine;
+		*mine = {};
+		int all, sum = before(d.x + d.y + d.z + d.w, s.sums, all);
+		const uint32_t four[4] = {d.w, d.z, d.y, d.x};
+#pragma unroll
+		for (int j = 0; j < 4; j++) {
+			if (sum < rest && rest <= sum + (int)four[j]) s.last = 4 * (THREADS - 1 - threadIdx.x) + 3 - j, s.above = sum, s.count = four[j], s.found = 0;
+			sum += four[j];
 		}
-		return n;
-	};
-	// The largest key that enough blocks have or surpass, or any that divides off as many.
-	uint32_t last = 0;
-	int n = c.blocks - c.have;
-	for (int bit = 31; bit >= 0 && n != need; bit--) {
-		const uint32_t key = last | 1u << bit;
-		const int m = at_least(key);
-		if (m >= need) last = key, n = m;
+		__syncthreads();
+		last = last << bits | s.last, rest -= s.above, count = s.count;
+		if (count == rest || count <= FEW || shift == 0) break;
+		bits = min((int)DIGIT, shift), shift -= bits;
+		__syncthreads(); // all have read
 	}
-	if (n == need) {
-		last = max(last, 1u);
+	// Those above are in, and where all that share the bits are, those too.
+	const bool whole = count == rest, few = !whole && count <= FEW;
+	each_block(c, [&](int b) {
+		const uint32_t key = b < c.blocks ? rank(c, b) : 0, top = key >> shift;
+		const bool same = key > 0 && top == last;
+		if (few && same) s.few[atomicAdd(&s.found, 1)] = make_uint2(key, b);
+		const unsigned votes = __ballot_sync(~0u, key > 0 && (top > last || whole && same)), equal = __ballot_sync(~0u, same);
+		if (threadIdx.x % 32 == 0) c.in[b / 32] |= votes, c.equal[b / 32] = equal;
+	});
+	if (few) {
+		__syncthreads();
+		const int i = threadIdx.x / 4;
+		const uint2 own = s.few[min(i, count - 1)];
+		int better = 0;
+		for (int j = threadIdx.x % 4; j < count; j += 4) {
+			const uint2 other = s.few[j];
+			better += other.x > own.x || other.x == own.x && other.y < own.y;
+		}
+		better += __shfl_xor_sync(~0u, better, 1);
+		better += __shfl_xor_sync(~0u, better, 2);
+		if (i < count && threadIdx.x % 4 == 0 && better < rest) atomicOr(c.in + own.y / 32, 1u << own.y % 32);
+	} else if (!whole) { // many that are equal
+		count_before(c, c.equal);
 		each_block(c, [&](int b) {
-			const unsigned votes = __ballot_sync(~0u, b < c.blocks && c.key[b] >= last);
-			if (threadIdx.x % 32 == 0) c.in[b / 32] |= votes;
-		});
-	} else { // more are equal than are wanted
-		const int first = need - at_least(last + 1);
-		each_block(c, [&](int b) {
-			const unsigned votes = __ballot_sync(~0u, b < c.blocks && c.key[b] == last);
-			if (threadIdx.x % 32 == 0) equal[b / 32] = votes;
-		});
-		count_before(c, equal);
-		each_block(c, [&](int b) {
-			bool taken = b < c.blocks && c.key[b] >= last;
-			if (taken && c.key[b] == last) taken = c.before[b / 32] + __popc(equal[b / 32] & ((1u << b % 32) - 1)) < first;
-			const unsigned votes = __ballot_sync(~0u, taken);
+			const uint32_t equal = c.equal[b / 32], bit = 1u << b % 32;
+			const unsigned votes = __ballot_sync(~0u, equal & bit && c.before[b / 32] + __popc(equal & (bit - 1)) < rest);
 			if (threadIdx.x % 32 == 0) c.in[b / 32] |= votes;
 		});
 	}
@@ -133,83 +181,121 @@ __device__ void take(choice &c, uint32_t *equal, int want) {
 	__syncthreads();
 }
 
-// grid (n, heads)   block 512   shared  what chooseBytes of choose.go says
-extern "C" __global__ void __launch_bounds__(THREADS, AT_ONCE) step_choose(const __grid_constant__ choose_args a) {
+// grid (n, heads)   block THREADS   shared  what chooseBytes of choose.go says
+extern "C" __global__ void __launch_bounds__(THREADS, 2) step_choose(const __grid_constant__ choose_args a) {
 	extern __shared__ uint32_t memory[];
-	__shared__ __align__(16) float win[TILE + 64];
-	__shared__ float factor[(TILE / CHUNK + 2) * HEADS], top[HEADS], all[HEADS];
+	__shared__ __align__(16) counting counted;
+	__shared__ float top[HEADS], all[HEADS];
 	const scoring &s = a.s;
 	const layout &l = s.c.l;
 	const int row = blockIdx.x, h = blockIdx.y, pos = s.rows.pos[row], seat = s.rows.seat[row];
-	if ((pos | seat) < 0) return; // the one load does not wait for the other
 	const size_t at = (size_t)row * l.heads + h;
-	if (sees_all(s, pos)) {
-		if (threadIdx.x == 0) a.to.count[at] = -1;
+	if ((pos | seat) < 0 || sees_all(s, pos)) { // the one load does not wait for the other
+		wait_for_earlier();
+		if ((pos | seat) >= 0 && threadIdx.x == 0) a.to.count[at] = -1;
 		return;
 	}
 	const int own = pos / l.block, lane = threadIdx.x % 32, words = own / 32 + 1;
 	choice c;
 	c.blocks = own + 1, c.windows = windows(s, pos);
-	c.key = memory, c.in = c.key + c.blocks;
-	uint32_t *equal = c.in + words;
-	c.before = (int *)(equal + words);
+	c.key = memory, c.in = c.key + c.blocks, c.equal = c.in + words;
+	c.before = (int *)(c.equal + words);
 	each_block(c, [&](int b) {
 		const unsigned votes = __ballot_sync(~0u, b <= own && (b < a.init || b >= own - a.local));
 		if (threadIdx.x % 32 == 0) c.in[b / 32] = votes;
 	});
 	const int local = min(a.local, own) + 1;
 	c.have = local + min(a.init, own + 1 - local);
+	((uint4 *)counted.digit)[threadIdx.x] = {};
+	blank(c);
+	wait_for_earlier();
+	allow_later();
 
 	if (a.use_query) {
 		const int group = s.group, chunks = (c.windows + CHUNK - 1) / CHUNK;
 		const float2 *total = s.total + at * s.chunks * group;
-		const float4 *weight = (const float4 *)(s.weight + at * s.chunks * group * CHUNK);
+		// A thread has four windows of a chunk, a warp the chunk. The first of its weights and
+		// what it has of the sums are on their way while the sums of all are made.
+		const float4 *weight = (const float4 *)(s.weight + at * s.chunks * group * CHUNK) + lane;
+		int chunk = threadIdx.x / 32;
+		float4 p[BATCH];
+		float2 part = {};
+		auto ask = [&](int g) {
+#pragma unroll
+			for (int i = 0; i < BATCH; i++)
+				if (g + i < group) p[i] = __ldcg(weight + (size_t)(chunk * group + g + i) * (CHUNK / 4));
+		};
+		auto ask_chunk = [&] {
+			if (chunk >= chunks) return;
+			if (lane < group) part = __ldcg(total + chunk * group + lane);
+			ask(0);
+		};
+		ask_chunk();
 		for (int g = threadIdx.x / 32; g < group; g += THREADS / 32) {
 			float most = -INFINITY, sum = 0;
+			float2 t[2]; // of rows that are not too long, read once
+#pragma unroll
+			for (int i = 0; i < 2; i++) {
+				t[i] = lane + 32 * i < chunks ? __ldcg(total + (lane + 32 * i) * group + g) : make_float2(-INFINITY, 0);
+			}
+			most = larger(t[0].x, t[1].x);
 #pragma unroll 1
-			for (int i = lane; i < chunks; i += 32) most = larger(most, total[i * group + g].x);
+			for (int i = lane + 64; i < chunks; i += 32) most = larger(most, total[i * group + g].x);
 			most = warp_max(most);
+#pragma unroll
+			for (int i = 0; i < 2; i++)
+				if (lane + 32 * i < chunks) sum = fmaf(t[i].y, exp2_approx(t[i].x - most), sum);
 #pragma unroll 1
-			for (int i = lane; i < chunks; i += 32) sum = fmaf(total[i * group + g].y, expf(total[i * group + g].x - most), sum);
+			for (int i = lane + 64; i < chunks; i += 32) sum = fmaf(total[i * group + g].y, exp2_approx(total[i * group + g].x - most), sum);
 			sum = warp_sum(sum);
 			if (lane == 0) top[g] = most, all[g] = sum;
 		}
-		pool(c, l, win, a.by_query ? a.by_query + at * s.c.most : nullptr, [&](int from, int end) {
-			const int first = from / CHUNK;
-			for (int i = threadIdx.x; first + i / group < chunks && i < (TILE / CHUNK + 2) * group; i += THREADS)
-				factor[i] = expf(total[first * group + i].x - top[i % group]) / all[i % group];
-			__syncthreads();
-			for (int w = from + 4 * threadIdx.x; w < end; w += 4 * THREADS) {
-				const float4 *v = weight + (size_t)(w / CHUNK) * group * (CHUNK / 4) + w % CHUNK / 4;
-				const float *f = factor + (w / CHUNK - first) * group;
-				float4 sum = {};
-				for (int g = 0; g < group; g += BATCH) {
-					float4 p[BATCH];
+		__syncthreads();
+		while (chunk < chunks) {
+			const float factor = lane < group ? exp2_approx(part.x - top[lane]) / all[lane] : 0;
+			float v[4] = {};
+			for (int g = 0; g < group; g += BATCH) {
+				if (g > 0) ask(g);
 #pragma unroll
-					for (int i = 0; i < BATCH; i++) // all on their way before the first is waited for
-						if (g + i < group) p[i] = v[(g + i) * (CHUNK / 4)];
-#pragma unroll
-					for (int i = 0; i < BATCH; i++) {
-						if (g + i >= group) break;
-						const float k = f[g + i];
-						sum.x = fmaf(p[i].x, k, sum.x), sum.y = fmaf(p[i].y, k, sum.y), sum.z = fmaf(p[i].z, k, sum.z), sum.w = fmaf(p[i].w, k, sum.w);
-					}
+				for (int i = 0; i < BATCH; i++) {
+					if (g + i >= group) break;
+					const float f = __shfl_sync(~0u, factor, g + i);
+					v[0] = fmaf(p[i].x, f, v[0]), v[1] = fmaf(p[i].y, f, v[1]), v[2] = fmaf(p[i].z, f, v[2]), v[3] = fmaf(p[i].w, f, v[3]);
 				}
-				*(float4 *)(win + w - from) = sum;
 			}
-		});
-		take(c, equal, a.use_score ? min(s.k, a.init + a.local + a.query) : s.k);
+			const int w = chunk * CHUNK + 4 * lane;
+			chunk += THREADS / 32;
+			ask_chunk();
+			if (w < c.windows) offer(c, l, w, v, min(4, c.windows - w));
+		}
+		__syncthreads();
+		if (a.by_query)
+			for (int b = threadIdx.x; b < c.blocks; b += THREADS) a.by_query[at * s.c.most + b] = score_of(c.key[b]);
+		take(c, counted, a.use_score ? min(s.k, a.init + a.local + a.query) : s.k);
 	}
 	if (a.use_score) {
-		pool(c, l, win, a.by_score ? a.by_score + at * s.c.most : nullptr, [&](int from, int end) {
-			for (int w = from + threadIdx.x; w < end; w += THREADS) {
+		__syncthreads();
+		if (a.use_query) {
+			blank(c);
+			__syncthreads();
+		}
+		for (int w = 4 * threadIdx.x; w < c.windows; w += 4 * THREADS) {
+			const int n = min(4, c.windows - w);
+			float v[4];
+#pragma unroll
+			for (int j = 0; j < 4; j++) {
+				if (j >= n) break;
 				double sum = 0;
-				for (int i = w; i < w + l.span; i++)
+				for (int i = w + j; i < w + j + l.span; i++)
 					sum += (double)s.c.seg_score[(size_t)block_id(s.c, seat, h, i / l.segments) * l.segments + i % l.segments];
-				win[w - from] = (float)(sum / l.span);
+				v[j] = (float)(sum / l.span);
 			}
-		});
-		take(c, equal, s.k);
+			offer(c, l, w, v, n);
+		}
+		__syncthreads();
+		if (a.by_score)
+			for (int b = threadIdx.x; b < c.blocks; b += THREADS) a.by_score[at * s.c.most + b] = score_of(c.key[b]);
+		take(c, counted, s.k);
 	}
 
 	count_before(c, c.in);

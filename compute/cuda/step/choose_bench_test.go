@@ -112,6 +112,7 @@ func benchSelecting(b *testing.B, d *cuda.Device, g *gpu, s *selecting, rows, to
 		"score":  func(layer int32) { score.scoring.c.layer = layer; s.score(g, &score) },
 		"choose": func(layer int32) { choose.scoring.c.layer = layer; s.choose(g, &choose, blocks) },
 	}
+	parts["score+choose"] = func(layer int32) { parts["score"](layer); parts["choose"](layer) }
 	parts["all"] = func(layer int32) { parts["append"](layer); parts["score"](layer); parts["choose"](layer) }
 
 	const posts = 32

@@ -595,3 +595,30 @@ func TestChooseLong(t *testing.T) {
 		s.against(s.ask(q, pos, seat, 5000, p), q, pos, seat, p)
 	}
 }
+
+// TestChooseManyRows: more rows than lanes know at once, many of which nobody asks for, in
+// parts of thread blocks that begin and end anywhere.
+func TestChooseManyRows(t *testing.T) {
+	for _, group := range []int{3, 19} {
+		t.Run(fmt.Sprint(group), func(t *testing.T) {
+			s := newSelectScene(t, compute.Layout{Heads: 2, Dim: 64, Block: 16, Kernel: 16, Stride: 8, Type: compute.KVBF16}, group, []int{150, 70, 9})
+			p := compute.SelectParams{Init: 1, Local: 2, K: 12, DenseLen: 300, ByQuery: true}
+			pos, seat := make([]int32, 140), make([]int32, 140)
+			for r := range pos {
+				seat[r] = int32(s.IntN(3))
+				pos[r] = int32(s.IntN(len(s.table[seat[r]]) * 16))
+				if r > 20 && r < 90 && r != 60 || s.IntN(3) == 0 {
+					pos[r] = int32(s.IntN(300)) - 1
+				}
+			}
+			q := s.normal(len(pos) * 2 * group * 64)
+			all := s.ask(q, pos, seat, 150, p)
+			s.against(all, q, pos, seat, p)
+			for _, r := range []int{0, 60, 91, 139} {
+				if pos[r] >= 0 {
+					s.alone(all, q, pos, seat, r, p)
+				}
+			}
+		})
+	}
+}

@@ -63,6 +63,18 @@ func launch[T any](g *gpu, f driver.Function, grid driver.Dim, threads, shared i
 	g.ctx.Launch(f, grid, driver.Dim{X: threads, Y: 1, Z: 1}, shared, g.stream, params)
 }
 
+// launchEarly is launch of a kernel that waits itself for the ones before it, and may begin
+// before they end. What it reads until it has waited (positions, seats, tables, means of
+// segments that are not the newest) was written before the step.
+func launchEarly[T any](g *gpu, f driver.Function, grid driver.Dim, threads, shared int, args *T) {
+	if g.props.Major < 9 { // GPUs that know of no such thing
+		launch(g, f, grid, threads, shared, args)
+		return
+	}
+	params := unsafe.Slice((*byte)(unsafe.Pointer(args)), unsafe.Sizeof(*args))
+	g.ctx.LaunchEarly(f, grid, driver.Dim{X: threads, Y: 1, Z: 1}, shared, g.stream, params)
+}
+
 // The structs of layout.cuh and step.cuh.
 
 type layoutArgs struct {

@@ -44,27 +44,6 @@ struct pool {
 	size_t stride;
 };
 
-// Threads of a thread block count: the sum of n before this one's, and over all. shared is
-// 32 ints.
-__device__ __forceinline__ int before(int n, int *shared, int &all) {
-	const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, warps = blockDim.x / 32;
-	int sum = n;
-	for (int d = 1; d < 32; d *= 2) {
-		const int v = __shfl_up_sync(~0u, sum, d);
-		if (lane >= d) sum += v;
-	}
-	__syncthreads();
-	if (lane == 31) shared[warp] = sum;
-	__syncthreads();
-	int total = lane < warps ? shared[lane] : 0;
-	for (int d = 1; d < 32; d *= 2) {
-		const int v = __shfl_up_sync(~0u, total, d);
-		if (lane >= d) total += v;
-	}
-	all = __shfl_sync(~0u, total, 31);
-	return (warp > 0 ? __shfl_sync(~0u, total, warp - 1) : 0) + sum - n;
-}
-
 // Whether a row's block is full with its token.
 __device__ __forceinline__ bool is_full(const step_rows &r, int row, int block) {
 	const int pos = r.pos[row];

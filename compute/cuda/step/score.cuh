@@ -3,15 +3,13 @@
 #include "step.cuh"
 
 // Windows of a chunk: a row's windows are cut at multiples of it.
-#ifndef CHUNK
-#define CHUNK 128
-#endif
+constexpr int CHUNK = 128;
 
 struct scoring {
 	step_cache c;
 	step_rows rows;
-	float *weight; // [n, heads, chunks, group, CHUNK]: exp of a window's logit less its chunk's largest
-	float2 *total; // [n, heads, chunks, group]: the largest logit of a chunk, the sum of its weights
+	float *weight; // [n, heads, chunks, group, CHUNK]: 2 to a window's logit less its chunk's largest
+	float2 *total; // [n, heads, chunks, group]: the largest logit of a chunk, of base 2, the sum of its weights
 	int group, chunks, kernel, stride;
 	int dense_len, k;
 };

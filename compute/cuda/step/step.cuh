@@ -48,5 +48,26 @@ __device__ __forceinline__ float *tail_of(const step_cache &c, int seat, int hea
 struct step_selection {
 	int places;  // of a row and KV head
 	int *blocks; // [n, heads, places] block numbers, ascending; the own block, which is open, is the last
-	int *count;  // [n, heads] how many; −1: every block up to the own one, and blocks is not read
+	int *count;  // [n, heads] how many; −1: every block up to the own one, whatever is in blocks
 };
+
+// Threads of a thread block count: the sum of n before this one's, and over all. shared is
+// 32 ints.
+__device__ __forceinline__ int before(int n, int *shared, int &all) {
+	const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, warps = blockDim.x / 32;
+	int sum = n;
+	for (int d = 1; d < 32; d *= 2) {
+		const int v = __shfl_up_sync(~0u, sum, d);
+		if (lane >= d) sum += v;
+	}
+	__syncthreads();
+	if (lane == 31) shared[warp] = sum;
+	__syncthreads();
+	int total = lane < warps ? shared[lane] : 0;
+	for (int d = 1; d < 32; d *= 2) {
+		const int v = __shfl_up_sync(~0u, total, d);
+		if (lane >= d) total += v;
+	}
+	all = __shfl_sync(~0u, total, 31);
+	return (warp > 0 ? __shfl_sync(~0u, total, warp - 1) : 0) + sum - n;
+}
