@@ -3,6 +3,12 @@
 #include "layout.cuh"
 #include "sum.cuh"
 
+// A number as bfloat16: to the nearest, ties to even; what is no number stays none.
+__device__ __forceinline__ uint16_t bf16_bits(float v) {
+	const uint32_t b = __float_as_uint(v);
+	return (b & 0x7fffffff) > 0x7f800000 ? (b >> 16) | 0x40 : (b + 0x7fff + (b >> 16 & 1)) >> 16;
+}
+
 // A warp encodes row r of a block, of its keys [dim, block] and then of its values [block,
 // dim], as the tail has them.
 __device__ __forceinline__ void encode_row(const layout &l, uint8_t *slot, const float *tail, int r) {
@@ -18,9 +24,8 @@ __device__ __forceinline__ void encode_row(const layout &l, uint8_t *slot, const
 				((float *)slot)[at + i] = x[i];
 			} else if (l.kv == KV_F16) {
 				((__half *)slot)[at + i] = __float2half_rn(x[i]);
-			} else { // to the nearest, ties to even; what is no number stays none
-				const uint32_t b = __float_as_uint(x[i]);
-				((uint16_t *)slot)[at + i] = (b & 0x7fffffff) > 0x7f800000 ? (b >> 16) | 0x40 : (b + 0x7fff + (b >> 16 & 1)) >> 16;
+			} else {
+				((uint16_t *)slot)[at + i] = bf16_bits(x[i]);
 			}
 		}
 		return;

@@ -8,10 +8,11 @@ struct gather_args {
 	int bytes; // of a block
 };
 
-// A warp's piece of a block: loads of 16 bytes for each lane, all of them before the first
+// A warp has a piece of a block: loads of 16 bytes for each lane, all of them before the first
 // is stored.
-template <int LOADS> __device__ __forceinline__ void gather(const gather_args &a) {
-	constexpr int piece = LOADS * 32 * 16;
+// grid any   block 512
+extern "C" __global__ void step_gather(const __grid_constant__ gather_args a) {
+	constexpr int loads = 8, piece = loads * 32 * 16;
 	const int lane = threadIdx.x % 32, warps = gridDim.x * (blockDim.x / 32);
 	const int pieces = (a.bytes + piece - 1) / piece, n = a.p.state->fetch * pieces;
 	const bool whole = a.bytes % 16 == 0 && a.p.stride % 16 == 0;
@@ -24,20 +25,16 @@ template <int LOADS> __device__ __forceinline__ void gather(const gather_args &a
 			for (int at = from + lane; at < to; at += 32) slot[at] = page[at];
 			continue;
 		}
-		uint4 v[LOADS];
+		uint4 v[loads];
 #pragma unroll
-		for (int j = 0; j < LOADS; j++) {
+		for (int j = 0; j < loads; j++) {
 			const int at = from + (j * 32 + lane) * 16;
 			if (at < to) v[j] = load_stream_16(page + at);
 		}
 #pragma unroll
-		for (int j = 0; j < LOADS; j++) {
+		for (int j = 0; j < loads; j++) {
 			const int at = from + (j * 32 + lane) * 16;
 			if (at < to) *(uint4 *)(slot + at) = v[j];
 		}
 	}
 }
-
-// grid any   block whole warps
-extern "C" __global__ void step_gather_8(const __grid_constant__ gather_args a) { gather<8>(a); }
-extern "C" __global__ void step_gather_16(const __grid_constant__ gather_args a) { gather<16>(a); }

@@ -25,7 +25,15 @@ template <int SOURCE> __device__ __forceinline__ int wanted(const want_args &a, 
 	const int at = SOURCE == SELECTED ? w / a.width : w, place = SOURCE == SELECTED ? w - at * a.width : 0;
 	const int head = at % heads, pair = SOURCE == SELECTED ? at : at % (heads * a.r.n);
 	row = pair / heads;
-	const int pos = a.r.pos[row];
+	const int pos = a.r.pos[row], seat = a.r.seat[row];
+	wait_for_earlier();
+	allow_later();
+	// Loads that do not wait for each other, whether all of them are needed or not.
+	int count = 0, chosen = 0;
+	if constexpr (SOURCE == SELECTED) {
+		count = a.s.count[pair];
+		if (place < a.s.places) chosen = a.s.blocks[(size_t)pair * a.s.places + place];
+	}
 	if (pos < 0) return -1;
 	if constexpr (SOURCE == FULL) {
 		if (!is_full(a.r, row, a.c.l.block)) return -1;
@@ -33,10 +41,10 @@ template <int SOURCE> __device__ __forceinline__ int wanted(const want_args &a, 
 		layer = c.layer += at / (heads * a.r.n);
 		atomicAdd(&a.p.layer[layer].sealed, 1);
 		atomicAdd(&a.p.row[row].sealed, 1);
-		return block_id(c, a.r.seat[row], head, pos / c.l.block);
+		return block_id(c, seat, head, pos / c.l.block);
 	}
 	layer = a.c.layer;
-	const int own = pos / a.c.l.block, count = a.s.count[pair], n = count < 0 ? own : count - 1;
+	const int own = pos / a.c.l.block, n = count < 0 ? own : count - 1;
 	if (place == 0) {
 		atomicAdd(&a.p.layer[layer].selected, n + 1);
 		atomicAdd(&a.p.row[row].selected, n + 1);
@@ -46,8 +54,7 @@ template <int SOURCE> __device__ __forceinline__ int wanted(const want_args &a, 
 		}
 	}
 	if (place >= n) return -1;
-	const int number = count < 0 ? place : a.s.blocks[(size_t)pair * a.s.places + place];
-	return block_id(a.c, a.r.seat[row], head, number);
+	return block_id(a.c, seat, head, count < 0 ? place : chosen);
 }
 
 __device__ __forceinline__ void fault(const want_args &a, unsigned pool_count::*kind, int layer, int row, int id) {
@@ -70,79 +77,119 @@ template <int SOURCE> __device__ __forceinline__ void owner(const want_args &a, 
 	row = SOURCE == LISTED ? -1 : SOURCE == FULL ? w / heads % a.r.n : w / a.width / heads;
 }
 
-// Claim i gets a slot.
-template <int SOURCE> __device__ __forceinline__ void give(const want_args &a, int i, int slot, long long base) {
+// What serve knows of the first claims before it gives them slots.
+struct known_claims {
+	enum { MOST = 2048 };
+	int id[MOST], page[MOST], place[MOST];
+};
+
+// Claim i gets a slot, which block old has to leave.
+template <int SOURCE> __device__ __forceinline__ void give(const want_args &a, const known_claims &k, int i, int slot, int old, long long base) {
 	const pool &p = a.p;
-	const int2 claim = __ldcg(p.claim + i);
-	const int id = claim.x, w = place_of(a.span, __ldcg(p.slot_of + id)), old = __ldcg(p.block + slot);
+	int id, page, w;
+	if (i < k.MOST) {
+		id = k.id[i], page = k.page[i], w = k.place[i];
+	} else {
+		const int2 claim = __ldcg(p.claim + i);
+		id = claim.x, page = claim.y, w = place_of(a.span, __ldcg(p.slot_of + id));
+	}
 	if (old >= 0) p.slot_of[old] = -1;
 	p.block[slot] = id;
 	p.used[slot] = base + w;
 	p.ring[(base + w) & p.mask] = slot;
 	p.slot_of[id] = slot;
-	p.missing[i] = {id, slot, claim.y, 0};
+	p.missing[i] = {id, slot, page, 0};
 	if (SOURCE != SELECTED) return;
 	int layer, row;
 	owner<SOURCE>(a, w, layer, row);
 	atomicAdd(&p.row[row].misses, 1);
 }
 
-// The first entries of the ring are looked at in pieces of so many for each thread.
-constexpr int each = 4;
+// Entries of the ring that a thread looks at in a round: 32 neighbours are a warp's, and so
+// on for each of its rounds.
+constexpr int each = 12;
 
 // What a thread block does alone, when all the others are done: slots for all claims, free
-// ones first. Blocks of this want have times from base on, and never go.
-template <int SOURCE> __device__ __forceinline__ void serve(const want_args &a, long long base) {
+// ones first. Blocks of this want have times from base on, and never go. There are three
+// loads that wait for each other: claims and entries; who has the entries' slots, since when,
+// and where claims are marked; and no more.
+template <int SOURCE> __device__ __forceinline__ void serve(const want_args &a, long long front, long long base, int claims) {
 	__shared__ int shared[32];
 	__shared__ long long next;
+	__shared__ known_claims known;
 	const pool &p = a.p;
-	const int claims = __ldcg(&p.state->claims), free = __ldcg(&p.state->free);
-	int have = min(claims, free);
-	const int from_free = have;
-	for (int i = threadIdx.x; i < have; i += blockDim.x) give<SOURCE>(a, i, __ldcg(p.free + free - 1 - i), base);
-	long long at = __ldcg(&p.state->front);
-	while (have < claims && at < base) {
-		int slot[each], n = 0;
-		const long long first = at + (long long)each * threadIdx.x;
-#pragma unroll
-		for (int j = 0; j < each; j++) slot[j] = first + j < base ? __ldcg(p.ring + ((first + j) & p.mask)) : -1;
-#pragma unroll
-		for (int j = 0; j < each; j++)
-			if (slot[j] >= 0 && __ldcg(p.used + slot[j]) != first + j) slot[j] = -1;
-#pragma unroll
-		for (int j = 0; j < each; j++) n += slot[j] >= 0;
-		int all, i = have + before(n, shared, all);
-#pragma unroll
-		for (int j = 0; j < each; j++) {
-			if (slot[j] < 0) continue;
-			if (i < claims) give<SOURCE>(a, i, slot[j], base);
-			if (++i == claims) next = first + j + 1;
-		}
-		if (all >= claims - have) {
-			__syncthreads();
-			at = next;
-			have = claims;
-		} else {
-			have += all;
-			at += each * blockDim.x;
-		}
-	}
-	for (int i = have + threadIdx.x; i < claims; i += blockDim.x) { // no slot is left for these
-		const int2 claim = __ldcg(p.claim + i);
-		int layer, row;
-		owner<SOURCE>(a, place_of(a.span, __ldcg(p.slot_of + claim.x)), layer, row);
-		p.slot_of[claim.x] = -1;
-		if (SOURCE != FULL || claim.y < 0) fault(a, &pool_count::slotless, layer, row, claim.x);
-	}
-	__syncthreads();
-	if (threadIdx.x > 0) return;
 	pool_state &s = *p.state;
-	s.front = min(at, base);
+	int have = 0, from_free = 0, free = 0;
+	long long at = front;
+	if (claims > 0) {
+		free = __ldcg(&s.free);
+		const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+		int slot[each];
+		auto look = [&] {
+#pragma unroll
+			for (int j = 0; j < each; j++) {
+				const long long time = at + (warp * each + j) * 32 + lane;
+				slot[j] = time < base ? __ldcg(p.ring + (time & p.mask)) : -1;
+			}
+		};
+		look();
+		for (int i = threadIdx.x; i < min(claims, (int)known.MOST); i += blockDim.x) {
+			const int2 claim = __ldcg(p.claim + i);
+			known.id[i] = claim.x, known.page[i] = claim.y;
+			known.place[i] = place_of(a.span, __ldcg(p.slot_of + claim.x));
+		}
+		__syncthreads();
+		have = from_free = min(claims, free);
+		for (int i = threadIdx.x; i < have; i += blockDim.x) give<SOURCE>(a, known, i, __ldcg(p.free + free - 1 - i), -1, base);
+		while (have < claims && at < base) {
+			const long long first = at + warp * each * 32 + lane;
+			int old[each], n = 0, all;
+#pragma unroll
+			for (int j = 0; j < each; j++)
+				if (slot[j] >= 0) {
+					old[j] = __ldcg(p.block + slot[j]);
+					if (__ldcg(p.used + slot[j]) != first + 32 * j) slot[j] = -1;
+				}
+#pragma unroll
+			for (int j = 0; j < each; j++) n += __popc(__ballot_sync(~0u, slot[j] >= 0));
+			int i = have + __shfl_sync(~0u, before(lane == 0 ? n : 0, shared, all), 0);
+#pragma unroll
+			for (int j = 0; j < each; j++) {
+				const unsigned votes = __ballot_sync(~0u, slot[j] >= 0);
+				if (slot[j] >= 0) {
+					const int own = i + __popc(votes & ((1u << lane) - 1));
+					if (own < claims) give<SOURCE>(a, known, own, slot[j], old[j], base);
+					if (own == claims - 1) next = first + 32 * j + 1;
+				}
+				i += __popc(votes);
+			}
+			if (all >= claims - have) {
+				__syncthreads();
+				at = next;
+				have = claims;
+			} else {
+				have += all;
+				at += each * blockDim.x;
+				look();
+			}
+		}
+		for (int i = have + threadIdx.x; i < claims; i += blockDim.x) { // no slot is left for these
+			const int2 claim = __ldcg(p.claim + i);
+			int layer, row;
+			owner<SOURCE>(a, place_of(a.span, __ldcg(p.slot_of + claim.x)), layer, row);
+			p.slot_of[claim.x] = -1;
+			if (SOURCE != FULL || claim.y < 0) fault(a, &pool_count::slotless, layer, row, claim.x);
+		}
+		__syncthreads();
+	}
+	if (threadIdx.x > 0) return;
 	s.tail = base + a.span;
-	s.free = free - from_free;
-	s.claims = 0;
 	s.fetch = a.fetch ? have : 0;
 	s.arrived = 0;
+	if (claims == 0) return;
+	s.front = min(at, base);
+	s.free = free - from_free;
+	s.claims = 0;
 	pool_count &count = p.layer[SOURCE == LISTED ? p.layers : a.c.layer];
 	count.evicted += have - from_free;
 	if (SOURCE != FULL) count.misses += have;
@@ -150,50 +197,71 @@ template <int SOURCE> __device__ __forceinline__ void serve(const want_args &a, 
 
 template <int SOURCE> __device__ __forceinline__ void want(const want_args &a) {
 	const pool &p = a.p;
-	const long long base = p.state->tail;
 	const int w = blockIdx.x * blockDim.x + threadIdx.x;
+	int layer, row, id = -1;
+	if (w < a.span)
+		id = wanted<SOURCE>(a, w, layer, row);
+	else
+		wait_for_earlier();
+	const long long base = p.state->tail, front = p.state->front;
 	// What serve will read of those that may go is far from all caches: it is on its way while
 	// wants are looked up.
-	const long long old = p.state->front + w;
-	const bool ahead = old < base;
-	const int gone = ahead ? p.ring[old & p.mask] : 0;
+	const int gone = front + w < base ? __ldcg(p.ring + ((front + w) & p.mask)) : -1;
 
-	int layer, row;
-	const int id = w < a.span ? wanted<SOURCE>(a, w, layer, row) : -1;
-	if (id >= 0) {
-		const int slot = __ldcg(p.slot_of + id);
-		if (slot >= 0) {
-			atomicMax(p.used + slot, base + w);
-			p.ring[(base + w) & p.mask] = slot;
-		} else {
-			const int page = p.page_of[id];
-			if (a.fetch && page < 0)
+	bool claimed = false;
+	int2 claim;
+	if (w < a.span) {
+		int entry = -1;
+		if (id >= 0) {
+			const int slot = __ldcg(p.slot_of + id), page = p.page_of[id];
+			if (slot >= 0) {
+				const long long old = atomicMax(p.used + slot, base + w);
+				if (old < base + w) {
+					entry = slot;
+					p.ring[old & p.mask] = -1; // or the store of who had it comes after this one
+				}
+			} else if (a.fetch && page < 0) {
 				fault(a, &pool_count::pageless, layer, row, id);
-			else if (atomicMin(p.slot_of + id, mark_of(a.span, w)) == -1)
-				p.claim[atomicAdd(&p.state->claims, 1)] = make_int2(id, page);
+			} else {
+				claimed = atomicMin(p.slot_of + id, mark_of(a.span, w)) == -1;
+				claim = make_int2(id, page);
+			}
 		}
+		p.ring[(base + w) & p.mask] = entry;
 	}
-	if (ahead) prefetch_l2(p.used + gone), prefetch_l2(p.block + gone);
+	const unsigned votes = __ballot_sync(~0u, claimed);
+	if (votes) {
+		const int lane = threadIdx.x % 32, leader = __ffs(votes) - 1;
+		int at = lane == leader ? atomicAdd(&p.state->claims, __popc(votes)) : 0;
+		at = __shfl_sync(~0u, at, leader) + __popc(votes & ((1u << lane) - 1));
+		if (claimed) p.claim[at] = claim;
+	}
+	if (gone >= 0) prefetch_l2(p.used + gone), prefetch_l2(p.block + gone);
 
 	__shared__ bool last;
+	__shared__ int claims;
 	__threadfence();
-	__syncthreads();
-	if (threadIdx.x == 0) last = atomicAdd(&p.state->arrived, 1) == (int)gridDim.x - 1;
+	const int own = __syncthreads_count(claimed);
+	if (threadIdx.x == 0) {
+		const unsigned long long sum = atomicAdd(&p.state->arrived, 1 + ((unsigned long long)own << 32)) + ((unsigned long long)own << 32);
+		last = (unsigned)sum == gridDim.x - 1;
+		claims = (int)(sum >> 32);
+	}
 	__syncthreads();
 	if (!last) return;
 	__threadfence();
-	serve<SOURCE>(a, base);
+	serve<SOURCE>(a, front, base, claims);
 }
 
 // Blocks that rows have selected, but for the open own ones.
 // grid (span / block)   block 1024 or less, whole warps
-extern "C" __global__ void step_want_selected(const __grid_constant__ want_args a) { want<SELECTED>(a); }
+extern "C" __global__ void __launch_bounds__(1024) step_want_selected(const __grid_constant__ want_args a) { want<SELECTED>(a); }
 
 // Blocks that the host lists.
-extern "C" __global__ void step_want_listed(const __grid_constant__ want_args a) { want<LISTED>(a); }
+extern "C" __global__ void __launch_bounds__(1024) step_want_listed(const __grid_constant__ want_args a) { want<LISTED>(a); }
 
 // Blocks that are full after this step, of one or several layers: slots to encode them into.
-extern "C" __global__ void step_want_full(const __grid_constant__ want_args a) { want<FULL>(a); }
+extern "C" __global__ void __launch_bounds__(1024) step_want_full(const __grid_constant__ want_args a) { want<FULL>(a); }
 
 struct trim_args {
 	pool p;
@@ -311,7 +379,7 @@ extern "C" __global__ void step_pack(const __grid_constant__ compact_args a) {
 		}
 	}
 	__syncthreads(); // all have read where the ring begins and ends
-	if (threadIdx.x > 0 || atomicAdd(&p.state->arrived, 1) < (int)gridDim.x - 1) return;
+	if (threadIdx.x > 0 || atomicAdd(&p.state->arrived, 1ull) < gridDim.x - 1) return;
 	p.state->arrived = 0;
 	p.state->front = tail;
 	p.state->tail = tail + p.slots - p.state->free; // each block has one entry that counts

@@ -4,18 +4,20 @@
 // it may name; the number under which a block was wanted last is its time, and the place of
 // its entry in a ring. So to use a slot again is one maximum and one store, and nothing has
 // to be taken out of the ring: an entry whose number is not its slot's time is an old one,
-// and is passed over. The entries from front on, in their order, are the slots by last use;
+// and is passed over; most old ones are emptied, so that who looks for the others finds them
+// soon, but none has to be. The entries from front on, in their order, are the slots by last use;
 // times are all different, and so what goes does not depend on how threads race.
 #pragma once
 #include "../ptx.cuh"
 #include "step.cuh"
 
 struct pool_state {
-	long long front, tail; // entries that count have the numbers front to tail−1
-	int free;              // slots in the list of those without a block
-	int claims;            // blocks without a slot that the running want has met
-	int fetch;             // entries of missing that gather is to copy
-	int arrived;           // thread blocks that have done their part
+	long long front, tail;      // entries that count have the numbers front to tail−1
+	unsigned long long arrived; // thread blocks that have done their part, and 2³² for each claim of theirs
+	int free;                   // slots in the list of those without a block
+	int claims;                 // blocks without a slot that the running want has met
+	int fetch;                  // entries of missing that gather is to copy
+	int unused;
 };
 
 // What a layer or a row has counted; Go's poolCount. Own blocks are among the selected.
@@ -34,7 +36,7 @@ struct pool {
 	const int *page_of;           // [ids] place in the host pool, or −1
 	int *block;                   // [slots] id, or −1
 	long long *used;              // [slots] time; −1: no block
-	int *ring;                    // [mask + 1] slots
+	int *ring;                    // [mask + 1] slots, or −1
 	int *free;                    // [slots] a stack
 	int2 *claim;                  // ids and their pages
 	missing_block *missing;

@@ -44,7 +44,7 @@ type pool struct {
 
 	wantSelected, wantListed, wantFull driver.Function
 	trim, dropped, paged, mark, pack   driver.Function
-	gather8, gather16, sealed, stored  driver.Function
+	gathered, sealed, stored           driver.Function
 }
 
 // poolConfig says for what a pool is.
@@ -64,9 +64,8 @@ type poolConfig struct {
 	pages  uintptr // host pool that the GPU reaches: a block at the start of each stride bytes
 	stride int
 
-	threads int // of the thread blocks of resolve
-	copiers int // thread blocks of gather and store
-	loads   int // of 16 bytes that a thread of gather has on their way: 8 or 16
+	threads int // of the thread blocks of resolve: 1024, or fewer to have more of them in tests
+	copiers int // thread blocks of gather and store: 4 take all that a bus gives
 }
 
 // The most rows of a launch, as seal.cu has it.
@@ -122,8 +121,8 @@ func (c poolConfig) validate() error {
 		return fmt.Errorf("pool for steps of %d rows, at most %d", c.rows, mostRows)
 	case c.layers*c.layout.Heads > (1<<31-2)/c.columns || c.layers*c.layout.Heads*c.rows > (1<<30)/c.width:
 		return fmt.Errorf("pool of %d layers, %d KV heads, %d columns, %d rows that want %d blocks: too many to number", c.layers, c.layout.Heads, c.columns, c.rows, c.width)
-	case c.threads < 32 || c.threads > 1024 || c.threads%32 != 0 || c.copiers <= 0 || c.loads != 8 && c.loads != 16:
-		return fmt.Errorf("pool with thread blocks of %d, %d that copy, %d loads", c.threads, c.copiers, c.loads)
+	case c.threads < 32 || c.threads > 1024 || c.threads%32 != 0 || c.copiers <= 0:
+		return fmt.Errorf("pool with thread blocks of %d, %d that copy", c.threads, c.copiers)
 	}
 	return nil
 }
@@ -137,8 +136,9 @@ type poolArgs struct {
 }
 
 type poolState struct {
-	front, tail                  int64
-	free, claims, fetch, arrived int32
+	front, tail, arrived int64
+	free, claims, fetch  int32
+	_                    int32
 }
 
 // poolCount is what a step has counted in a layer, or of a row in all layers. Selected
@@ -192,7 +192,7 @@ func (p *pool) open() (err error) {
 		g.load("pool", map[string]*driver.Function{
 			"step_want_selected": &p.wantSelected, "step_want_listed": &p.wantListed, "step_want_full": &p.wantFull,
 			"step_trim": &p.trim, "step_drop": &p.dropped, "step_pages": &p.paged, "step_mark": &p.mark, "step_pack": &p.pack}),
-		g.load("gather", map[string]*driver.Function{"step_gather_8": &p.gather8, "step_gather_16": &p.gather16}),
+		g.load("gather", map[string]*driver.Function{"step_gather": &p.gathered}),
 		g.load("seal", map[string]*driver.Function{"step_seal": &p.sealed, "step_store": &p.stored}),
 	); err != nil {
 		return err
@@ -292,7 +292,8 @@ func (p *pool) compact(rows int) {
 // their slots until the next resolve, place or full.
 func (p *pool) resolve(c cacheArgs, rows rowsArgs, sel selectionArgs) {
 	span := p.cfg.span(int(rows.n))
-	p.want(p.wantSelected, &wantArgs{p: p.args, c: c, r: rows, s: sel, span: int32(span), width: int32(p.cfg.width), fetch: 1})
+	launchEarly(p.g, p.wantSelected, line(ceil(span, p.cfg.threads)), p.cfg.threads, 0,
+		&wantArgs{p: p.args, c: c, r: rows, s: sel, span: int32(span), width: int32(p.cfg.width), fetch: 1})
 	if p.cfg.keepSelected {
 		a := trimArgs{p: p.args, c: c, span: int32(span)}
 		launch(p.g, p.trim, line(ceil(p.cfg.slots, 256)), 256, 0, &a)
@@ -328,12 +329,8 @@ type gatherArgs struct {
 // gather posts to a stream that the blocks which the last resolve or place has missed are
 // copied from the host pool to their slots.
 func (p *pool) gather(s driver.Stream, c cacheArgs) {
-	f := p.gather8
-	if p.cfg.loads == 16 {
-		f = p.gather16
-	}
 	a := gatherArgs{p: p.args, slots: c.slots, bytes: c.l.blockBytes}
-	launchOn(p.g, s, f, line(p.cfg.copiers), 512, &a)
+	launchOn(p.g, s, p.gathered, line(p.cfg.copiers), 512, &a)
 }
 
 type sealArgs struct {
@@ -353,7 +350,7 @@ func (p *pool) full(c cacheArgs, rows rowsArgs, layers int) {
 // seal encodes them into their slots.
 func (p *pool) seal(c cacheArgs, rows rowsArgs, layers int) {
 	a := sealArgs{p: p.args, c: c, r: rows, layers: int32(layers)}
-	launch(p.g, p.sealed, line(2*p.g.props.Processors), 256, 0, &a)
+	launch(p.g, p.sealed, line(5*p.g.props.Processors), 256, 0, &a)
 }
 
 // store posts to a stream that what seal has encoded is copied to the host pool.

@@ -499,7 +499,7 @@ func (w *poolWorld) drop(columns []int32) {
 
 // poolShape is a small pool: of one layer's wants at most, or with room for more.
 func poolShape(l compute.Layout, layers, rows, width, slots int) poolConfig {
-	return poolConfig{layout: l, layers: layers, slots: slots, rows: rows, width: width, lists: 16, threads: 64, copiers: 2, loads: 8}
+	return poolConfig{layout: l, layers: layers, slots: slots, rows: rows, width: width, lists: 16, threads: 64, copiers: 2}
 }
 
 // TestPoolSteps: after each of many steps, lists and drops the same blocks are in slots as
@@ -534,7 +534,7 @@ func TestPoolSteps(t *testing.T) {
 			case "odd":
 				c.cfg.stride = 3
 			case "many threads":
-				c.cfg.threads, c.cfg.loads = 1024, 16
+				c.cfg.threads = 1024
 			case "many rows":
 				c.cfg.threads, c.cfg.copiers = 256, 16
 				steps /= 10
@@ -734,7 +734,6 @@ func TestPoolConfig(t *testing.T) {
 		"ids":     func(c *poolConfig) { c.columns = 1 << 30 },
 		"wants":   func(c *poolConfig) { c.width = 1 << 29 },
 		"threads": func(c *poolConfig) { c.threads = 100 },
-		"loads":   func(c *poolConfig) { c.loads = 4 },
 		"lists":   func(c *poolConfig) { c.lists = 0 },
 	} {
 		c := good

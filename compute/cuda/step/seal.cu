@@ -44,15 +44,51 @@ __device__ __forceinline__ full_block full_at(const seal_args &a, const int *row
 	        page < 0 ? nullptr : a.p.pages + page * a.p.stride};
 }
 
-// A warp has a row of a block. What has found no slot goes to its page straight away.
+// Where a block's numbers are encoded each by itself: many on their way at once.
+constexpr int fours = 4, slice_numbers = fours * 4 * 256; // of a thread
+
+__device__ __forceinline__ void encode_slice(const layout &l, uint8_t *to, const float *tail, int from) {
+	const int n = 2 * l.dim * l.block;
+	float4 v[fours];
+#pragma unroll
+	for (int j = 0; j < fours; j++) {
+		const int i = from + 4 * (j * 256 + threadIdx.x);
+		if (i < n) v[j] = __ldcs((const float4 *)(tail + i));
+	}
+#pragma unroll
+	for (int j = 0; j < fours; j++) {
+		const int i = from + 4 * (j * 256 + threadIdx.x);
+		if (i >= n) continue;
+		if (l.kv == KV_F32) {
+			((float4 *)to)[i / 4] = v[j];
+			continue;
+		}
+		auto bits = [&](float x) { return (uint32_t)(l.kv == KV_F16 ? __half_as_ushort(__float2half_rn(x)) : bf16_bits(x)); };
+		((uint2 *)to)[i / 4] = make_uint2(bits(v[j].x) | bits(v[j].y) << 16, bits(v[j].z) | bits(v[j].w) << 16);
+	}
+}
+
+// A thread block has a slice of a block: numbers, or rows, of which each is a warp's. What has
+// found no slot goes to its page straight away.
 // grid any   block 256
-extern "C" __global__ void step_seal(const __grid_constant__ seal_args a) {
+extern "C" __global__ void __launch_bounds__(256, 5) step_seal(const __grid_constant__ seal_args a) {
+	constexpr int slice_rows = 32;
 	__shared__ int rows[most_rows];
-	const int each = a.c.l.dim + a.c.l.block, n = full_rows(a, rows) * a.layers * a.c.l.heads * each;
-	for (int i = blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32; i < n; i += gridDim.x * (blockDim.x / 32)) {
-		const full_block b = full_at(a, rows, i / each);
+	const layout &l = a.c.l;
+	// A block of odd shape begins anywhere.
+	const bool numbers = l.kv != KV_Q8 && l.kv != KV_Q4 && l.dim * l.block % 4 == 0 && a.p.stride % 16 == 0;
+	const int all = numbers ? 2 * l.dim * l.block : l.dim + l.block, slice = numbers ? slice_numbers : slice_rows;
+	const int slices = (all + slice - 1) / slice, n = full_rows(a, rows) * a.layers * l.heads * slices;
+	for (int i = blockIdx.x; i < n; i += gridDim.x) {
+		const full_block b = full_at(a, rows, i / slices);
 		uint8_t *to = b.slot ? b.slot : b.page;
-		if (to) encode_row(a.c.l, to, b.tail, i % each);
+		const int from = i % slices * slice;
+		if (!to) continue;
+		if (numbers) {
+			encode_slice(l, to, b.tail, from);
+			continue;
+		}
+		for (int r = from + threadIdx.x / 32; r < min(from + slice, all); r += 8) encode_row(l, to, b.tail, r);
 	}
 }
 
