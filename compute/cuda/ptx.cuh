@@ -106,6 +106,61 @@ PTX void allow_later() {
 #endif
 }
 
+// The reverse of ldmatrix_x4.
+PTX void stmatrix_x4(void *row, uint32_t a, uint32_t b, uint32_t c, uint32_t d) {
+#if __CUDA_ARCH__ >= 900
+	asm volatile("stmatrix.sync.aligned.m8n8.x4.shared.b16 [%0], {%1,%2,%3,%4};" ::"r"(shared_address(row)), "r"(a), "r"(b), "r"(c), "r"(d) : "memory");
+#endif
+}
+
+// Products of a warpgroup, of sm_90a alone: c [64, N] += a [64, 16] · b [16, N]. Its warps have
+// 16 rows each; a lane has its part of each 8 columns as of mma_bf16_m16n8k16. b lies in shared
+// memory: 8 elements of k of 8 columns, column after column, are 128 bytes; the next 8 of k are
+// behind them, the next 8 columns 1024 bytes on. Without add c is written, not added to.
+//
+// Between matrix_begin and matrix_end neither a nor c may be touched otherwise, nor b until
+// matrix_end. What threads wrote to b they let be seen with matrix_written before a barrier.
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+PTX void matrix_written() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
+PTX void matrix_begin() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
+PTX void matrix_commit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
+template <int N> PTX void matrix_end(float *c) {
+	asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory");
+#pragma unroll
+	for (int i = 0; i < N / 2; i++) asm volatile("" : "+f"(c[i])::"memory");
+}
+
+#define C8(i) "+f"(c[i]), "+f"(c[i + 1]), "+f"(c[i + 2]), "+f"(c[i + 3]), "+f"(c[i + 4]), "+f"(c[i + 5]), "+f"(c[i + 6]), "+f"(c[i + 7])
+#define WGMMA(n, list, a0, a1, a2, a3, desc, add, ...)                                                                      \
+	asm volatile("{ .reg .pred p; setp.ne.b32 p, %" add ", 0; wgmma.mma_async.sync.aligned.m64n" n "k16.f32.bf16.bf16 {" list "}, " \
+	             "{%" a0 ",%" a1 ",%" a2 ",%" a3 "}, %" desc ", p, 1, 1, 0; }"                                                  \
+	             : __VA_ARGS__ : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(d), "r"((int)add_to) : "memory")
+#define LIST16 "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15"
+#define LIST24 LIST16 ",%16,%17,%18,%19,%20,%21,%22,%23"
+#define LIST32 LIST16 ",%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31"
+#define LIST48 LIST32 ",%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47"
+#define LIST64 LIST48 ",%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,%59,%60,%61,%62,%63"
+#define LIST80 LIST64 ",%64,%65,%66,%67,%68,%69,%70,%71,%72,%73,%74,%75,%76,%77,%78,%79"
+template <int N> PTX void matrix_bf16(float *c, const uint32_t *a, const void *b, bool add_to) {
+	const uint64_t d = (shared_address(b) >> 4 & 0x3fff) | 128ull >> 4 << 16 | 1024ull >> 4 << 32;
+	if constexpr (N == 32) WGMMA("32", LIST16, "16", "17", "18", "19", "20", "21", C8(0), C8(8));
+	if constexpr (N == 48) WGMMA("48", LIST24, "24", "25", "26", "27", "28", "29", C8(0), C8(8), C8(16));
+	if constexpr (N == 64) WGMMA("64", LIST32, "32", "33", "34", "35", "36", "37", C8(0), C8(8), C8(16), C8(24));
+	if constexpr (N == 96) WGMMA("96", LIST48, "48", "49", "50", "51", "52", "53", C8(0), C8(8), C8(16), C8(24), C8(32), C8(40));
+	if constexpr (N == 128) WGMMA("128", LIST64, "64", "65", "66", "67", "68", "69", C8(0), C8(8), C8(16), C8(24), C8(32), C8(40), C8(48), C8(56));
+	if constexpr (N == 160) WGMMA("160", LIST80, "80", "81", "82", "83", "84", "85", C8(0), C8(8), C8(16), C8(24), C8(32), C8(40), C8(48), C8(56), C8(64), C8(72));
+	static_assert(N == 32 || N == 48 || N == 64 || N == 96 || N == 128 || N == 160);
+}
+#undef C8
+#undef WGMMA
+#undef LIST16
+#undef LIST24
+#undef LIST32
+#undef LIST48
+#undef LIST64
+#undef LIST80
+#endif
+
 #else
 
 #define PTX inline
@@ -178,6 +233,54 @@ PTX void ldmatrix_x4(uint32_t *r, const void *row) { ldmatrix<4, false>(r, row);
 PTX void ldmatrix_x4_trans(uint32_t *r, const void *row) { ldmatrix<4, true>(r, row); }
 PTX void ldmatrix_x2(uint32_t *r, const void *row) { ldmatrix<2, false>(r, row); }
 PTX void ldmatrix_x2_trans(uint32_t *r, const void *row) { ldmatrix<2, true>(r, row); }
+
+void stmatrix_lanes(void *const *lanes) {
+	for (int i = 0; i < 32; i++) {
+		uint16_t *row = (uint16_t *)((const matrix_lane *)lanes[i])->row;
+		emulated::aligned(row, 16, "stmatrix");
+		for (int j = 0; j < 8; j++) row[j] = uint16_t(((const matrix_lane *)lanes[i % 8 * 4 + j / 2])->r[i / 8] >> 16 * (j % 2));
+	}
+}
+
+PTX void stmatrix_x4(void *row, uint32_t a, uint32_t b, uint32_t c, uint32_t d) {
+	uint32_t r[4] = {a, b, c, d};
+	matrix_lane l = {r, (const uint16_t *)row};
+	emulated::collective(~0u, stmatrix_lanes, &l, "stmatrix");
+}
+
+// The warps of a group do their rows one warp after another, each at once.
+struct group_lane {
+	float *c;
+	const uint32_t *a;
+	const uint16_t *b;
+	bool add;
+};
+
+template <int N> void group_lanes(void *const *lanes) {
+	for (int n = 0; n < N; n += 8) {
+		uint32_t b[32][2];
+		mma_lane part[32];
+		void *at[32];
+		for (int i = 0; i < 32; i++) {
+			const group_lane &l = *(const group_lane *)lanes[i];
+			emulated::aligned(l.b, 16, "wgmma");
+			for (int j = 0; j < 2; j++) memcpy(&b[i][j], l.b + (n / 8) * 512 + j * 64 + i / 4 * 8 + i % 4 * 2, 4);
+			for (int j = 0; j < 4 && !l.add; j++) l.c[n / 2 + j] = 0;
+			part[i] = {l.c + n / 2, l.a, b[i]};
+			at[i] = &part[i];
+		}
+		mma_lanes<emulated::from_bf16>(at);
+	}
+}
+
+PTX void matrix_written() {}
+PTX void matrix_begin() {}
+PTX void matrix_commit() {}
+template <int N> PTX void matrix_end(float *) {}
+template <int N> PTX void matrix_bf16(float *c, const uint32_t *a, const void *b, bool add) {
+	group_lane l = {c, a, (const uint16_t *)b, add};
+	emulated::collective(~0u, group_lanes<N>, &l, "wgmma");
+}
 
 PTX void cp_async_16(void *to, const void *from, bool valid = true) { emulated::copy_later(to, from, 16, valid); }
 PTX void cp_async_8(void *to, const void *from) { emulated::copy_later(to, from, 8, true); }
