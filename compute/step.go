@@ -102,3 +102,11 @@ type StepCount struct {
 	Selected, Hits, Misses int64 // Selected = Hits + Misses
 	Sealed                 int64 // blocks that were full and written to their pages
 }
+
+// Add adds another count.
+func (c *StepCount) Add(o StepCount) {
+	c.Selected += o.Selected
+	c.Hits += o.Hits
+	c.Misses += o.Misses
+	c.Sealed += o.Sealed
+}

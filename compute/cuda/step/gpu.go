@@ -75,6 +75,21 @@ func launchEarly[T any](g *gpu, f driver.Function, grid driver.Dim, threads, sha
 	g.ctx.LaunchEarly(f, grid, driver.Dim{X: threads, Y: 1, Z: 1}, shared, g.stream, params)
 }
 
+// launchOn is launch to another stream, without shared memory.
+func launchOn[T any](g *gpu, s driver.Stream, f driver.Function, grid driver.Dim, threads int, args *T) {
+	params := unsafe.Slice((*byte)(unsafe.Pointer(args)), unsafe.Sizeof(*args))
+	g.ctx.Launch(f, grid, driver.Dim{X: threads, Y: 1, Z: 1}, 0, s, params)
+}
+
+// line is a grid of n thread blocks.
+func line(n int) driver.Dim { return driver.Dim{X: max(n, 1), Y: 1, Z: 1} }
+
+func ceil(n, by int) int { return (n + by - 1) / by }
+
+func bytesOf[T int32 | int64 | poolState](x []T) []byte {
+	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(x))), len(x)*int(unsafe.Sizeof(*new(T))))
+}
+
 // The structs of layout.cuh and step.cuh.
 
 type layoutArgs struct {

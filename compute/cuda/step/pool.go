@@ -64,6 +64,9 @@ type poolConfig struct {
 	pages  uintptr // host pool that the GPU reaches: a block at the start of each stride bytes
 	stride int
 
+	// resident: there is a slot for every block, its id. The pool only seals then.
+	resident bool
+
 	threads int // of the thread blocks of resolve: 1024, or fewer to have more of them in tests
 	copiers int // thread blocks of gather and store: 4 take all that a bus gives
 }
@@ -106,6 +109,9 @@ func (c poolConfig) tensors() []compute.Tensor {
 
 // bytes is the memory of the GPU that a pool takes, without the slots.
 func (c poolConfig) bytes() int64 {
+	if c.resident {
+		return 8 * int64(c.ids())
+	}
 	sum := int64(0)
 	for _, x := range c.tensors() {
 		sum += int64(x.Bytes())
@@ -197,6 +203,9 @@ func (p *pool) open() (err error) {
 	); err != nil {
 		return err
 	}
+	if cfg.resident {
+		return p.openResident()
+	}
 	for _, x := range cfg.tensors() {
 		t, err := p.d.Alloc(x.Type, x.Dims[:1]...)
 		if err != nil {
@@ -233,6 +242,29 @@ func (p *pool) open() (err error) {
 	}
 	p.joined, err = g.ctx.NewEvent(false)
 	return err
+}
+
+// openResident is for a slot for every block, and no host pool.
+func (p *pool) openResident() error {
+	ids := p.cfg.ids()
+	if p.cfg.slots != ids {
+		return fmt.Errorf("pool: %d slots for %d blocks that are to stay there", p.cfg.slots, ids)
+	}
+	for range 2 {
+		t, err := p.d.Alloc(dtype.I32, ids)
+		if err != nil {
+			return fmt.Errorf("pool: %w", err)
+		}
+		p.memory = append(p.memory, t)
+	}
+	p.args = poolArgs{slots: int32(ids), ids: int32(ids), layers: int32(p.cfg.layers), slotOf: p.memory[0].Addr, pageOf: p.memory[1].Addr}
+	own := make([]int32, ids)
+	for i := range own {
+		own[i] = int32(i)
+	}
+	p.d.Upload(p.memory[0], bytesOf(own))
+	p.g.ctx.Memset(p.g.stream, p.args.pageOf, 0xff, 4*ids)
+	return nil
 }
 
 // close gives everything back but the kernels, which are the gpu's. Nothing of the pool
@@ -467,18 +499,3 @@ func (p *pool) check() error {
 
 // pieceEntries is how much of the ring a thread block of compact has.
 const pieceEntries = 4096
-
-// launchOn is launch to another stream, without shared memory.
-func launchOn[T any](g *gpu, s driver.Stream, f driver.Function, grid driver.Dim, threads int, args *T) {
-	params := unsafe.Slice((*byte)(unsafe.Pointer(args)), unsafe.Sizeof(*args))
-	g.ctx.Launch(f, grid, driver.Dim{X: threads, Y: 1, Z: 1}, 0, s, params)
-}
-
-// line is a grid of n thread blocks.
-func line(n int) driver.Dim { return driver.Dim{X: max(n, 1), Y: 1, Z: 1} }
-
-func ceil(n, by int) int { return (n + by - 1) / by }
-
-func bytesOf[T int32 | int64 | poolState](x []T) []byte {
-	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(x))), len(x)*int(unsafe.Sizeof(*new(T))))
-}

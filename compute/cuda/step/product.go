@@ -162,6 +162,7 @@ type weight struct {
 	splits       int  // pieces of k, whose sums are added in their order
 	pair         bool // a tile has 8 outputs of both of two parts
 	memory       compute.Tensor
+	bias         uintptr // F32 [n] of the caller, or 0
 }
 
 // splitsOf is into how many pieces a row's sum is cut: enough for all multiprocessors to
@@ -336,6 +337,14 @@ func (p *products) reserve(d *cuda.Device, n int) (err error) {
 	d.Free(p.work)
 	p.work, err = d.Alloc(dtype.U8, n)
 	return err
+}
+
+// free gives work back.
+func (p *products) free(d *cuda.Device) {
+	if !p.work.None() {
+		d.Free(p.work)
+		p.work = compute.Tensor{}
+	}
 }
 
 func (p *products) post(g *gpu, k *productKernel, whole bool, out, x uintptr, w *weight, rows int, e epilogue) {

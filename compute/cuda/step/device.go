@@ -1,0 +1,62 @@
+//go:build linux && amd64
+
+package step
+
+import (
+	"nosa/compute"
+	"nosa/compute/cuda"
+)
+
+// Device is a GPU that runs whole steps.
+type Device struct{ *cuda.Device }
+
+var _ compute.Stepper = (*Device)(nil)
+
+// Open is GPU n: see cuda.Open.
+func Open(n int) (*Device, error) {
+	d, err := cuda.Open(n)
+	if err != nil {
+		return nil, err
+	}
+	return &Device{d}, nil
+}
+
+// NewStep: see compute.Stepper.
+func (d *Device) NewStep(m compute.Decoder, c *compute.Cache, o compute.StepOptions) (compute.Step, error) {
+	s, err := newStep(d.Device, m, c, o)
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// StepBytes: see compute.Stepper. The weights, which are packed for products, are most of
+// it.
+func (d *Device) StepBytes(m compute.Decoder, l compute.Layout, o compute.StepOptions) (int64, error) {
+	s := &Step{o: o, d: d.Device, g: newGPU(d.Device), model: m, cache: &compute.Cache{Layout: l}}
+	s.measure()
+	if err := s.check(); err != nil {
+		return 0, err
+	}
+	bytes := s.poolConfigOf(o.Columns * len(m.Layers) * l.Heads).bytes()
+	for _, b := range s.buffers() {
+		bytes += int64(b.shape.Bytes())
+	}
+	for i := range m.Layers {
+		y := &m.Layers[i]
+		for _, w := range [][]compute.Projection{{y.Q, y.K, y.V}, {y.O}, {y.Gate, y.Up}, {y.Down}} {
+			bytes += packedBytes(w...)
+		}
+	}
+	return bytes + packedBytes(compute.Projection{Weight: m.Head}), nil
+}
+
+// packedBytes is the size of a weight, at most.
+func packedBytes(parts ...compute.Projection) int64 {
+	n := 0
+	for _, p := range parts {
+		n += p.Weight.Dims[0]
+	}
+	w := parts[0].Weight
+	return int64(ceil(n, 16)+1) * int64(ceil(w.Stride(), 64)) * int64(unitBytes(w.Type))
+}
