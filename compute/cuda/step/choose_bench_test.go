@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"strings"
 	"testing"
 
 	"nosa/compute"
@@ -115,9 +116,12 @@ func benchSelecting(b *testing.B, d *cuda.Device, g *gpu, s *selecting, rows, to
 	parts["score+choose"] = func(layer int32) { parts["score"](layer); parts["choose"](layer) }
 	parts["all"] = func(layer int32) { parts["append"](layer); parts["score"](layer); parts["choose"](layer) }
 
+	parts["all-late"] = parts["all"]
+
 	const posts = 32
 	graphs := map[string]driver.GraphExec{}
 	for name, post := range parts {
+		g.late = strings.HasSuffix(name, "-late")
 		post(0)
 		if err := errors.Join(d.Sync(), g.ctx.BeginCapture(g.stream)); err != nil {
 			b.Fatal(err)
@@ -140,6 +144,7 @@ func benchSelecting(b *testing.B, d *cuda.Device, g *gpu, s *selecting, rows, to
 			}
 		})
 	}
+	g.late = false
 	from, err1 := g.ctx.NewEvent(true)
 	to, err2 := g.ctx.NewEvent(true)
 	if err := errors.Join(err1, err2); err != nil {

@@ -22,6 +22,8 @@ type gpu struct {
 	stream  driver.Stream
 	props   driver.Properties
 	modules []driver.Module
+
+	late bool // no kernel starts before the one ahead of it has ended, for comparison
 }
 
 func newGPU(d *cuda.Device) *gpu {
@@ -67,7 +69,7 @@ func launch[T any](g *gpu, f driver.Function, grid driver.Dim, threads, shared i
 // before they end. What it reads until it has waited (positions, seats, tables, means of
 // segments that are not the newest) was written before the step.
 func launchEarly[T any](g *gpu, f driver.Function, grid driver.Dim, threads, shared int, args *T) {
-	if g.props.Major < 9 { // GPUs that know of no such thing
+	if g.late || g.props.Major < 9 { // older GPUs know of no such thing
 		launch(g, f, grid, threads, shared, args)
 		return
 	}

@@ -14,12 +14,12 @@
 #include "score.cuh"
 
 enum {
-	QUERIES = 16,            // rows of a product
-	UNIT = 16,               // segments that a warp multiplies
-	UNITS = CHUNK / UNIT,    // and one more, which the last windows reach into
-	THREADS = 32 * UNITS,    // that make windows out of segments
+	QUERIES = 16,             // rows of a product
+	UNIT = 16,                // segments that a warp multiplies
+	UNITS = CHUNK / UNIT,     // and one more, which the last windows reach into
+	THREADS = 32 * UNITS,     // that make windows out of segments
 	EACH = THREADS / QUERIES, // of them have a query
-	STAGES = 2,              // chunks at work or on their way
+	STAGES = 2,               // chunks at work or on their way
 };
 
 struct score_args {
@@ -41,10 +41,10 @@ template <int SEGS> __device__ __forceinline__ int segment_of(int tile, int colu
 
 // A chunk of the line, and what of its row the warp knows.
 struct chunk_of {
-	int row, seat, windows;   // windows: of the row
-	int head, query, number;  // query: the first of the group that is asked for
-	int first;                // row that lane 0 knows, lane 1 the one after it
-	int my_seat, my_windows;  // of the lane's
+	int row, seat, windows;  // windows: of the row
+	int head, query, number; // query: the first of the group that is asked for
+	int first;               // row that lane 0 knows, lane 1 the one after it
+	int my_seat, my_windows; // of the lane's
 };
 
 // Chunks of a row, for all heads and queries.
@@ -289,9 +289,9 @@ template <int STEPS, int SEGS> __device__ __forceinline__ void score(const score
 	const scoring &s = a.s;
 	const layout &l = s.c.l;
 	const int units = blockDim.x / 32, lane = threadIdx.x % 32, width = 16 * (units | 1); // of parts: rows that begin in different banks
-	uint4 *stages = memory;                                    // [STAGES, units, STEPS, 32]
+	uint4 *stages = memory; // [STAGES, units, STEPS, 32]
 	const int stage_size = units * STEPS * 32;
-	float *parts = (float *)(memory + STAGES * stage_size);     // [2, QUERIES, width], and before a row's first chunk its queries
+	float *parts = (float *)(memory + STAGES * stage_size); // [2, QUERIES, width], and before a row's first chunk its queries
 	queries<STEPS> &left = *(queries<STEPS> *)parts;
 
 	// The part of the line.

@@ -232,7 +232,7 @@ func (s *Step) measure() {
 // buffers are the step's tensors, but for what products hand to each other.
 func (s *Step) buffers() []buffer {
 	m, l, n := s.model, s.cache.Layout, s.o.Rows
-	b := []buffer{
+	return []buffer{
 		{&s.pos, compute.Describe(dtype.I32, n)}, {&s.seat, compute.Describe(dtype.I32, n)}, {&s.token, compute.Describe(dtype.I32, n)},
 		{&s.table, compute.Describe(dtype.I32, s.o.Seats, s.most)},
 		{&s.inv, compute.Describe(dtype.F32, max(1, len(m.Rope.Inv)))},
@@ -245,13 +245,10 @@ func (s *Step) buffers() []buffer {
 		{&s.mid, compute.Describe(dtype.BF16, n, m.Intermediate)},
 		{&s.attended, compute.Describe(dtype.BF16, n, m.Heads*m.Dim)},
 		{&s.tails, compute.Describe(dtype.F32, len(m.Layers)*s.o.Seats, m.KVHeads, 2, l.Dim*l.Block)},
+		{&s.blocks, compute.Describe(dtype.I32, n, m.KVHeads, max(1, s.places))},
 		{&s.count, compute.Describe(dtype.I32, n, m.KVHeads)},
 		{&s.scratch, compute.Describe(dtype.U8, s.scratchBytes())},
 	}
-	if s.places > 0 {
-		b = append(b, buffer{&s.blocks, compute.Describe(dtype.I32, n, m.KVHeads, s.places)})
-	}
-	return b
 }
 
 func (s *Step) allocate() error {
