@@ -252,7 +252,11 @@ func (b *batch) plan() (int, error) {
 		free = min(free, b.s.Memory-(b.empty-free))
 	}
 	l := b.m.Layout
-	fixed := b.steps.StepBytes(b.model, l, b.o) + int64(ids)*int64(summaryBytes(l)) + spare
+	own, err := b.steps.StepBytes(b.model, l, b.o)
+	if err != nil {
+		return 0, err
+	}
+	fixed := own + int64(ids)*int64(summaryBytes(l)) + spare
 	room := (free - fixed) / int64(l.BlockBytes())
 	least := int64(b.s.Batch) * int64(l.Heads) * int64(b.m.Select.K) // what a layer selects
 	var slots int64

@@ -20,8 +20,8 @@ type stepper struct {
 	last *looking
 }
 
-func (s *stepper) StepBytes(compute.Decoder, compute.Layout, compute.StepOptions) int64 {
-	return 1 << 20
+func (s *stepper) StepBytes(compute.Decoder, compute.Layout, compute.StepOptions) (int64, error) {
+	return 1 << 20, nil
 }
 
 func (s *stepper) NewStep(m compute.Decoder, c *compute.Cache, o compute.StepOptions) (compute.Step, error) {

@@ -8,7 +8,7 @@ import (
 
 	"nosa/compute"
 	"nosa/compute/cpu"
-	"nosa/compute/cuda"
+	"nosa/compute/cuda/step"
 )
 
 // levelVariable names the kernels of the processor; without it they are the best.
@@ -41,7 +41,7 @@ func newDevice(name string, threads int, numerics compute.Numerics, level string
 		if err != nil {
 			return nil, err
 		}
-		dev, err := cuda.Open(n)
+		dev, err := step.Open(n)
 		if err != nil {
 			return nil, fmt.Errorf("--device %s: %w: use --device cpu", name, err)
 		}

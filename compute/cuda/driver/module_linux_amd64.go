@@ -56,6 +56,16 @@ func (c *Context) SetFunctionAttribute(f Function, a Attribute, v int) error {
 	return c.do(cuFuncSetAttribute, uintptr(f), uintptr(a), uintptr(v))
 }
 
+// AllowShared lets the blocks of a kernel have so much shared memory, of which its own
+// variables are a part.
+func (c *Context) AllowShared(f Function, bytes int) error {
+	fixed, err := c.FunctionAttribute(f, SharedBytes)
+	if err != nil {
+		return err
+	}
+	return c.SetFunctionAttribute(f, MaxDynamicShared, bytes-fixed)
+}
+
 // Dim is the size of a grid or a block.
 type Dim struct{ X, Y, Z int }
 

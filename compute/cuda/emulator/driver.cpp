@@ -783,7 +783,7 @@ API cuModuleGetFunction(uintptr_t *f, uintptr_t h, const char *name) {
 	return refuse(NOT_FOUND, std::string(name) + (m->only ? std::string(" is not in ") + m->only->name : ""));
 }
 
-enum { MAX_THREADS = 0, MAX_DYNAMIC_SHARED = 8, CARVEOUT = 9 };
+enum { MAX_THREADS = 0, STATIC_SHARED = 1, MAX_DYNAMIC_SHARED = 8, CARVEOUT = 9 };
 
 API cuFuncGetAttribute(int *v, int which, uintptr_t h) {
 	LOCKED;
@@ -791,6 +791,7 @@ API cuFuncGetAttribute(int *v, int which, uintptr_t h) {
 	if (!f) return INVALID_HANDLE;
 	switch (which) {
 	case MAX_THREADS: *v = f->what->threads; return SUCCESS;
+	case STATIC_SHARED: *v = f->from->to - f->from->from; return SUCCESS; // of all kernels of the source
 	case MAX_DYNAMIC_SHARED: *v = f->most_shared; return SUCCESS;
 	case CARVEOUT: *v = f->carveout; return SUCCESS;
 	}

@@ -15,8 +15,8 @@ type selecting struct {
 	anglesOf, appendRows, chooseBlocks, plain driver.Function
 
 	// Scores on tensor cores, by the channels of a head: for blocks of any number of
-	// segments, of an even one, and of four.
-	tensor map[int]*[3]driver.Function
+	// segments, and of an even one.
+	tensor map[int]*[2]driver.Function
 }
 
 // load loads the kernels.
@@ -25,24 +25,14 @@ func (s *selecting) load(g *gpu) error {
 		return err
 	}
 	score := map[string]*driver.Function{"step_score_plain": &s.plain}
-	s.tensor = make(map[int]*[3]driver.Function)
+	s.tensor = make(map[int]*[2]driver.Function)
 	for _, dim := range []int{64, 80, 96, 128} {
-		f := new([3]driver.Function)
+		f := new([2]driver.Function)
 		s.tensor[dim] = f
-		for i, segments := range []string{"any", "even", "four"} {
-			score[fmt.Sprintf("step_score_%d_%s", dim, segments)] = &f[i]
-		}
+		score[fmt.Sprintf("step_score_%d", dim)], score[fmt.Sprintf("step_score_%d_pairs", dim)] = &f[0], &f[1]
 	}
 	if err := g.load("score", score); err != nil {
 		return err
-	}
-	for dim, f := range s.tensor {
-		bytes := min(scoreBytes(scoreChunk/scoreUnit+1, dim), g.props.SharedMemory-1024)
-		for _, f := range f {
-			if err := g.ctx.SetFunctionAttribute(f, driver.MaxDynamicShared, bytes); err != nil {
-				return err
-			}
-		}
 	}
 	return s.loadChoose(g)
 }

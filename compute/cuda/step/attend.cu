@@ -1,31 +1,25 @@
 // Attention of a step's rows to their selected blocks. Twin: compute/attend.go
-// splits  a row's list is cut every few blocks, up to 16 times; the own block is a cut by itself.
-//         A cut's blocks go to its streams in turn (4, of large shapes fewer), those of the own
-//         block 16 tokens at a time. The streams of a cut are added in pairs, then the cuts in
-//         their order, the own one last. Nothing of the launch enters.
-// blocks  as many thread blocks as there is room for take one cut after the other, as they get to
-//         it. A stream is a warp: its blocks come through a ring of its own in shared memory, in
-//         pieces, by cp.async, and those of the next cut are on their way before this one's end.
-//         Where they lie is looked up one step (list, table, slot) with each piece. Who writes the
-//         last cut of a row adds them.
+// splits  a row's list is cut every 8 blocks; of a cut four streams have two blocks each: stream
+//         s the blocks s and s+4. The own block is a cut by itself, whose streams take 16 tokens
+//         in turn. The streams of a cut are added in their order, then the cuts, the own one
+//         last. Nothing of the launch enters: not its rows, not what a row may select at most,
+//         and not how many streams a thread block has (4: they are added in shared memory; fewer,
+//         where there are few rows: attend_merge adds them, by the same steps).
+// walk    a stream is a warp, which waits for no other: its blocks come through a ring of its own
+//         in shared memory, in pieces, by cp.async. The query heads of a KV head are the 16 rows
+//         of A. Logits stay in registers and become A of the second product.
 // numbers Q is two bf16 (f16) whose sum it is to 16 (22) bits, or, where keys are codes, f32 times
 //         a channel's scale, as f16; codes less their middle are exact f16. Scales of values go
 //         into the weights; what is left of a code, its middle, is a sum of q or of the weights
 //         beside the product. Weights are bf16 where values are, else f16. The own block, f32, is
-//         in two parts of bf16 too. Logits stay in registers and become A of the second product;
-//         the query heads of a KV head are the 16 rows of A.
-// bytes   a block once for each row and KV head; of each cut, group·(4+dim) floats are written and
-//         read again: of 8 blocks of bf16, 3 %
+//         in two parts of bf16 too.
+// bytes   a block once for each row and KV head; of 8 blocks, group·(4+dim) floats are written and
+//         read again: 3 % of bf16
 // Exponents are of 2.
 #include "../ptx.cuh"
 #include "step.cuh"
 
-enum {
-	STREAMS = 4, // at most
-	HEADS = 16,
-	CUTS = 16,           // that a list is cut into, unless its blocks are more than a warp looks up
-	ARRIVALS = 1 << 16,  // rows·heads·⌈group/16⌉ of a launch, at most
-};
+enum { STREAMS = 4, HEADS = 16 };
 
 struct attend_args {
 	step_cache c;
@@ -33,16 +27,14 @@ struct attend_args {
 	step_selection sel;
 	const float *q;     // [n, heads·group, dim], after rotation
 	__nv_bfloat16 *out; // [n, heads·group, dim]
-	float *part;        // [n, heads, cuts+1, group, 4+dim]: maximum, sum, two unused, weighted values
-	int cut, streams;   // least blocks of a cut; its streams
+	float *part;        // [n, heads, cuts+1, 1 or STREAMS, group, 4+dim]: maximum, sum, two unused, weighted values
+	int cut;
 	int group, cuts;    // cuts: of the longest list, without the own block
-	int items;          // n·heads·⌈group/16⌉·(1+cuts)
+	int split;          // whether streams have their places in part
 	int ring, piece;    // pieces of a warp's ring; bytes of one
+	int wave;           // 0: all cuts; 1: those whose blocks are all there; 2: the others
+	const uint8_t *late; // [slots] whether a block is on its way still, while waves are told apart
 };
-
-// What thread blocks tell each other; 0 between launches, of which one runs at a time.
-__device__ unsigned taken;             // items, beyond the first of each thread block
-__device__ unsigned arrived[ARRIVALS]; // cuts that have been written
 
 __device__ constexpr bool coded(int kv) { return kv == KV_Q8 || kv == KV_Q4; }
 __device__ constexpr int boost(int kv) { return coded(kv) ? 8 : 0; } // small scales would leave the exponents of f16
@@ -60,12 +52,6 @@ __device__ __forceinline__ float quad_sum(float v) {
 	return v + __shfl_xor_sync(~0u, v, 2);
 }
 
-// The blocks of a cut, of a list of so many with the own one.
-__device__ __forceinline__ int cut_of(const attend_args &a, int length) {
-	const int even = (length + CUTS * a.streams - 1) / (CUTS * a.streams) * a.streams;
-	return min(32 * a.streams, max(a.cut, even));
-}
-
 // What a row of a step attends to, for one KV head.
 struct list {
 	int own, seen; // number of the own block, and how many of its tokens there are
@@ -78,30 +64,23 @@ struct list {
 		own = pos / a.c.l.block, seen = pos % a.c.l.block + 1;
 		blocks = count < 0 ? nullptr : a.sel.blocks + at * a.sel.places;
 		with_own = count < 0 || (count > 0 && blocks[count - 1] == own);
-		const int length = count < 0 ? own + 1 : count;
-		rest = length - with_own;
-		cut = cut_of(a, length);
+		rest = (count < 0 ? own + 1 : count) - with_own;
+		cut = a.cut;
 	}
 	__device__ __forceinline__ int cuts() const { return (rest + cut - 1) / cut; }
 };
 
-// A row's KV head, up to 16 of its query heads, and a cut, or −1 for the own block.
-struct place {
-	int row, head, first, cut;
-	size_t at; // of the row's KV head
-	int group; // of the query heads
-	__device__ __forceinline__ place(const attend_args &a, int item) {
-		const int passes = (a.group + HEADS - 1) / HEADS;
-		group = item / (1 + a.cuts), cut = item % (1 + a.cuts) - 1;
-		first = group % passes * HEADS, at = group / passes;
-		row = (int)at / a.c.l.heads, head = (int)at % a.c.l.heads;
+// Whether another wave has the cut. A warp asks for all of its blocks, at most 32.
+__device__ __forceinline__ bool of_other_wave(const attend_args &a, const list &l, int row, int head, int cut) {
+	if (a.wave == 0) return false;
+	const int lane = threadIdx.x % 32, i = cut * l.cut + lane;
+	bool late = false;
+	if (cut >= 0 && lane < l.cut && i < l.rest) {
+		const int slot = a.c.slot_of[block_id(a.c, a.rows.seat[row], head, l.blocks ? l.blocks[i] : i)];
+		late = slot >= 0 && a.late[slot];
 	}
-	__device__ __forceinline__ int heads(const attend_args &a) const { return min(HEADS, a.group - first); }
-	__device__ __forceinline__ const float *q(const attend_args &a) const { return a.q + (at * a.group + first) * a.c.l.dim; }
-	__device__ __forceinline__ float *part(const attend_args &a, int cut) const {
-		return a.part + ((at * (a.cuts + 1) + (cut < 0 ? a.cuts : cut)) * a.group + first) * (4 + a.c.l.dim);
-	}
-};
+	return __any_sync(~0u, late) != (a.wave == 2);
+}
 
 // Sums of exponentials, and of N values that they weigh.
 template <int N> struct sums {
@@ -114,12 +93,12 @@ template <int N> struct sums {
 		for (int i = 0; i < N; i++) value[i] = value[i] * x + o.value[i] * y;
 	}
 	__device__ __forceinline__ void read(const float *state, int at) {
-		top = __ldcg(state), sum = __ldcg(state + 1);
+		top = state[0], sum = state[1];
 		if constexpr (N == 4) {
-			const float4 v = __ldcg((const float4 *)(state + 4 + at));
+			const float4 v = *(const float4 *)(state + 4 + at);
 			value[0] = v.x, value[1] = v.y, value[2] = v.z, value[3] = v.w;
 		} else {
-			value[0] = __ldcg(state + 4 + at);
+			value[0] = state[4 + at];
 		}
 	}
 };
@@ -127,34 +106,7 @@ template <int N> struct sums {
 // The state of a stream: rows lane/4 and lane/4+8 of 16 query heads, of up to D channels in
 // tiles of 8. sum and mid are a lane's own part of theirs.
 template <int D> struct stream {
-	enum { WORDS = D / 8 + 2 }; // of 16 bytes, of a lane
 	float top[2] = {-INFINITY, -INFINITY}, sum[2] = {}, mid[2] = {}, o[D / 8][4] = {};
-
-	// To and from shared memory, each lane its own words.
-	__device__ __forceinline__ void save(float4 *to) const {
-		to += threadIdx.x % 32;
-		to[0] = {top[0], top[1], sum[0], sum[1]}, to[32] = {mid[0], mid[1], 0, 0};
-#pragma unroll
-		for (int t = 0; t < D / 8; t++) to[32 * (2 + t)] = {o[t][0], o[t][1], o[t][2], o[t][3]};
-	}
-	__device__ __forceinline__ void add(const float4 *from) {
-		from += threadIdx.x % 32;
-		const float4 s = from[0], m = from[32];
-		const float other[2] = {s.x, s.y}, sums[2] = {s.z, s.w}, mids[2] = {m.x, m.y};
-		float x[2], y[2];
-#pragma unroll
-		for (int h = 0; h < 2; h++) {
-			const float most = fmaxf(top[h], other[h]), shift = shift_of(most);
-			x[h] = exp2_approx(top[h] - shift), y[h] = exp2_approx(other[h] - shift);
-			top[h] = most, sum[h] = sum[h] * x[h] + sums[h] * y[h], mid[h] = mid[h] * x[h] + mids[h] * y[h];
-		}
-#pragma unroll
-		for (int t = 0; t < D / 8; t++) {
-			const float4 v = from[32 * (2 + t)];
-			o[t][0] = o[t][0] * x[0] + v.x * y[0], o[t][1] = o[t][1] * x[0] + v.y * y[0];
-			o[t][2] = o[t][2] * x[1] + v.z * y[1], o[t][3] = o[t][3] * x[1] + v.w * y[1];
-		}
-	}
 };
 
 // T tiles of logits s·mul + add become weights, relative to the greatest so far.
@@ -207,10 +159,10 @@ template <bool F16, bool INFINITE = true> __device__ __forceinline__ void parts(
 __device__ __forceinline__ int query_bytes(int dim) { return HEADS * (dim + 16) * 4; }
 __device__ __forceinline__ int part_stride(int dim) { return 2 * dim + 16; }
 
-// By warps that are all there or some. f16 has few exponents: a row is multiplied by a power of 2 that makes its greatest 64 to 128.
-template <int KV, int D> __device__ __forceinline__ void load_queries(uint8_t *to, const float *q, int heads, int dim, int warp, int warps) {
+// f16 has few exponents: a row is multiplied by a power of 2 that makes its greatest 64 to 128.
+template <int KV, int D> __device__ __forceinline__ void load_queries(uint8_t *to, const float *q, int heads, int dim) {
 	enum { N = (D + 127) / 128, BATCH = 4 };
-	const int lane = threadIdx.x % 32;
+	const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, warps = blockDim.x / 32;
 	const float root = 1.44269504f / sqrtf((float)dim);
 	for (int r0 = warp; r0 < HEADS; r0 += BATCH * warps) {
 		float4 v[BATCH][N];
@@ -361,134 +313,65 @@ template <int KV, int H, bool TWO> __device__ __forceinline__ void multiply(floa
 	}
 }
 
-// What a warp has to do of a cut, in shared memory: registers are few.
-struct item {
-	int t;           // its number
-	int cuts, total; // cuts of the row, and with the own one
-	bool live;       // whether there is such a cut; of a row that sees nothing, the own one
-	int id[32], slot[32];
-};
-
-// A stream's blocks, from cut to cut. A block comes as PARTS pieces of its keys, by channels,
-// with their scales, the last with the bias; then PARTS pieces of its values, by tokens.
+// A stream's blocks, n of them; block k's number, id and bytes are lane k's. A block comes as
+// PARTS pieces of its keys, by channels, with their scales, the last with the bias; then
+// PARTS pieces of its values, by tokens.
 template <int KV, int D, bool EXACT, int PARTS> struct walk {
-	enum { PER = per_chunk(KV), CODED = coded(KV), TWO = !CODED, NX = 64 / PER / 2, VX = D / PER / 2, FOUND = 5 };
+	enum { PER = per_chunk(KV), CODED = coded(KV), TWO = !CODED, NX = 64 / PER / 2, VX = D / PER / 2 };
 	static_assert(EXACT || PARTS == 1);
 	const attend_args &a;
-	const int dim, block, warp, warps;
+	const int dim, block;
 	const plane<EXACT, 64 / PER, CODED> keys;
 	const plane<EXACT, D / PER, CODED> values;
 	uint8_t *const ring;
 	const uint8_t *q;
+	const uint8_t *data; // of this lane's block
+	int id, n;
 	const uint32_t magic;
-	item *now, *then;     // what is computed, and what comes after it
-	int n = 0, after = 0; // their blocks
-	int stage = FOUND;    // how far then has been found
-	bool known = false;   // whether there is a then
-	bool ahead = false;   // whether pieces are asked for then
-	int next = 0;         // piece to be asked for
-	int put = 0, got = 0; // its place in the ring; place of the piece that is used
-	int out = 0;          // pieces from got on that have been asked for
-	int pos, seat, count, last, number;
+	int next = 0, put = 0, got = 0; // piece to be asked for, its place in the ring; place of the piece that is used
 
-	__device__ __forceinline__ walk(const attend_args &a, item *items, uint8_t *q, uint8_t *ring)
-		: a(a), dim(EXACT ? D : a.c.l.dim), block(EXACT ? 64 : a.c.l.block), warp(threadIdx.x / 32), warps(blockDim.x / 32), keys(block / PER),
-		  values(dim / PER), ring(ring), q(q), magic(ones()), now(items), then(items + 1) {}
+	__device__ __forceinline__ walk(const attend_args &a, uint8_t *q, uint8_t *ring)
+		: a(a), dim(EXACT ? D : a.c.l.dim), block(EXACT ? 64 : a.c.l.block), keys(block / PER), values(dim / PER), ring(ring), q(q), magic(ones()) {}
 
-	__device__ __forceinline__ void follow(int t) {
-		__syncwarp();
-		then->t = t, then->live = false, after = 0;
-		stage = t < a.items ? 0 : FOUND, known = true;
-		__syncwarp();
-	}
-
-	// Finds out more of what follows. A step uses what the one before has asked for.
-	__device__ __forceinline__ void find() {
-		const int lane = threadIdx.x % 32;
-		const place p(a, then->t);
-		switch (stage++) {
-		case 0:
-			pos = a.rows.pos[p.row], seat = a.rows.seat[p.row], count = a.sel.count[p.at];
-			break;
-		case 1: {
-			const int i = p.cut * cut_of(a, count < 0 ? pos / block + 1 : count) + warp + warps * lane;
-			const int *blocks = a.sel.blocks + p.at * a.sel.places;
-			if (pos < 0)
-				stage = FOUND;
-			else if (count < 0)
-				last = pos / block, number = i;
-			else
-				last = count > 0 ? blocks[count - 1] : -1, number = p.cut >= 0 && i < count ? blocks[i] : 0;
-			break;
-		}
-		case 2: {
-			const bool own = last == pos / block;
-			const int length = count < 0 ? pos / block + 1 : count, rest = length - own, cut = cut_of(a, length);
-			const int cuts = (rest + cut - 1) / cut, total = cuts + own, left = min(rest, (p.cut + 1) * cut) - p.cut * cut - warp;
-			after = p.cut >= 0 && left > 0 ? (left + warps - 1) / warps : 0;
-			then->cuts = cuts, then->total = total, then->live = p.cut < 0 ? own || total == 0 : p.cut < cuts;
-			if (lane < after) number = block_id(a.c, seat, p.head, number);
-			break;
-		}
-		case 3:
-			if (lane < after) {
-				then->id[lane] = number;
-				number = a.c.slot_of[number];
-			}
-			break;
-		default:
-			if (lane < after) then->slot[lane] = number;
-			__syncwarp();
+	__device__ __forceinline__ void find(const list &l, int row, int head, int from) {
+		const int lane = threadIdx.x % 32, left = min(l.rest, from / l.cut * l.cut + l.cut) - from;
+		n = left > 0 ? (left + STREAMS - 1) / STREAMS : 0;
+		id = 0, data = nullptr;
+		if (lane < n) {
+			const int i = from + STREAMS * lane;
+			id = block_id(a.c, a.rows.seat[row], head, l.blocks ? l.blocks[i] : i);
+			data = a.c.slots + (size_t)max(a.c.slot_of[id], 0) * a.c.l.block_bytes; // whose block is nowhere is told by the pool
 		}
 	}
-	__device__ __forceinline__ void found() {
-		while (stage < FOUND) find();
-	}
 
-	// Asks for the next piece, if there is one.
-	__device__ __forceinline__ bool ask() {
-		if (!ahead && next == 2 * PARTS * n) {
-			if (!known) return false;
-			found();
-			ahead = true, next = 0;
-		}
+	// Asks for the next piece. Groups are counted, so that there is one also where there is no
+	// piece left.
+	__device__ __forceinline__ void ask() {
 		const int k = next / (2 * PARTS), part = next % (2 * PARTS);
-		if (k == (ahead ? after : n)) return false;
-		const item *x = ahead ? then : now;
-		const uint8_t *from = a.c.slots + (size_t)x->slot[k] * a.c.l.block_bytes;
-		uint8_t *to = ring + put * a.piece;
-		const int half = dim * keys.chunks * 16, pairs = 2 * half;
-		if (part < PARTS) {
-			const int rows = dim / PARTS;
-			keys.fetch(to, from + (size_t)(part * rows * keys.chunks * 16), rows);
-			to += rows * keys.stride;
-			if (CODED) fetch_line(to, from + pairs + 8 * part * rows, 8 * rows), to += 8 * rows;
-			if (part == PARTS - 1 && a.c.score) fetch_line(to, a.c.score + (size_t)x->id[k] * block, 4 * block);
-		} else {
-			const int rows = block / PARTS, p = part - PARTS;
-			values.fetch(to, from + (size_t)(half + p * rows * values.chunks * 16), rows);
-			if (CODED) fetch_line(to + rows * values.stride, from + pairs + 8 * (dim + p * rows), 8 * rows);
+		if (k < n) {
+			const uint8_t *from = (const uint8_t *)__shfl_sync(~0u, (unsigned long long)data, k);
+			const int which = __shfl_sync(~0u, id, k);
+			uint8_t *to = ring + put * a.piece;
+			const int half = dim * keys.chunks * 16, pairs = 2 * half;
+			if (part < PARTS) {
+				const int rows = dim / PARTS;
+				keys.fetch(to, from + (size_t)(part * rows * keys.chunks * 16), rows);
+				to += rows * keys.stride;
+				if (CODED) fetch_line(to, from + pairs + 8 * part * rows, 8 * rows), to += 8 * rows;
+				if (part == PARTS - 1 && a.c.score) fetch_line(to, a.c.score + (size_t)which * block, 4 * block);
+			} else {
+				const int rows = block / PARTS, p = part - PARTS;
+				values.fetch(to, from + (size_t)(half + p * rows * values.chunks * 16), rows);
+				if (CODED) fetch_line(to + rows * values.stride, from + pairs + 8 * (dim + p * rows), 8 * rows);
+			}
 		}
 		cp_async_commit();
-		next++, out++;
+		next++;
 		put = put + 1 == a.ring ? 0 : put + 1;
-		return true;
-	}
-	// Fills the ring, after one step of what follows.
-	__device__ __forceinline__ void fill() {
-		if (stage < FOUND) find();
-		while (out < a.ring && ask()) {}
-	}
-	// Goes on to what follows, all of now having been asked for.
-	__device__ __forceinline__ void go_on() {
-		item *const free = now;
-		now = then, then = free, n = after;
-		if (!ahead) next = 0;
-		ahead = known = false;
 	}
 	// The piece that comes next in use, and its end.
 	__device__ __forceinline__ const uint8_t *have() const { return ring + got * a.piece; }
-	__device__ __forceinline__ void done() { got = got + 1 == a.ring ? 0 : got + 1, out--; }
+	__device__ __forceinline__ void done() { got = got + 1 == a.ring ? 0 : got + 1; }
 
 	// Which 16 tokens of the block group g of half is. half is a run of 64 tokens; of q4, two of 32
 	// whose codes share bytes.
@@ -600,6 +483,10 @@ template <int KV, int D, bool EXACT, int PARTS> struct walk {
 		}
 	}
 
+	__device__ __forceinline__ void start() {
+		for (int i = 0; i < a.ring; i++) ask();
+	}
+
 	__device__ __forceinline__ void run(stream<D> &r) {
 		const int lane = threadIdx.x % 32, i = lane / 4, j = lane % 4;
 		const int e = lane % 8, second = lane / 8 % 2; // row of a matrix; first or second eight rows
@@ -608,13 +495,13 @@ template <int KV, int D, bool EXACT, int PARTS> struct walk {
 		const float *factor = (const float *)(q + query_bytes(dim));
 		for (int k = 0; k < n; k++) {
 			const int halves = EXACT ? 1 : (block + 63) / 64;
-			if (!EXACT) wait_pieces(out - 2); // keys and values: each half needs both
+			if (!EXACT) wait_pieces(a.ring - 2); // keys and values: each half needs both
 			for (int half = 0; half < halves; half++) {
 				float s[8][4] = {}, mid[2] = {}, mul[2] = {factor[i], factor[i + 8]}, add_[2];
 				const uint8_t *piece = have();
 #pragma unroll
 				for (int part = 0; part < PARTS; part++) {
-					if (EXACT) wait_pieces(out - 1), piece = have();
+					if (EXACT) wait_pieces(a.ring - 1), piece = have();
 					logits(s, mid, piece, part, half, klane);
 					if (part == PARTS - 1) {
 #pragma unroll
@@ -623,8 +510,8 @@ template <int KV, int D, bool EXACT, int PARTS> struct walk {
 					}
 					if (EXACT) {
 						__syncwarp();
+						ask();
 						done();
-						fill();
 					}
 				}
 				if (!EXACT) {
@@ -639,7 +526,7 @@ template <int KV, int D, bool EXACT, int PARTS> struct walk {
 #pragma unroll
 				for (int g = 0; g < 4; g++) {
 					enum { EACH = 4 / PARTS };
-					if (EXACT && g % EACH == 0) wait_pieces(out - 1), piece = have();
+					if (EXACT && g % EACH == 0) wait_pieces(a.ring - 1), piece = have();
 					if (has_group(half, g)) {
 						const int at = 16 * (EXACT ? g % EACH : group_of(half, g));
 						uint32_t w[4];
@@ -648,31 +535,31 @@ template <int KV, int D, bool EXACT, int PARTS> struct walk {
 					}
 					if (EXACT && g % EACH == EACH - 1) {
 						__syncwarp();
+						ask();
 						done();
-						fill();
 					}
 				}
 			}
 			if (!EXACT) {
 				__syncwarp();
+				ask();
+				ask();
 				done();
 				done();
-				fill();
 			}
 		}
 	}
 };
 
-// The own block: 16 tokens from those of the stream on, then those streams of the cut on. Tile t has tokens and
+// The own block: every fourth 16 tokens from those of the stream on. Tile t has tokens and
 // channels t % 2 + 2·column of 16.
-template <int D, bool EXACT> __device__ __noinline__ stream<D> own_block(const attend_args &a, const place &p, int from, const uint8_t *q) {
-	stream<D> r;
+template <int D, bool EXACT> __device__ __forceinline__ void own_block(const attend_args &a, const list &l, int row, int head, int from, const uint8_t *q, stream<D> &r) {
 	const int dim = EXACT ? D : a.c.l.dim, block = EXACT ? 64 : a.c.l.block, lane = threadIdx.x % 32, i = lane / 4, j = lane % 4;
-	const int seat = a.rows.seat[p.row], pos = a.rows.pos[p.row], own = pos / block, seen = pos % block + 1;
-	const float *keys = tail_of(a.c, seat, p.head), *values = keys + dim * block, *factor = (const float *)(q + query_bytes(dim));
-	const float *bias = a.c.score ? a.c.score + (size_t)block_id(a.c, seat, p.head, own) * block : nullptr;
+	const int seat = a.rows.seat[row];
+	const float *keys = tail_of(a.c, seat, head), *values = keys + dim * block, *factor = (const float *)(q + query_bytes(dim));
+	const float *bias = a.c.score ? a.c.score + (size_t)block_id(a.c, seat, head, l.own) * block : nullptr;
 	const uint8_t *at = q + lane % 16 * part_stride(dim) + lane / 16 * 16;
-	for (int u = 16 * from; u < seen; u += 16 * a.streams) {
+	for (int u = 16 * from; u < l.seen; u += 16 * STREAMS) {
 		float s[2][4] = {}, mul[2] = {factor[i], factor[i + 8]}, add[2] = {};
 #pragma unroll
 		for (int step = 0; step < D / 16; step += 4) {
@@ -705,8 +592,8 @@ template <int D, bool EXACT> __device__ __noinline__ stream<D> own_block(const a
 		for (int x = 0; x < 8; x++) {
 			const int token = u + 4 * j + x % 2 * 2 + x / 4;
 			float &v = s[x / 4][x % 4];
-			if (bias && token < seen) v = fmaf(v, mul[x % 4 / 2], bias[token] * 1.44269504f);
-			if (token >= seen) v = -INFINITY;
+			if (bias && token < l.seen) v = fmaf(v, mul[x % 4 / 2], bias[token] * 1.44269504f);
+			if (token >= l.seen) v = -INFINITY;
 		}
 		if (bias) mul[0] = mul[1] = 1;
 		weigh<0>(s, mul, add, r);
@@ -723,7 +610,7 @@ template <int D, bool EXACT> __device__ __noinline__ stream<D> own_block(const a
 #pragma unroll
 			for (int x = 0; x < 16; x++) {
 				const int d = 16 * (g + x / 4) + 2 * i, token = u + 4 * j + x % 4;
-				v[x / 4][x % 4] = (EXACT || d < dim) && token < seen ? *(const float2 *)(values + token * dim + d) : float2{};
+				v[x / 4][x % 4] = (EXACT || d < dim) && token < l.seen ? *(const float2 *)(values + token * dim + d) : float2{};
 			}
 #pragma unroll
 			for (int x = 0; x < 4; x++) {
@@ -743,7 +630,6 @@ template <int D, bool EXACT> __device__ __noinline__ stream<D> own_block(const a
 			}
 		}
 	}
-	return r;
 }
 
 // A stream's state to memory, [heads] of 4+dim. KV says how channels lie in tiles; F32 stands
@@ -775,135 +661,71 @@ template <int KV, int D> __device__ __forceinline__ void write_stream(stream<D> 
 	}
 }
 
-// The cuts of a query head, h of the row's KV head, and the quotient: zeros where nothing was
-// seen. A lane has N channels at a time.
-template <int N> __device__ __forceinline__ void merge(const attend_args &a, size_t at, int h, int cuts, int total) {
-	enum { BATCH = 9 };
-	const int dim = a.c.l.dim;
-	const size_t stride = (size_t)a.group * (4 + dim);
-	const float *part = a.part + at * (a.cuts + 1) * stride + h * (4 + dim);
-	for (int d = N * (threadIdx.x % 32); d < dim; d += 32 * N) {
-		sums<N> sum = {-INFINITY, 0};
-		for (int from = 0; from < total; from += BATCH) {
-			sums<N> s[BATCH];
-#pragma unroll
-			for (int i = 0; i < BATCH; i++)
-				if (from + i < total) s[i].read(part + (from + i < cuts ? from + i : a.cuts) * stride, d);
-#pragma unroll
-			for (int i = 0; i < BATCH; i++) {
-				if (from + i >= total) break;
-				if (from + i == 0)
-					sum = s[i];
-				else
-					sum.add(s[i]);
-			}
-		}
-		__nv_bfloat16 *out = a.out + (at * a.group + h) * dim + d;
-		float v[N];
-#pragma unroll
-		for (int i = 0; i < N; i++) v[i] = sum.sum != 0 ? sum.value[i] / sum.sum : 0;
-		if constexpr (N == 4)
-			*(uint2 *)out = {bf16_pair(v[0], v[1]), bf16_pair(v[2], v[3])};
-		else
-			*out = __float2bfloat16_rn(v[0]);
-	}
-}
-
-// The next item of a thread block. After the last there is one more for each, who then asks no
-// longer: with the last of them all is as it was.
-__device__ __forceinline__ int take(const attend_args &a) {
-	const unsigned before = atomicAdd(&taken, 1u);
-	if (before == a.items - 1) taken = 0;
-	return gridDim.x + before;
-}
-
-template <int KV, int D, bool EXACT> __device__ __noinline__ void load_queries_of(const attend_args &a, const item &x, uint8_t *to, int warp, int warps) {
-	if (!x.live) return;
-	const place p(a, x.t);
-	if (p.cut < 0)
-		load_queries<KV_BF16, D>(to, p.q(a), p.heads(a), EXACT ? D : a.c.l.dim, warp, warps);
-	else
-		load_queries<KV, D>(to, p.q(a), p.heads(a), EXACT ? D : a.c.l.dim, warp, warps);
-}
-
-// grid    up to items, of which it takes all
-// block   32·streams: 1, 2 or 4
-// shared  queries, 16 factors, places for streams/2 states, streams rings
+// grid    ((1+cuts)·STREAMS/warps, heads·⌈group/16⌉, n): the own block, then the cuts
+// block   32·warps, warps 1, 2 or 4
+// shared  queries, 16 factors, warps rings
 template <int KV, int D, bool EXACT, int PARTS> __device__ __forceinline__ void attend(const attend_args &a) {
 	extern __shared__ uint4 memory[];
-	__shared__ int ticket;    // the item after the one that is known
-	__shared__ bool complete; // whether all of a row has been written
-	__shared__ item items[STREAMS][2];
 	uint8_t *shared = (uint8_t *)memory;
-	const int dim = EXACT ? D : a.c.l.dim, warp = threadIdx.x / 32, lane = threadIdx.x % 32, warps = blockDim.x / 32;
-	float4 *states = (float4 *)(shared + query_bytes(dim) + 4 * HEADS);
-	float4 *mine = states + warp / 2 * 32 * stream<D>::WORDS;
-	walk<KV, D, EXACT, PARTS> w(a, items[warp], shared, (uint8_t *)(states + warps / 2 * 32 * stream<D>::WORDS) + (size_t)warp * a.ring * a.piece);
-	if (threadIdx.x == blockDim.x - 1) ticket = take(a);
-	w.follow(blockIdx.x);
-	w.found();
-	w.go_on();
-	w.fill();
-	load_queries_of<KV, D, EXACT>(a, *w.now, shared, warp, warps);
-	__syncthreads();
-	for (; w.now->t < a.items; w.go_on()) {
-		const bool some = w.now->live && w.now->total > 0;
-		w.follow(ticket);
-		stream<D> r;
-		if (some && w.n == 0 && w.now->t % (1 + a.cuts) == 0)
-			r = own_block<D, EXACT>(a, place(a, w.now->t), warp, shared);
-		else
-			w.run(r);
-		w.found();
-		w.fill();
-		// States of the second of each pair go to the first.
-		for (int s = 1; some && s < warps; s *= 2) {
-			if (warp % (2 * s) == s) r.save(mine);
-			__syncthreads();
-			if (warp % (2 * s) == 0) r.add(mine + s / 2 * 32 * stream<D>::WORDS);
-		}
-		if (!some || warps == 1) __syncthreads();
-		const place p(a, w.now->t);
-		// Nobody needs the queries and the ticket any more.
-		if (threadIdx.x == blockDim.x - 1 && w.then->t < a.items) ticket = take(a);
-		if (warp == 0) {
-			bool all = w.now->live;
-			if (some) {
-				if (p.cut < 0)
-					write_stream<KV_F32, D>(r, p.part(a, p.cut), p.heads(a), dim);
-				else
-					write_stream<KV, D>(r, p.part(a, p.cut), p.heads(a), dim);
-				__threadfence();
-				__syncwarp();
-				if (lane == 0) {
-					all = atomicAdd(&arrived[p.group], 1u) == w.now->total - 1;
-					if (all) arrived[p.group] = 0;
-				}
-			}
-			if (lane == 0) complete = all;
-		}
-		if (warp > 0 || warps == 1) load_queries_of<KV, D, EXACT>(a, *w.then, shared, max(warp - 1, 0), max(warps - 1, 1));
+	const int dim = EXACT ? D : a.c.l.dim, warp = threadIdx.x / 32, warps = blockDim.x / 32, share = STREAMS / warps;
+	const int row = blockIdx.z, passes = (a.group + HEADS - 1) / HEADS, head = blockIdx.y / passes, first = blockIdx.y % passes * HEADS;
+	const int cut = (int)blockIdx.x / share - 1, which = blockIdx.x % share * warps + warp, heads = min(HEADS, a.group - first);
+	const int pos = a.rows.pos[row];
+	if (pos < 0) return;
+	const size_t at = (size_t)row * a.c.l.heads + head;
+	const list l(a, pos, at);
+	if (cut < 0 ? !l.with_own : cut >= l.cuts()) return;
+	if (of_other_wave(a, l, row, head, cut)) return;
+	uint8_t *ring = shared + query_bytes(dim) + 4 * HEADS + (size_t)warp * a.ring * a.piece;
+	const float *q = a.q + (at * a.group + first) * dim;
+	float *part = a.part + ((at * (a.cuts + 1) + (cut < 0 ? a.cuts : cut)) * (a.split ? STREAMS : 1) * a.group + first) * (4 + dim);
+	float *to = a.split ? part + (size_t)which * a.group * (4 + dim) : (float *)ring;
+	stream<D> r;
+	if (cut < 0) {
+		load_queries<KV_BF16, D>(shared, q, heads, dim);
 		__syncthreads();
-		if (complete) {
-			__threadfence();
-			for (int h = warp; h < p.heads(a); h += warps) merge<4>(a, p.at, p.first + h, w.now->cuts, w.now->total);
+		own_block<D, EXACT>(a, l, row, head, which, shared, r);
+		write_stream<KV_F32, D>(r, to, heads, dim);
+	} else {
+		walk<KV, D, EXACT, PARTS> w(a, shared, ring);
+		w.find(l, row, head, cut * l.cut + which);
+		w.start();
+		load_queries<KV, D>(shared, q, heads, dim);
+		__syncthreads();
+		w.run(r);
+		__syncwarp();
+		write_stream<KV, D>(r, to, heads, dim);
+	}
+	if (a.split) return;
+	__syncthreads();
+	const float *states = (const float *)(shared + query_bytes(dim) + 4 * HEADS);
+	const size_t stride = (size_t)a.ring * a.piece / 4;
+	for (int i = threadIdx.x; i < heads * dim / 4; i += blockDim.x) {
+		const int h = i / (dim / 4), d = i % (dim / 4) * 4;
+		sums<4> t;
+		t.read(states + (size_t)h * (4 + dim), d);
+#pragma unroll
+		for (int s = 1; s < STREAMS; s++) {
+			sums<4> o;
+			o.read(states + s * stride + (size_t)h * (4 + dim), d);
+			t.add(o);
 		}
+		float *p = part + (size_t)h * (4 + dim);
+		if (d == 0) *(float2 *)p = {t.top, t.sum};
+		*(float4 *)(p + 4 + d) = {t.value[0], t.value[1], t.value[2], t.value[3]};
 	}
 }
 
+// bf16 blocks of 64 tokens and 128 channels are walked in pieces of 4 KiB.
 #define ATTEND(name, KV, D, EXACT, PARTS, blocks) \
 	extern "C" __global__ void __launch_bounds__(32 * STREAMS, blocks) attend_##name(const __grid_constant__ attend_args a) { attend<KV, D, EXACT, PARTS>(a); }
-#define SHAPES(name, KV, parts128, blocks128, parts64) \
-	ATTEND(name##_128, KV, 128, true, parts128, blocks128) ATTEND(name##_64, KV, 64, true, parts64, 4) \
+#define SHAPES(name, KV, parts128, parts64) \
+	ATTEND(name##_128, KV, 128, true, parts128, 3) ATTEND(name##_64, KV, 64, true, parts64, 4) \
 	ATTEND(name##_upto128, KV, 128, false, 1, 2) ATTEND(name##_upto256, KV, 256, false, 1, 1)
-SHAPES(bf16, KV_BF16, 4, 2, 2)
-SHAPES(f16, KV_F16, 4, 2, 2)
-SHAPES(q8, KV_Q8, 2, 3, 1)
-SHAPES(q4, KV_Q4, 1, 3, 1)
-ATTEND(bf16_128_p2, KV_BF16, 128, true, 2, 2)
-ATTEND(bf16_128_b3, KV_BF16, 128, true, 4, 3)
-ATTEND(q8_128_b2, KV_Q8, 128, true, 2, 2)
-ATTEND(q4_128_b2, KV_Q4, 128, true, 1, 2)
+SHAPES(bf16, KV_BF16, 4, 2)
+SHAPES(f16, KV_F16, 4, 2)
+SHAPES(q8, KV_Q8, 2, 1)
+SHAPES(q4, KV_Q4, 1, 1)
 
 // What the kernels above have no form for: f32 blocks, and shapes that are no whole matrices.
 // A cut's blocks go one after the other, four query heads at a time.
@@ -921,6 +743,7 @@ template <int KV> __device__ __forceinline__ void attend_plainly(const attend_ar
 	const size_t at = (size_t)row * f.heads + head;
 	const list l(a, pos, at);
 	if (cut < 0 ? !l.with_own : cut >= l.cuts()) return;
+	if (of_other_wave(a, l, row, head, cut)) return;
 	const float *q = a.q + (at * a.group + first) * dim;
 	float *part = a.part + ((at * (a.cuts + 1) + (cut < 0 ? a.cuts : cut)) * a.group + first) * (4 + dim);
 	const float factor = 1.44269504f / sqrtf((float)dim);
@@ -929,7 +752,7 @@ template <int KV> __device__ __forceinline__ void attend_plainly(const attend_ar
 		const bool own = cut < 0;
 		const int number = own ? l.own : l.blocks ? l.blocks[i] : i, seen = own ? l.seen : f.block;
 		const int id = block_id(a.c, a.rows.seat[row], head, number);
-		const uint8_t *data = own ? (const uint8_t *)tail_of(a.c, a.rows.seat[row], head) : a.c.slots + (size_t)a.c.slot_of[id] * f.block_bytes;
+		const uint8_t *data = own ? (const uint8_t *)tail_of(a.c, a.rows.seat[row], head) : a.c.slots + (size_t)max(a.c.slot_of[id], 0) * f.block_bytes;
 		const auto value = [&](bool values, int r, int e) { return own ? block_value<KV_F32>(f, data, values, r, e) : block_value<KV>(f, data, values, r, e); };
 		for (int n = tid; n < heads * seen; n += blockDim.x) {
 			const int h = n / seen, j = n % seen;
@@ -970,13 +793,49 @@ PLAIN(f16, KV_F16)
 PLAIN(q8, KV_Q8)
 PLAIN(q4, KV_Q4)
 
-// Then the cuts, a warp a query head.
+// The streams of each cut, the cuts, and the quotient: zeros where nothing was seen. A warp
+// has a query head, a lane N channels at a time.
 // grid (⌈heads·group / 4⌉, n)   block 128
-extern "C" __global__ void __launch_bounds__(128) attend_merge(const __grid_constant__ attend_args a) {
-	const int row = blockIdx.y, h = blockIdx.x * 4 + threadIdx.x / 32;
+template <int N> __device__ __forceinline__ void merge(const attend_args &a) {
+	enum { BATCH = 8 };
+	const int row = blockIdx.y, h = blockIdx.x * 4 + threadIdx.x / 32, dim = a.c.l.dim, heads = a.c.l.heads * a.group;
 	const int pos = a.rows.pos[row];
-	if (h >= a.c.l.heads * a.group || pos < 0) return;
-	const size_t at = (size_t)row * a.c.l.heads + h / a.group;
+	if (h >= heads || pos < 0) return;
+	const size_t at = (size_t)row * a.c.l.heads + h / a.group, stride = (size_t)a.group * (4 + dim);
 	const list l(a, pos, at);
-	merge<1>(a, at, h % a.group, l.cuts(), l.cuts() + l.with_own);
+	const int each = a.split ? STREAMS : 1, cuts = l.cuts(), n = (cuts + l.with_own) * each;
+	const float *part = a.part + at * (a.cuts + 1) * each * stride + h % a.group * (4 + dim);
+	for (int d = N * (threadIdx.x % 32); d < dim; d += 32 * N) {
+		sums<N> total = {-INFINITY, 0}, cut;
+		for (int from = 0; from < n; from += BATCH) {
+			sums<N> s[BATCH];
+#pragma unroll
+			for (int i = 0; i < BATCH; i++)
+				if (from + i < n) s[i].read(part + (from + i + (from + i < cuts * each ? 0 : (a.cuts - cuts) * each)) * stride, d);
+#pragma unroll
+			for (int i = 0; i < BATCH; i++) {
+				if (from + i >= n) break;
+				const int which = (from + i) % each;
+				if (which == 0)
+					cut = s[i];
+				else
+					cut.add(s[i]);
+				if (which < each - 1) continue;
+				if (from + i < each)
+					total = cut;
+				else
+					total.add(cut);
+			}
+		}
+		__nv_bfloat16 *out = a.out + ((size_t)row * heads + h) * dim + d;
+		float v[N];
+#pragma unroll
+		for (int i = 0; i < N; i++) v[i] = total.sum != 0 ? total.value[i] / total.sum : 0;
+		if constexpr (N == 4)
+			*(uint2 *)out = {bf16_pair(v[0], v[1]), bf16_pair(v[2], v[3])};
+		else
+			*out = __float2bfloat16_rn(v[0]);
+	}
 }
+extern "C" __global__ void __launch_bounds__(128) attend_merge_4(const __grid_constant__ attend_args a) { merge<4>(a); }
+extern "C" __global__ void __launch_bounds__(128) attend_merge_1(const __grid_constant__ attend_args a) { merge<1>(a); }

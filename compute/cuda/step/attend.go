@@ -11,38 +11,33 @@ import (
 
 // The constants of attend.cu.
 const (
-	maxStreams = 4       // of a cut, one warp each
-	headRows   = 16      // query heads that a thread block has at once
-	plainRows  = 4       // and where it has no matrices
-	maxCuts    = 16      // that a list is cut into
-	lookups    = 32      // unless a stream has more blocks than that
-	arrivals   = 1 << 16 // most rows·heads·⌈group/16⌉
-	fixedBytes = 2560    // of shared memory, at most, beside what a launch asks for
+	streams   = 4           // of a cut, one warp each
+	cutBlocks = 2 * streams // of a row's list, without the own block, that are added by themselves
+	headRows  = 16          // query heads that a thread block has at once
+	plainRows = 4           // and where it has no matrices
 )
 
 // attendArgs is the struct of attend.cu.
 type attendArgs struct {
-	c            cacheArgs
-	rows         rowsArgs
-	sel          selectionArgs
-	q, out, part uintptr
-	cut, streams int32
-	group, cuts  int32
-	items        int32
-	ring, piece  int32
+	c                cacheArgs
+	rows             rowsArgs
+	sel              selectionArgs
+	q, out, part     uintptr
+	cut, group, cuts int32
+	split            int32
+	ring, piece      int32
+	wave             int32
+	late             uintptr
 }
 
-// attention are the kernels by which rows attend to their blocks. Two launches at a time are
-// one too many.
+// attention are the kernels by which rows attend to their blocks.
 type attention struct {
-	walks map[walk]driver.Function
-	plain [compute.KVQ4 + 1]driver.Function
-	merge driver.Function
+	walks  map[walk]driver.Function
+	plain  [compute.KVQ4 + 1]driver.Function
+	merge4 driver.Function // heads of a multiple of 4 channels
+	merge1 driver.Function
 
-	tune       walk // what a benchmark asks for instead of the usual; 0: nothing
-	each, ring int
-	beside     int
-	grid       int // thread blocks, a test's
+	warps int // of a thread block, where a test asks for other ones than the usual; 0: it does not
 }
 
 // walk names a kernel for whole matrices.
@@ -51,12 +46,11 @@ type walk struct {
 	dim    int // channels; exactly, with blocks of 64 tokens, or at most
 	exact  bool
 	pieces int // of a block's keys, and of its values
-	beside int // thread blocks that lie on a multiprocessor
 }
 
 // load finds the kernels.
 func (a *attention) load(g *gpu) error {
-	found := map[string]*driver.Function{"attend_merge": &a.merge}
+	found := map[string]*driver.Function{"attend_merge_4": &a.merge4, "attend_merge_1": &a.merge1}
 	for kv := range a.plain {
 		found[fmt.Sprintf("attend_%v_plain", compute.KVType(kv))] = &a.plain[kv]
 	}
@@ -73,10 +67,10 @@ func (a *attention) load(g *gpu) error {
 		a.walks[w] = *f
 	}
 	for _, f := range found {
-		if *f == a.merge {
+		if *f == a.merge4 || *f == a.merge1 {
 			continue
 		}
-		if err := g.ctx.SetFunctionAttribute(*f, driver.MaxDynamicShared, g.props.SharedMemory-fixedBytes); err != nil {
+		if err := g.ctx.AllowShared(*f, g.props.SharedMemory); err != nil {
 			return err
 		}
 	}
@@ -85,55 +79,40 @@ func (a *attention) load(g *gpu) error {
 
 // walkNames are the kernels of attend.cu that walk matrices.
 func walkNames() map[string]walk {
-	names := map[string]walk{
-		"bf16_128_p2": {compute.KVBF16, 128, true, 2, 2},
-		"bf16_128_b3": {compute.KVBF16, 128, true, 4, 3},
-		"q8_128_b2":   {compute.KVQ8, 128, true, 2, 2},
-		"q4_128_b2":   {compute.KVQ4, 128, true, 1, 2},
-	}
-	for _, kv := range []compute.KVType{compute.KVBF16, compute.KVF16, compute.KVQ8, compute.KVQ4} {
-		for name, w := range map[string]walk{"128": exactWalk(kv, 128), "64": exactWalk(kv, 64), "upto128": {kv, 128, false, 1, 2}, "upto256": {kv, 256, false, 1, 1}} {
-			names[kv.String()+"_"+name] = w
-		}
+	names := map[string]walk{}
+	for kv, pieces := range map[compute.KVType][2]int{
+		compute.KVBF16: {4, 2}, compute.KVF16: {4, 2}, compute.KVQ8: {2, 1}, compute.KVQ4: {1, 1},
+	} {
+		names[kv.String()+"_128"] = walk{kv, 128, true, pieces[0]}
+		names[kv.String()+"_64"] = walk{kv, 64, true, pieces[1]}
+		names[kv.String()+"_upto128"] = walk{kv, 128, false, 1}
+		names[kv.String()+"_upto256"] = walk{kv, 256, false, 1}
 	}
 	return names
 }
 
-// exactWalk is the kernel for blocks of 64 tokens and a number of channels: pieces are of
-// some 4 KiB.
-func exactWalk(kv compute.KVType, dim int) walk {
-	w := walk{kv: kv, dim: dim, exact: true, pieces: 1, beside: 3}
-	switch {
-	case kv == compute.KVBF16 || kv == compute.KVF16:
-		w.pieces, w.beside = dim/32, 2
-	case kv == compute.KVQ8:
-		w.pieces = dim / 64
-	}
-	if dim == 64 {
-		w.beside = 4
-	}
-	return w
-}
-
 // usual is the kernel for a shape, and whether there is one.
 func (a *attention) usual(l layoutArgs) (walk, bool) {
-	kv, each := compute.KVType(l.kv), int32(16) // channels and tokens of a matrix
-	if kv == compute.KVQ4 {
+	w := walk{kv: compute.KVType(l.kv), dim: int(l.dim), exact: l.block == 64 && (l.dim == 64 || l.dim == 128), pieces: 1}
+	each := int32(16) // channels and tokens of a matrix
+	switch {
+	case w.kv == compute.KVF32:
+		return w, false
+	case w.kv == compute.KVQ4:
 		each = 32
 	}
-	switch {
-	case kv == compute.KVF32 || l.dim%each != 0 || l.block%each != 0 || l.dim > 256:
-		return walk{}, false
-	case l.block == 64 && (l.dim == 64 || l.dim == 128):
-		w := exactWalk(kv, int(l.dim))
-		if a.tune.kv == w.kv && a.tune.dim == w.dim {
-			w = a.tune
-		}
-		return w, true
-	case l.dim <= 128:
-		return walk{kv, 128, false, 1, 2}, true
+	if l.dim%each != 0 || l.block%each != 0 || l.dim > 256 {
+		return w, false
 	}
-	return walk{kv, 256, false, 1, 1}, true
+	switch {
+	case w.exact && w.kv == compute.KVQ8 && l.dim == 128:
+		w.pieces = 2
+	case w.exact && (w.kv == compute.KVBF16 || w.kv == compute.KVF16):
+		w.pieces = int(l.dim) / 32
+	case !w.exact:
+		w.dim = max(128, (int(l.dim)+127)/128*128)
+	}
+	return w, true
 }
 
 // queryBytes is what the queries take of shared memory, with a factor for each.
@@ -160,65 +139,75 @@ func (w walk) piece(l layoutArgs, scores bool) int {
 	return (max(keys, values) + 127) / 128 * 128
 }
 
-// shape is how a launch is cut up. It knows of a launch only how many there are of its items.
+// shape is how a launch is cut up.
 type shape struct {
-	walk     walk
-	matrices bool
-	streams  int // of a cut, each a warp of a thread block
-	cut      int // blocks of a cut, at least
-	ring     int // pieces of a warp
-	piece    int // bytes of one
-	shared   int
-	beside   int // thread blocks that lie on a multiprocessor
+	walk        walk
+	matrices    bool
+	split       bool // streams are added by the second kernel
+	warps, ring int
+	piece       int
+	shared      int
 }
 
-// shapeOf picks the kernel, as many streams as shared memory has rings for, and then as many
-// thread blocks beside each other.
-func (a *attention) shapeOf(g *gpu, l layoutArgs, scores bool) shape {
+// shapeOf picks the kernel and how many warps its blocks have: 4, which add their streams,
+// or, for few rows, 1, so that there are more blocks.
+func (a *attention) shapeOf(g *gpu, l layoutArgs, scores bool, n, group, blocks int) shape {
+	s := shape{warps: streams}
+	if s.walk, s.matrices = a.usual(l); !s.matrices {
+		s.shared = plainRows * 4 * int(l.block)
+		return s
+	}
+	s.piece = s.walk.piece(l, scores)
+	if a.few(g, l, n, group, blocks) {
+		s.warps = 1
+	}
+	if a.warps > 0 {
+		s.warps = a.warps
+	}
 	const most = 8 // pieces of a ring
-	s := shape{streams: maxStreams}
-	if s.walk, s.matrices = a.usual(l); s.matrices {
-		if a.beside > 0 {
-			s.walk.beside = min(s.walk.beside, a.beside)
+	queries, state := queryBytes(int(l.dim)), headRows*(int(l.dim)+4)*4
+	for ; s.warps > 0; s.warps /= 2 {
+		budget := g.props.SharedMemory
+		if s.walk.exact && s.warps == streams {
+			budget = (budget+1024)/3 - 1024 // so that three lie on a multiprocessor
 		}
-		s.piece = s.walk.piece(l, scores)
-		for ; s.streams > 0; s.streams /= 2 {
-			fixed := queryBytes(int(l.dim)) + s.streams/2*32*16*(s.walk.dim/8+2)
-			for s.beside = s.walk.beside; s.beside > 0; s.beside-- {
-				room := (g.props.SharedMemory+1024)/s.beside - 1024 - fixedBytes
-				s.ring = min(most, (room-fixed)/(s.streams*s.piece))
-				if a.ring > 0 {
-					s.ring = min(s.ring, a.ring)
-				}
-				if s.ring >= 2 {
-					s.shared = fixed + s.streams*s.ring*s.piece
-					s.cut = s.streams * a.blocksEach()
-					return s
-				}
-			}
+		s.ring = min(most, (budget-queries)/(s.warps*s.piece))
+		s.split = s.warps < streams
+		if s.ring >= 2 && (s.split || s.ring*s.piece >= state) {
+			s.shared = queries + s.warps*s.ring*s.piece
+			return s
 		}
 	}
-	return shape{walk: s.walk, streams: maxStreams, cut: maxStreams * a.blocksEach(), shared: plainRows * 4 * int(l.block)}
+	s = shape{walk: s.walk, warps: streams, shared: plainRows * 4 * int(l.block)}
+	return s
 }
 
-// blocksEach is the number of blocks of a stream, at least.
-func (a *attention) blocksEach() int {
-	if a.each > 0 {
-		return a.each
-	}
-	return 2
-}
-
-// cuts is how many cuts lists of up to blocks blocks have, without the own one.
-func (s shape) cuts(blocks int) int {
-	return max(min(maxCuts, ceil(blocks, s.cut)), ceil(blocks, lookups*s.streams))
+// few reports whether blocks of four warps would leave multiprocessors without one.
+func (a *attention) few(g *gpu, l layoutArgs, n, group, blocks int) bool {
+	return n*int(l.heads)*ceil(group, headRows)*ceil(blocks, cutBlocks) <= g.props.Processors
 }
 
 // scratchBytes is what run needs of scratch for up to n rows that attend to up to blocks
-// blocks: the states of cuts.
+// blocks: the states of cuts, or of their streams where there are few rows.
 func (a *attention) scratchBytes(g *gpu, l compute.Layout, n, group, blocks int) int {
-	s := a.shapeOf(g, layoutOf(l), l.Scores)
-	return n * l.Heads * (s.cuts(blocks) + 1) * group * (l.Dim + 4) * 4
+	la := layoutOf(l)
+	states := func(n, blocks, each int) int {
+		return n * l.Heads * (ceil(blocks, cutBlocks) + 1) * each * group * (l.Dim + 4) * 4
+	}
+	most := 0
+	for r := 1; r <= n; r++ {
+		each := 1
+		if s := a.shapeOf(g, la, l.Scores, r, group, blocks); s.split {
+			each = streams
+		}
+		most = max(most, states(r, blocks, each))
+	}
+	for b := cutBlocks; b <= blocks; b += cutBlocks { // fewer blocks may be split where all are not
+		for r := 1; r <= n && a.few(g, la, r, group, b); r++ {
+			most = max(most, states(r, b, streams))
+		}
+	}
+	return most
 }
 
 // run attends for every row of a step.
@@ -230,23 +219,34 @@ func (a *attention) scratchBytes(g *gpu, l compute.Layout, n, group, blocks int)
 //
 // Rows that are nobody's are left alone. All blocks but the open ones lie in slots.
 func (a *attention) run(g *gpu, out, q uintptr, c cacheArgs, rows rowsArgs, sel selectionArgs, group, blocks int, scratch uintptr) {
-	s := a.shapeOf(g, c.l, c.tokenScore != 0)
-	n, heads, cuts := int(rows.n), int(c.l.heads), s.cuts(blocks)
-	args := attendArgs{c: c, rows: rows, sel: sel, q: q, out: out, part: scratch, cut: int32(s.cut), streams: int32(s.streams),
-		group: int32(group), cuts: int32(cuts), ring: int32(s.ring), piece: int32(s.piece)}
+	a.runInWaves(g, out, q, c, rows, sel, group, blocks, scratch, 0, nil)
+}
+
+// runInWaves is run while blocks are on their way to slots that late marks: first the cuts
+// that lack none, then, when arrived has posted that all are there, the others. The sums
+// are the same.
+func (a *attention) runInWaves(g *gpu, out, q uintptr, c cacheArgs, rows rowsArgs, sel selectionArgs, group, blocks int, scratch, late uintptr, arrived func()) {
+	n, cuts := int(rows.n), ceil(blocks, cutBlocks)
+	s := a.shapeOf(g, c.l, c.tokenScore != 0, n, group, blocks)
+	args := attendArgs{c: c, rows: rows, sel: sel, q: q, out: out, part: scratch, cut: cutBlocks, group: int32(group), cuts: int32(cuts),
+		ring: int32(s.ring), piece: int32(s.piece), late: late}
+	f, x, y := a.walks[s.walk], (1+cuts)*(streams/s.warps), int(c.l.heads)*ceil(group, headRows)
 	if !s.matrices {
-		launch(g, a.plain[c.l.kv], driver.Dim{X: 1 + cuts, Y: heads * ceil(group, plainRows), Z: n}, 128, s.shared, &args)
-		launch(g, a.merge, driver.Dim{X: ceil(heads*group, 4), Y: n, Z: 1}, 128, 0, &args)
-		return
+		f, y = a.plain[c.l.kv], int(c.l.heads)*ceil(group, plainRows)
 	}
-	lists := n * heads * ceil(group, headRows)
-	if lists > arrivals {
-		panic(fmt.Sprintf("step: attention of %d rows to %d heads: too many for one launch", n, heads))
+	if s.split {
+		args.split = 1
 	}
-	args.items = int32(lists * (1 + cuts))
-	grid := min(int(args.items), s.beside*g.props.Processors)
-	if a.grid > 0 {
-		grid = min(int(args.items), a.grid)
+	if late != 0 {
+		args.wave = 1
+		launch(g, f, driver.Dim{X: x, Y: y, Z: n}, 32*s.warps, s.shared, &args)
+		arrived()
+		args.wave = 2
 	}
-	launch(g, a.walks[s.walk], driver.Dim{X: grid, Y: 1, Z: 1}, 32*s.streams, s.shared, &args)
+	launch(g, f, driver.Dim{X: x, Y: y, Z: n}, 32*s.warps, s.shared, &args)
+	merge := a.merge1
+	if c.l.dim%4 == 0 {
+		merge = a.merge4
+	}
+	launch(g, merge, driver.Dim{X: ceil(int(c.l.heads)*group, 4), Y: n, Z: 1}, 128, 0, &args)
 }

@@ -185,36 +185,3 @@ func BenchmarkAttend(b *testing.B) {
 		b.Run(fmt.Sprintf("%v/rows=16/every=512", kv), func(b *testing.B) { c.bench(b, d, g, &a, 16, 512, true) })
 	}
 }
-
-// BenchmarkAttendTune compares sizes of cuts, pieces and rings.
-func BenchmarkAttendTune(b *testing.B) {
-	d, g := open(b)
-	for _, kv := range []compute.KVType{compute.KVBF16, compute.KVQ8, compute.KVQ4} {
-		var a attention
-		if err := a.load(g); err != nil {
-			b.Fatal(err)
-		}
-		c := newAttendCache(b, d, g, kv)
-		for name, w := range walkNames() {
-			if w.kv != kv || w.dim != 128 || !w.exact {
-				continue
-			}
-			for beside := 1; beside <= w.beside; beside++ {
-				for _, each := range []int{1, 2, 4} {
-					for _, ring := range []int{2, 4, 6, 8} {
-						v := a
-						v.tune, v.each, v.ring, v.beside = w, each, ring, beside
-						if s := v.shapeOf(g, c.c.l, false); s.ring != ring {
-							continue
-						}
-						for _, n := range []int{1, 48} {
-							b.Run(fmt.Sprintf("%v/beside=%d/each=%d/ring=%d/rows=%d", name, beside, each, ring, n), func(b *testing.B) {
-								c.bench(b, d, g, &v, n, 64, false)
-							})
-						}
-					}
-				}
-			}
-		}
-	}
-}

@@ -100,6 +100,7 @@ template <int SOURCE> __device__ __forceinline__ void give(const want_args &a, c
 	p.slot_of[id] = slot;
 	p.missing[i] = {id, slot, page, 0};
 	if (SOURCE != SELECTED) return;
+	p.late[slot] = 1;
 	int layer, row;
 	owner<SOURCE>(a, w, layer, row);
 	atomicAdd(&p.row[row].misses, 1);
@@ -121,6 +122,8 @@ template <int SOURCE> __device__ __forceinline__ void serve(const want_args &a, 
 	pool_state &s = *p.state;
 	int have = 0, from_free = 0, free = 0;
 	long long at = front;
+	for (int i = threadIdx.x; i < __ldcg(&s.fetch); i += blockDim.x) p.late[p.missing[i].slot] = 0; // of the want before
+	__syncthreads();
 	if (claims > 0) {
 		free = __ldcg(&s.free);
 		const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;

@@ -44,6 +44,7 @@ struct pool {
 	pool_count *layer, *row;      // [layers + 1], the last for what comes between steps; [rows]
 	uint8_t *pages;               // the host pool: a block at the start of each stride bytes
 	size_t stride;
+	uint8_t *late;                // [slots] 1: for the rows of the last resolve, and gather brings it
 };
 
 // Whether a row's block is full with its token.

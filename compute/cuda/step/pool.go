@@ -104,6 +104,7 @@ func (c poolConfig) tensors() []compute.Tensor {
 		words((c.layers + 1 + c.rows) * int(unsafe.Sizeof(poolCount{})/4)),
 		words(2 * c.lists),
 		words(ceil(ring, pieceEntries) * pieceEntries / 32), words(ceil(ring, pieceEntries)),
+		compute.Describe(dtype.U8, c.slots), // late
 	}
 }
 
@@ -138,7 +139,7 @@ func (c poolConfig) validate() error {
 type poolArgs struct {
 	slots, ids, mask, layers                                                             int32
 	slotOf, pageOf, block, used, ring, free, claim, missing, state, layerCount, rowCount uintptr
-	pages, stride                                                                        uintptr
+	pages, stride, late                                                                  uintptr
 }
 
 type poolState struct {
@@ -217,7 +218,7 @@ func (p *pool) open() (err error) {
 	p.args = poolArgs{slots: int32(cfg.slots), ids: int32(cfg.ids()), mask: int32(cfg.ring() - 1), layers: int32(cfg.layers),
 		slotOf: m[0].Addr, pageOf: m[1].Addr, block: m[2].Addr, used: m[3].Addr, ring: m[4].Addr, free: m[5].Addr,
 		claim: m[6].Addr, missing: m[7].Addr, state: m[8].Addr, layerCount: m[9].Addr,
-		rowCount: m[9].Addr + uintptr(cfg.layers+1)*unsafe.Sizeof(poolCount{}), pages: cfg.pages, stride: uintptr(cfg.stride)}
+		rowCount: m[9].Addr + uintptr(cfg.layers+1)*unsafe.Sizeof(poolCount{}), pages: cfg.pages, stride: uintptr(cfg.stride), late: m[13].Addr}
 	p.list, p.valid, p.pieces, p.pieceN = m[10], m[11], m[12], m[12].Dims[0]
 	for _, x := range m[:4] { // −1
 		g.ctx.Memset(g.stream, x.Addr, 0xff, x.Bytes())

@@ -12,11 +12,7 @@ import (
 
 // The sizes of score.cuh, score.cu and choose.cu.
 const (
-	scoreChunk    = 128      // windows that are scored together
-	scoreUnit     = 16       // segments of them that a warp has
-	scoreQueries  = 16       // queries of a product
-	scoreStages   = 2        // chunks at work or on their way
-	scoreBlocks   = 2        // thread blocks on a multiprocessor
+	scoreChunk    = 128      // windows that a thread block scores
 	scoreSpan     = 33       // segments of a window, at most
 	scoreGroup    = 32       // queries of a KV head, at most
 	scoreSegments = 2048     // segments of a block, at most
@@ -77,28 +73,19 @@ func (s *selecting) check(g *gpu, l compute.Layout, group, blocks int) error {
 	return nil
 }
 
-// scoreBytes is the shared memory of a thread block on tensor cores: means on their way, and
-// products, twice.
-func scoreBytes(units, dim int) int {
-	return scoreStages*units*2*scoreUnit*dim + 2*4*scoreQueries*scoreUnit*(units|1)
-}
-
 // score asks each row's queries for all windows. What comes out is choose's.
 func (s *selecting) score(g *gpu, a *scoreArgs) {
-	l, rows, chunks := &a.scoring.c.l, int(a.scoring.rows.n), int(a.scoring.chunks)
-	if chunks == 0 {
+	l := &a.scoring.c.l
+	if a.scoring.chunks == 0 {
 		return
 	}
-	units := scoreChunk/scoreUnit + ceil(int(l.span)-1, scoreUnit)
-	t, bytes := s.tensor[int(l.dim)], scoreBytes(units, int(l.dim))
-	if t == nil || compute.KVType(l.kv) == compute.KVF32 || units > scoreChunk/scoreUnit+1 || bytes+1024 > g.props.SharedMemory {
-		launchEarly(g, s.plain, driver.Dim{X: chunks, Y: int(l.heads), Z: rows}, 256, 0, a)
-		return
+	f := s.plain
+	if t := s.tensor[int(l.dim)]; t != nil && compute.KVType(l.kv) != compute.KVF32 {
+		f = t[1-l.segments%2]
 	}
-	most := chunks * int(l.heads) * rows * ceil(int(a.scoring.group), scoreQueries)
-	kind := 1 - l.segments%2
-	if l.segments == 4 {
-		kind = 2
+	warps := scoreChunk / 32
+	if l.span > 1 {
+		warps++
 	}
-	launchEarly(g, t[kind], line(min(most, scoreBlocks*g.props.Processors)), 32*units, bytes, a)
+	launchEarly(g, f, driver.Dim{X: int(a.scoring.chunks), Y: int(l.heads), Z: int(a.scoring.rows.n)}, 32*warps, 0, a)
 }

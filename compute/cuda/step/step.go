@@ -52,6 +52,7 @@ type Step struct {
 	lists     []byte
 	positions []int32 // of the last step's rows
 	graphs    map[bucket]driver.GraphExec
+	series    bool       // copies run beside nothing
 	replays   *replaying // takes the place of what the model chooses; nil: nothing does
 }
 
@@ -566,13 +567,7 @@ func (s *Step) post(b bucket) {
 				s.replays.replay(rows, i, sel)
 			}
 		}
-		if !s.o.Resident {
-			s.pool.resolve(c, rows, sel)
-			s.pool.fork()
-			s.pool.gather(s.pool.stream, c)
-			s.pool.join()
-		}
-		s.attention.run(g, s.attended.Addr, s.q.Addr, c, rows, sel, s.group(), s.seen(b.blocks), s.scratch.Addr)
+		s.postAttention(c, rows, sel, b)
 		plus.bias = y.o.bias
 		s.products.run(g, s.x.Addr, s.attended.Addr, &y.o, b.rows, plus)
 		s.postNorm(b.rows, y.MLPNorm, 1)
@@ -587,6 +582,25 @@ func (s *Step) post(b bucket) {
 		s.pool.join()
 		s.pool.report()
 	}
+}
+
+// postAttention posts a layer's attention. Blocks that are in no slot are fetched beside that
+// to the others.
+func (s *Step) postAttention(c cacheArgs, rows rowsArgs, sel selectionArgs, b bucket) {
+	if s.o.Resident {
+		s.attention.run(s.g, s.attended.Addr, s.q.Addr, c, rows, sel, s.group(), s.seen(b.blocks), s.scratch.Addr)
+		return
+	}
+	p := s.pool
+	p.resolve(c, rows, sel)
+	p.fork()
+	p.gather(p.stream, c)
+	late := p.args.late
+	if s.series {
+		p.join()
+		late = 0
+	}
+	s.attention.runInWaves(s.g, s.attended.Addr, s.q.Addr, c, rows, sel, s.group(), s.seen(b.blocks), s.scratch.Addr, late, p.join)
 }
 
 // postAppend posts what becomes of the product of queries, keys and values.
@@ -629,8 +643,9 @@ func (s *Step) cacheArgs(layer int) cacheArgs {
 		means: c.Segments.Addr, segmentScore: c.SegScore.Addr, tokenScore: c.Score.Addr}
 }
 
-// InSeries makes copies run beside nothing, as other systems do, for comparison. They do.
-func (s *Step) InSeries() {}
+// InSeries makes copies run beside nothing, as other systems do, for comparison. It is said
+// before the first step.
+func (s *Step) InSeries() { s.series = true }
 
 // Replay makes the steps use recorded selections in place of what the model chooses, which
 // is still computed.
