@@ -567,16 +567,12 @@ template <int T> __device__ void pack(const pack_args &a) {
 	TILES(name, T, 32b, 8, 1, 1, 4, 4, 2) TILES(name, T, 64b, 8, 1, 1, 8, 4, 2) TILES(name, T, 128b, 4, 2, 2, 8, 3, 1) \
 	extern "C" __global__ void __launch_bounds__(256) step_pack_##name(const __grid_constant__ pack_args a) { pack<T>(a); }
 #define WIDES(name, T) \
-	WIDE(name, T, 32a, 2, 1, 4, 4, false, 2) WIDE(name, T, 32b, 4, 1, 4, 4, false, 1)    \
-	WIDE(name, T, 64a, 1, 1, 8, 5, false, 3) WIDE(name, T, 64b, 2, 1, 8, 4, false, 2) WIDE(name, T, 64c, 4, 1, 8, 4, false, 1)    \
-	WIDE(name, T, 96a, 1, 1, 12, 5, false, 3) WIDE(name, T, 96b, 2, 1, 12, 4, false, 2) WIDE(name, T, 96c, 4, 1, 12, 3, false, 1) \
+	WIDE(name, T, 64b, 2, 1, 8, 4, false, 2) WIDE(name, T, 96b, 2, 1, 12, 4, false, 2) WIDE(name, T, 96c, 4, 1, 12, 3, false, 1) \
 	WIDE(name, T, 128d, 2, 1, 16, 6, true, 1)
 PRODUCTS(bf16, BF16, 2)
 PRODUCTS(q8_0, Q8_0, 4)
 PRODUCTS(q4_0, Q4_0, 8)
 WIDES(bf16, BF16)
-WIDE(bf16, BF16, 64d, 2, 1, 8, 6, false, 2) WIDE(bf16, BF16, 96d, 2, 1, 12, 8, true, 1)
-WIDE(bf16, BF16, 128a, 1, 1, 16, 5, false, 3) WIDE(bf16, BF16, 128b, 2, 1, 16, 3, false, 2) WIDE(bf16, BF16, 128c, 4, 1, 16, 4, false, 1)
-WIDE(bf16, BF16, 256a, 2, 2, 16, 2, false, 1) WIDE(bf16, BF16, 160a, 2, 1, 20, 5, true, 1)
+WIDE(bf16, BF16, 64c, 4, 1, 8, 4, false, 1) WIDE(bf16, BF16, 128c, 4, 1, 16, 4, false, 1) WIDE(bf16, BF16, 160a, 2, 1, 20, 5, true, 1)
 WIDES(q8_0, Q8_0)
 WIDES(q4_0, Q4_0)

@@ -95,22 +95,13 @@ func (p *products) load(g *gpu) error {
 	}
 	if g.props.Major == 9 {
 		p.kernels = append(p.kernels,
-			&productKernel{name: "wide_%s_32a", tiles: 8, rows: 32, warps: 8, stages: 4, wide: true},
-			&productKernel{name: "wide_%s_32b", tiles: 16, rows: 32, warps: 16, stages: 4, wide: true},
-			&productKernel{name: "wide_%s_64a", tiles: 4, rows: 64, warps: 4, stages: 5, wide: true},
 			&productKernel{name: "wide_%s_64b", tiles: 8, rows: 64, warps: 8, stages: 4, wide: true},
-			&productKernel{name: "wide_%s_64c", tiles: 16, rows: 64, warps: 16, stages: 4, wide: true},
-			&productKernel{name: "wide_bf16_64d", tiles: 8, rows: 64, warps: 8, stages: 6, wide: true},
-			&productKernel{name: "wide_%s_96a", tiles: 4, rows: 96, warps: 4, stages: 5, wide: true},
+			&productKernel{name: "wide_bf16_64c", tiles: 16, rows: 64, warps: 16, stages: 4, wide: true},
 			&productKernel{name: "wide_%s_96b", tiles: 8, rows: 96, warps: 8, stages: 4, wide: true},
 			&productKernel{name: "wide_%s_96c", tiles: 16, rows: 96, warps: 16, stages: 3, wide: true},
-			&productKernel{name: "wide_bf16_96d", tiles: 8, rows: 96, warps: 8, stages: 8, wide: true, sums: true},
-			&productKernel{name: "wide_bf16_128a", tiles: 4, rows: 128, warps: 4, stages: 5, wide: true},
-			&productKernel{name: "wide_bf16_128b", tiles: 8, rows: 128, warps: 8, stages: 3, wide: true},
 			&productKernel{name: "wide_bf16_128c", tiles: 16, rows: 128, warps: 16, stages: 4, wide: true},
 			&productKernel{name: "wide_%s_128d", tiles: 8, rows: 128, warps: 8, stages: 6, wide: true, sums: true},
-			&productKernel{name: "wide_bf16_160a", tiles: 8, rows: 160, warps: 8, stages: 5, wide: true, sums: true},
-			&productKernel{name: "wide_bf16_256a", tiles: 8, rows: 256, warps: 16, stages: 2, wide: true})
+			&productKernel{name: "wide_bf16_160a", tiles: 8, rows: 160, warps: 8, stages: 5, wide: true, sums: true})
 	}
 	p.packs = make(map[dtype.Type]driver.Function)
 	p.shared = g.props.SharedMemory
@@ -266,28 +257,29 @@ func (p *products) choose(g *gpu, w *weight, rows int) (k *productKernel, whole 
 			name, warps = "few_%s_1b", 4
 		}
 	}
+	// What was the fastest on an H200, of many shapes.
+	bf16, large, long := w.format == dtype.BF16, w.tiles >= 8*g.props.Processors, w.units >= 128
 	if rows > 16 {
 		name, warps = "tiles_%s_128b", 0
 		switch wide := g.props.Major == 9; {
-		case wide && rows <= 32:
-			name = "wide_%s_32a"
 		case rows <= 32 || !wide && rows > 128 && p.shared < 160<<10:
 			name = "tiles_%s_32b" // has room for the sums of many rows' pieces
-		case wide && rows <= 64:
-			name = "wide_%s_64b"
-		case rows <= 64:
+		case !wide && rows <= 64:
 			name = "tiles_%s_64b"
-		case wide && rows <= 96 && w.tiles >= 8*g.props.Processors:
+		case !wide:
+		case rows <= 64 && large && bf16:
+			name = "wide_bf16_64c"
+		case rows <= 64 || rows > 96 && rows <= 128 && !(large && bf16):
+			name = "wide_%s_64b"
+		case rows <= 96 && large:
 			name = "wide_%s_96c"
-		case wide && rows <= 96:
+		case rows <= 96 || rows <= 256 && !(bf16 && (large || long)):
 			name = "wide_%s_96b"
-		case wide && w.format != dtype.BF16:
+		case !bf16:
 			name = "wide_%s_128d"
-		case wide && rows <= 128:
-			name = "wide_bf16_128b"
-		case wide && rows > 160 && rows <= 256:
-			name = "wide_%s_128d"
-		case wide:
+		case rows <= 256 || long:
+			name = "wide_bf16_128c"
+		default:
 			name = "wide_bf16_160a"
 		}
 	}

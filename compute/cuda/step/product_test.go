@@ -9,10 +9,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
-	"slices"
-	"strings"
 	"testing"
-	"time"
 
 	"nosa/compute"
 	"nosa/compute/cuda"
@@ -574,46 +571,4 @@ var sweepCandidates = map[int][]string{
 	128:  {"wide_64b", "wide_64c", "wide_128a", "wide_128b", "wide_128c", "wide_128d"},
 	256:  {"wide_96b", "wide_128a", "wide_128b", "wide_128c", "wide_128d", "wide_160a", "wide_256a"},
 	2048: {"wide_128b", "wide_128c", "wide_128d", "wide_160a", "wide_256a"},
-}
-
-// BenchmarkSweep prints for every product of an 8B model, format and number of rows the time
-// in microseconds of each kernel that might run it; s: with a piece a block.
-func BenchmarkSweep(b *testing.B) {
-	a := openArena(b, 2048)
-	begin := time.Now()
-	for _, f := range productFormats {
-		for _, size := range productSizes {
-			sets := a.sets(f, size.n, size.k, size.pair)
-			for _, rows := range []int{16, 32, 64, 96, 128, 256, 2048} {
-				if rows > 256 && size.name == "head" || f == dtype.Q4_0 && rows > 128 {
-					continue
-				}
-				w, line, best := &sets[0], "", math.Inf(1)
-				for _, k := range a.kernels {
-					for _, whole := range []bool{true, false} {
-						name := strings.Replace(strings.TrimPrefix(k.symbol("x"), "step_"), "_x_", "_", 1)
-						name = strings.Replace(name, "_bf16_", "_", 1)
-						if _, ok := k.f[f]; !ok || !slices.Contains(sweepCandidates[rows], name) || !whole && w.splits == 1 || k.shared(w, whole) > a.shared {
-							continue
-						}
-						blocks := ceil(w.tiles, max(k.tiles, 1)) * ceil(rows, k.rows)
-						if whole && blocks < 60 || !whole && (blocks > 500 || countBytes+k.partBytes(w, rows) > a.work.Len()) {
-							continue
-						}
-						us := a.time(max(4, min(16, 4096/rows)), func(i int) {
-							a.post(a.g, k, whole, a.out.Addr, a.x.Addr, &sets[i%len(sets)], rows, epilogueOf(size.name, size.pair))
-						})
-						if !whole {
-							name += "s"
-						}
-						line += fmt.Sprintf(" %s %.1f", strings.TrimPrefix(name, "wide_"), us)
-						best = min(best, us)
-					}
-				}
-				fmt.Printf("%v %-7s rows %4d: %6.1f us %5.0f GB/s %4.0f TFLOP/s |%s\n", f, size.name, rows, best,
-					float64(w.memory.Len())/best/1e3, 2*float64(rows*size.n*size.k)/best/1e6, line)
-			}
-		}
-	}
-	fmt.Printf("sweep: %.1f s\n", time.Since(begin).Seconds())
 }
