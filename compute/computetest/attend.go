@@ -29,6 +29,9 @@ var attendCases = []struct {
 	{3, 2, 32, 16, 16*33 + 15, 1, true},
 	{2, 7, 12, 8, 8*16 + 7, 1, false},
 	{1, 6, 129, 8, 8*18 + 2, 2, true},
+	{1, 16, 128, 64, 64*5 + 30, 20, true},
+	{2, 4, 32, 16, 16*150 + 5, 11, true},
+	{1, 3, 48, 32, 32*70 + 9, 1, false},
 }
 
 // run attends with the parts of each call in turn, and returns the state before
@@ -120,6 +123,9 @@ func (sc *scene) bound() float64 {
 	if t := sc.layout.Type; t == compute.KVQ8 || t == compute.KVQ4 {
 		bound += sc.tol.Coded * (q*v + math.Sqrt(float64(sc.layout.Block))) * v
 	}
+	if sc.layout.Type != compute.KVF32 {
+		bound += sc.tol.Rounded * v
+	}
 	return bound
 }
 
@@ -157,6 +163,49 @@ func (s *suite) attendNotANumber(t *testing.T) {
 		row, head := i/l.Dim/heads, i/l.Dim%heads
 		if bad := row >= 3 && head < sc.group; bad != (x != x) {
 			t.Fatalf("row %d, query head %d: %v", row, head, x)
+		}
+	}
+}
+
+// attendInfinite: a value that is not finite shows in its channel of the rows that see it.
+// All else has the bits that it has without it: weights of 0 are not multiplied by it.
+func (s *suite) attendInfinite(t *testing.T) {
+	for _, kv := range []compute.KVType{compute.KVF32, compute.KVBF16, compute.KVF16} {
+		l := compute.Layout{Heads: 2, Dim: 32, Block: 16, Type: kv}
+		sc := s.newScene(t, l, 2, 16*9+2, 12)
+		sel, wanted := sc.choose(t, func(row, _ int) bool { return row == 4 })
+		c, tile := sc.on(onDev)
+		parts := [][]compute.Part{sc.parts(wanted)}
+		_, before := sc.run(t, s.dev, onDev, tile, c, sel(onDev), parts)
+
+		const block, channel, token = 3, 5, 7 // a value in a slot, of the second KV head; and one of the own block
+		size := l.BlockBytes() / 2 / (l.Block * l.Dim)
+		pool := make([]byte, sc.pool.dev.Bytes())
+		s.dev.Download(pool, sc.pool.dev)
+		at := int(sc.slots[1][block])*l.BlockBytes() + size*(l.Block*l.Dim+token*l.Dim+channel)
+		copy(pool[at:at+size], map[compute.KVType][]byte{compute.KVF32: {0, 0, 0x80, 0x7f}, compute.KVBF16: {0x80, 0x7f}, compute.KVF16: {0, 0x7c}}[kv])
+		s.dev.Upload(sc.pool.dev, pool)
+		tail := read(s.ref, sc.tail.ref)
+		tail[(l.Block+token)*l.Dim+channel] = float32(math.Inf(-1))
+		s.dev.Upload(sc.tail.dev, bytesOf(tail))
+		_, after := sc.run(t, s.dev, onDev, tile, c, sel(onDev), parts)
+
+		first := tile.Pos % l.Block
+		for i, x := range after {
+			row, head, d := i/l.Dim/(2*sc.group), i/l.Dim%(2*sc.group)/sc.group, i%l.Dim
+			sees := first+row >= token
+			if head == 1 {
+				all := sel(onRef)
+				sees = all.Has(row, 1, block)
+			}
+			switch {
+			case d == channel && sees:
+				if !math.IsNaN(float64(x)) && !math.IsInf(float64(x), 0) {
+					t.Fatalf("%v: row %d sees a value that is not finite, and is %v", kv, row, x)
+				}
+			case math.Float32bits(x) != math.Float32bits(before[i]):
+				t.Fatalf("%v: row %d, KV head %d, channel %d is %v beside a value that is not finite, and %v without it", kv, row, head, d, x, before[i])
+			}
 		}
 	}
 }

@@ -26,6 +26,9 @@ type Tolerance struct {
 	// 4 bits, on a device that rounds what it multiplies them by, relative to the
 	// largest product: half a step of its own codes. 0: it rounds nothing.
 	Coded float64
+	// Rounded is the largest relative error of one factor of a product of attention, on a
+	// device that rounds queries, keys, weights and values; 0: it rounds none.
+	Rounded float64
 }
 
 // quantised bounds a linear op's error for weights of a format.
@@ -38,6 +41,10 @@ func (t Tolerance) quantised(format dtype.Type) float64 {
 
 // Float32 suits a device that computes in float32 throughout.
 var Float32 = Tolerance{Sum: 4e-6, Point: 2e-6}
+
+// BFloat16 suits a device that computes in float32, but for attention, whose factors it
+// rounds to 8 bits: by half of one in 128 at most.
+var BFloat16 = Tolerance{Sum: 4e-6, Point: 2e-6, Rounded: 1. / 256}
 
 // Run runs the suite. The device stays open.
 func Run(t *testing.T, dev compute.Device, tol Tolerance) {
@@ -65,6 +72,7 @@ func Run(t *testing.T, dev compute.Device, tol Tolerance) {
 		{"Attend", (*suite).attend},
 		{"AttendMinusInf", (*suite).attendMinusInf},
 		{"AttendNotANumber", (*suite).attendNotANumber},
+		{"AttendInfinite", (*suite).attendInfinite},
 	} {
 		t.Run(part.name, func(t *testing.T) {
 			s.rng = newRand(t)

@@ -19,6 +19,11 @@ var scoreCases = []struct {
 	{compute.Layout{Heads: 1, Dim: 20, Block: 16, Kernel: 16, Stride: 4, Scores: true}, 5, 16*30 + 12, 4},
 	{compute.Layout{Heads: 1, Dim: 128, Block: 8, Kernel: 8, Stride: 8, Scores: true}, 2, 8 * 600, 8},
 	{compute.Layout{Heads: 2, Dim: 16, Block: 64, Kernel: 32, Stride: 16, Scores: true}, 4, 20, 3}, // no window yet
+	{compute.Layout{Heads: 2, Dim: 16, Block: 64, Kernel: 32, Stride: 16, Scores: true, Type: compute.KVBF16}, 4, 20, 3},
+	{compute.Layout{Heads: 2, Dim: 128, Block: 64, Kernel: 32, Stride: 16, Type: compute.KVBF16}, 16, 64*140 + 20, 20},
+	{compute.Layout{Heads: 3, Dim: 64, Block: 64, Kernel: 32, Stride: 16, Type: compute.KVQ8}, 3, 64 * 70, 64},
+	{compute.Layout{Heads: 1, Dim: 80, Block: 16, Kernel: 16, Stride: 4, Type: compute.KVF16}, 5, 16*200 + 3, 7},
+	{compute.Layout{Heads: 2, Dim: 48, Block: 8, Kernel: 8, Stride: 8, Type: compute.KVQ4}, 2, 8 * 600, 8},
 }
 
 // scoreBlocks compares block scores, and a row alone with the same row in a tile.
@@ -30,7 +35,11 @@ func (s *suite) scoreBlocks(t *testing.T) {
 		rc, rt := sc.on(onRef)
 		s.dev.ScoreBlocks(out.dev, sc.q.dev, c, tile)
 		s.ref.ScoreBlocks(out.ref, sc.q.ref, rc, rt)
-		bound := s.tol.Sum * 5 * math.Sqrt(float64(tc.layout.Dim)) * 5
+		rounded := s.tol.Rounded / 8 // means are float16, and queries are rounded to no less
+		if tc.layout.Type == compute.KVF32 {
+			rounded = 0
+		}
+		bound := 5*rounded + s.tol.Sum*5*math.Sqrt(float64(tc.layout.Dim))*5
 		t.Logf("case %d", i)
 		s.close(t, "block scores", out, func(_ int, want float64) float64 {
 			return bound * (math.Abs(want) + 1e-6) * float64(tc.group)
@@ -49,6 +58,7 @@ func (s *suite) scoreBlocks(t *testing.T) {
 
 func (s *suite) scoreImportance(t *testing.T) {
 	for _, tc := range scoreCases {
+		tc.layout.Scores = true
 		sc := s.newScene(t, tc.layout, tc.group, tc.pos, tc.rows)
 		out := s.empty(t, tc.rows, tc.layout.Heads, sc.blocks)
 		c, tile := sc.on(onDev)
