@@ -24,6 +24,10 @@ func (d *Device) AttendBegin(state compute.Tensor, t compute.Tile, heads, dim in
 
 // Attend: see the definition. Blocks run beside each other, then join the state.
 func (d *Device) Attend(state, q compute.Tensor, c *compute.Cache, t compute.Tile, sel compute.Selection, parts []compute.Part) {
+	if d.tiles(c.Layout) {
+		d.attendTile(state, q, c, t, sel, parts)
+		return
+	}
 	most := 0
 	total := make([]int, c.Heads)
 	for _, p := range parts {

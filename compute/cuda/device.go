@@ -18,14 +18,15 @@ var ErrNoDriver = driver.ErrNoDriver
 
 // Device is a GPU as a compute.Device. Its ops are posted to one stream.
 type Device struct {
-	ctx     *driver.Context
-	n       int
-	props   driver.Properties
-	version int // of the driver's CUDA, as 13000
-	k       kernels
-	stream  driver.Stream
-	staging staging
-	scratch buffer // what the kernels of one op hand to each other
+	ctx      *driver.Context
+	n        int
+	numerics compute.Numerics
+	props    driver.Properties
+	version  int // of the driver's CUDA, as 13000
+	k        kernels
+	stream   driver.Stream
+	staging  staging
+	scratch  buffer // what the kernels of one op hand to each other
 
 	mu     sync.Mutex
 	memory map[uintptr]int64 // what Alloc gave, by address
@@ -37,8 +38,26 @@ type Device struct {
 
 var _ compute.Device = (*Device)(nil)
 
+// Options say which GPU, and in which numbers it computes.
+type Options struct {
+	GPU int
+	// Numerics are those of attention: in float32 with compute.NumericsF32, on tensor cores
+	// with compute.NumericsAuto, where queries and weights are rounded to bfloat16.
+	Numerics compute.Numerics
+}
+
+// ErrNumerics is returned by New for numbers in which a GPU does not compute.
+var ErrNumerics = errors.New("not the numerics of a GPU: use auto or f32")
+
 // Open is GPU n. Without a driver the error wraps ErrNoDriver.
-func Open(n int) (*Device, error) {
+func Open(n int) (*Device, error) { return New(Options{GPU: n}) }
+
+// New is the GPU of the options. Without a driver the error wraps ErrNoDriver.
+func New(o Options) (*Device, error) {
+	n := o.GPU
+	if o.Numerics != compute.NumericsAuto && o.Numerics != compute.NumericsF32 {
+		return nil, fmt.Errorf("cuda: %v: %w", o.Numerics, ErrNumerics)
+	}
 	drv, err := driver.Load()
 	if err != nil {
 		return nil, fmt.Errorf("cuda: %w", err)
@@ -47,7 +66,7 @@ func Open(n int) (*Device, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cuda:%d: %w", n, err)
 	}
-	d := &Device{ctx: ctx, n: n, memory: make(map[uintptr]int64)}
+	d := &Device{ctx: ctx, n: n, numerics: o.Numerics, memory: make(map[uintptr]int64)}
 	if err := d.open(drv); err != nil {
 		return nil, fmt.Errorf("cuda:%d: %w", n, errors.Join(err, d.Close()))
 	}
@@ -70,10 +89,8 @@ func (d *Device) open(drv *driver.Driver) (err error) {
 	if err := d.k.load(d.ctx); err != nil {
 		return err
 	}
-	for _, f := range d.k.attendBlock { // heads of many channels want more than the usual 48 KiB
-		if err := d.ctx.SetFunctionAttribute(f, driver.MaxDynamicShared, d.props.SharedMemory); err != nil {
-			return err
-		}
+	if err := d.k.widen(d.ctx, d.props.SharedMemory); err != nil {
+		return err
 	}
 	if err := d.staging.open(d.ctx); err != nil {
 		return err
@@ -102,7 +119,22 @@ func (d *Device) Info() string {
 
 // Numbers: the machine code of one compute capability gives the same bits on all GPUs
 // that have it.
-func (d *Device) Numbers() string { return fmt.Sprintf("cuda sm_%d%d", d.props.Major, d.props.Minor) }
+func (d *Device) Numbers() string {
+	numbers := fmt.Sprintf("cuda sm_%d%d", d.props.Major, d.props.Minor)
+	if d.numerics == compute.NumericsF32 {
+		numbers += " f32"
+	}
+	return numbers
+}
+
+// Numerics names the numbers of attention's products, unless the cache is float32; all
+// others are of float32.
+func (d *Device) Numerics() string {
+	if d.numerics == compute.NumericsF32 {
+		return "f32"
+	}
+	return "bf16"
+}
 
 // Memory is what the GPU has free, and in all.
 func (d *Device) Memory() (free, total int64, err error) { return d.ctx.Memory() }

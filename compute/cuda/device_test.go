@@ -6,13 +6,20 @@ import (
 	"errors"
 	"testing"
 
+	"nosa/compute"
 	"nosa/compute/computetest"
 )
 
 // open is the first GPU, or the end of the test.
 func open(t testing.TB) *Device {
 	t.Helper()
-	d, err := Open(0)
+	return openIn(t, compute.NumericsAuto)
+}
+
+// openIn is the first GPU, computing in the given numbers.
+func openIn(t testing.TB, n compute.Numerics) *Device {
+	t.Helper()
+	d, err := New(Options{Numerics: n})
 	if errors.Is(err, ErrNoDriver) {
 		t.Skipf("needs a GPU: %v", err)
 	}
@@ -31,9 +38,27 @@ func open(t testing.TB) *Device {
 func TestAgainstDefinitions(t *testing.T) {
 	d := open(t)
 	t.Log(d.Info())
-	computetest.Run(t, d, computetest.Float32)
+	computetest.Run(t, d, computetest.BFloat16)
 	if n := d.Allocated(); n != 48 { // what the suite loads and does not free
 		t.Logf("%d bytes of the suite are left", n)
+	}
+}
+
+// TestFloat32: with f32 no factor of attention is rounded.
+func TestFloat32(t *testing.T) {
+	d := openIn(t, compute.NumericsF32)
+	if d.Numerics() != "f32" || d.Numbers() == open(t).Numbers() {
+		t.Errorf("numerics %s, numbers %s", d.Numerics(), d.Numbers())
+	}
+	computetest.Run(t, d, computetest.Float32)
+}
+
+// TestNumerics: a GPU multiplies by no codes of activations.
+func TestNumerics(t *testing.T) {
+	for _, n := range []compute.Numerics{compute.NumericsInt16, compute.NumericsInt8} {
+		if _, err := New(Options{Numerics: n}); !errors.Is(err, ErrNumerics) {
+			t.Errorf("%v: %v", n, err)
+		}
 	}
 }
 

@@ -24,10 +24,17 @@
 // fmaf is fused (-fmad=false). So a device of one compute capability gives the same bits
 // however rows are batched and calls are cut.
 //
+// # Attention on tensor cores
+//
+// Attention and block scores of caches other than float32 run on tensor cores
+// (attend_tile.cu, score_tile.cu), for a tile's rows at once: a block is read once for all
+// rows that selected it. Their factors are bfloat16, or float16, their sums float32. With
+// Options.Numerics of compute.NumericsF32, and for layouts that they do not take (tiles,
+// scoreTiles), all is float32, and a block is read once for each row (attend.cu, score.cu).
+//
 // # What is not here yet
 //
 // Products with bf16, q8_0 and q4_0 weights run on tensor cores (product.cu), those with
-// others on the float32 units. Attention does not use tensor cores, and reads a block once
-// for each row that selected it. Tables and selections are kept by the host between ops, so
+// others on the float32 units. Tables and selections are kept by the host between ops, so
 // that a step is not one graph. docs/measurements says what the ops reach.
 package cuda

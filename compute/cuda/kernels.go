@@ -31,27 +31,34 @@ func FormatName(t dtype.Type) string { return formats[t] }
 type kernels struct {
 	modules []driver.Module
 
-	embed                             map[dtype.Type]driver.Function
-	linear                            map[dtype.Type]linearKernels
-	product                           map[dtype.Type][4]driver.Function // for up to 8, 16, 32 and 64 rows
-	rmsNorm, angles, rotate           driver.Function
-	swiglu, addScaled, scale          driver.Function
-	importance                        driver.Function
-	append, seal                      driver.Function
-	scoreParts, scoreBlocks, scoreImp driver.Function
-	selectBlocks                      driver.Function
-	attendBegin, attendList           driver.Function
-	attendBlock                       [compute.KVQ4 + 1]driver.Function
-	attendFold, attendEnd             driver.Function
+	embed                                          map[dtype.Type]driver.Function
+	linear                                         map[dtype.Type]linearKernels
+	product                                        map[dtype.Type][4]driver.Function // for up to 8, 16, 32 and 64 rows
+	rmsNorm, angles, rotate                        driver.Function
+	swiglu, addScaled, scale                       driver.Function
+	importance                                     driver.Function
+	append, seal                                   driver.Function
+	scoreParts, scoreBlocks, scoreImp              driver.Function
+	selectBlocks                                   driver.Function
+	attendBegin, attendList                        driver.Function
+	attendBlock                                    [compute.KVQ4 + 1]driver.Function
+	attendFold, attendEnd                          driver.Function
+	attendTile                                     [compute.KVQ4 + 1]tileKernels
+	attendTileFold                                 driver.Function
+	scoreTileSums, scoreTileWindows, scoreTilePool driver.Function
 }
 
 // linearKernels multiply groups of 1, 4 and 8 rows.
 type linearKernels struct{ one, four, eight driver.Function }
 
+// tileKernels attend to up to 64 channels, to up to 128, and to those with half the queries
+// in a thread block.
+type tileKernels struct{ narrow, wide, wideHalf driver.Function }
+
 // load loads the modules and finds every kernel.
 func (k *kernels) load(ctx *driver.Context) error {
 	modules := map[string]driver.Module{}
-	for _, name := range []string{"dense", "linear", "product", "cache", "score", "select", "attend"} {
+	for _, name := range []string{"dense", "linear", "product", "cache", "score", "select", "attend", "attend_tile", "score_tile"} {
 		image, err := fatbins.ReadFile("fatbin/" + name + ".fatbin")
 		if err != nil {
 			return err
@@ -91,12 +98,33 @@ func (k *kernels) load(ctx *driver.Context) error {
 		"select select_blocks": &k.selectBlocks,
 		"attend attend_begin":  &k.attendBegin, "attend attend_list": &k.attendList,
 		"attend attend_fold": &k.attendFold, "attend attend_end": &k.attendEnd,
+		"attend_tile attend_tile_fold": &k.attendTileFold,
+		"score_tile score_tile_sums":   &k.scoreTileSums, "score_tile score_tile_windows": &k.scoreTileWindows,
+		"score_tile score_tile_pool": &k.scoreTilePool,
 	} {
 		module, function, _ := strings.Cut(name, " ")
 		*f = find(module, function)
 	}
 	for t := range k.attendBlock {
 		k.attendBlock[t] = find("attend", "attend_block_"+compute.KVType(t).String())
+	}
+	for t := compute.KVBF16; t <= compute.KVQ4; t++ {
+		p := "attend_tile_" + t.String()
+		k.attendTile[t] = tileKernels{find("attend_tile", p+"_64_128"), find("attend_tile", p+"_128_128"), find("attend_tile", p+"_128_64")}
+	}
+	return errors.Join(errs...)
+}
+
+// widen allows the kernels that want more than the usual 48 KiB of shared memory what
+// there is.
+func (k *kernels) widen(ctx *driver.Context, shared int) error {
+	wide := append(k.attendBlock[:], k.scoreTileSums, k.scoreTileWindows)
+	for _, t := range k.attendTile[compute.KVBF16:] {
+		wide = append(wide, t.narrow, t.wide, t.wideHalf)
+	}
+	var errs []error
+	for _, f := range wide {
+		errs = append(errs, ctx.AllowShared(f, shared))
 	}
 	return errors.Join(errs...)
 }

@@ -3,6 +3,7 @@
 package cuda
 
 import (
+	"errors"
 	"fmt"
 	"runtime"
 
@@ -12,6 +13,18 @@ import (
 
 // ErrNoDriver is returned by Open where no CUDA driver can be used.
 var ErrNoDriver = driver.ErrNoDriver
+
+// Options say which GPU, and in which numbers it computes.
+type Options struct {
+	GPU      int
+	Numerics compute.Numerics
+}
+
+// ErrNumerics is returned by New for numbers in which a GPU does not compute.
+var ErrNumerics = errors.New("not the numerics of a GPU: use auto or f32")
+
+// New says that there is no CUDA on this platform.
+func New(o Options) (compute.Device, error) { return Open(o.GPU) }
 
 // Open says that there is no CUDA on this platform.
 func Open(int) (compute.Device, error) {

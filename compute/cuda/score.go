@@ -32,8 +32,12 @@ func scoreOf(d *Device, out compute.Tensor, c *compute.Cache, t compute.Tile) sc
 
 // ScoreBlocks: see the definition.
 func (d *Device) ScoreBlocks(out, q compute.Tensor, c *compute.Cache, t compute.Tile) {
-	a := scoreOf(d, out, c, t)
 	heads := q.Dims[1]
+	if d.scoreTiles(c.Layout, heads/c.Heads) {
+		d.scoreTile(out, q, c, t)
+		return
+	}
+	a := scoreOf(d, out, c, t)
 	a.group, a.means = int32(heads/c.Heads), c.Segments.Addr
 	segments := int(a.blocks) * c.Layout.Segments()
 	each := 4 * segments * (heads + c.Heads)
