@@ -14,7 +14,7 @@ type Setting struct {
 	Attention string `json:"attention"`
 	Device    string `json:"device"`
 	KVType    string `json:"kv_dtype"`
-	Numerics  string `json:"numerics"` // of products with quantised weights
+	Numerics  string `json:"numerics"` // of products with quantised weights; on a GPU of attention
 	Threads   int    `json:"n_threads"`
 	Prompt    int    `json:"n_prompt"`
 	Gen       int    `json:"n_gen"`

@@ -12,7 +12,7 @@ type Config struct {
 	Sweep
 	Model    string // for people
 	KVType   string
-	Numerics string // f32, int16 or int8: how quantised weights are multiplied
+	Numerics string // f32, int16 or int8: how quantised weights are multiplied; on a GPU bf16 or f32, how attention is
 	Threads  int
 	Repeat   int     // runs of each test; the lanes' and the peer's alternate
 	Text     []int32 // what the sequences hold; nil: pseudo-random ids

@@ -56,7 +56,7 @@ func (c *BenchCmd) Run(ctx context.Context, g *Globals) (err error) {
 	}
 	config := bench.Config{
 		Sweep:  bench.Sweep{Prompts: c.Prompt, Gen: c.Gen, Depths: c.Depth, Batches: c.Batch},
-		KVType: o.KVType.String(), Numerics: c.numerics(), Threads: c.Threads, Repeat: c.Repeat,
+		KVType: o.KVType.String(), Threads: c.Threads, Repeat: c.Repeat,
 	}
 	if err := c.check(config.Sweep); err != nil {
 		return err
@@ -81,6 +81,10 @@ func (c *BenchCmd) Run(ctx context.Context, g *Globals) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, dev.Close()) }()
+	config.Numerics = c.Numerics
+	if d, ok := dev.(interface{ Numerics() string }); ok { // which auto is on this device
+		config.Numerics = d.Numerics()
+	}
 	defer func() {
 		for _, l := range config.Lanes {
 			err = errors.Join(err, l.Engine.Close())
@@ -115,14 +119,6 @@ func (c *BenchCmd) check(s bench.Sweep) error {
 		return usage("%v", err)
 	}
 	return nil
-}
-
-// numerics are those that auto stands for on this device.
-func (c *BenchCmd) numerics() string {
-	if c.Numerics == "auto" {
-		return compute.NumericsInt16.String()
-	}
-	return c.Numerics
 }
 
 // peer finds the program that we are compared with.

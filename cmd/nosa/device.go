@@ -8,6 +8,7 @@ import (
 
 	"nosa/compute"
 	"nosa/compute/cpu"
+	"nosa/compute/cuda"
 	"nosa/compute/cuda/step"
 )
 
@@ -34,14 +35,14 @@ func newDevice(name string, threads int, numerics compute.Numerics, level string
 		}
 		return dev, nil
 	case "cuda":
-		if numerics != compute.NumericsAuto && numerics != compute.NumericsF32 {
-			return nil, usage("--numerics %v: a GPU multiplies in float32: use auto or f32", numerics)
-		}
 		n, err := gpuNumber(number, numbered)
 		if err != nil {
 			return nil, err
 		}
-		dev, err := step.Open(n)
+		dev, err := step.New(cuda.Options{GPU: n, Numerics: numerics})
+		if errors.Is(err, cuda.ErrNumerics) {
+			return nil, usage("--numerics %v: %w", numerics, cuda.ErrNumerics)
+		}
 		if err != nil {
 			return nil, fmt.Errorf("--device %s: %w: use --device cpu", name, err)
 		}

@@ -31,7 +31,7 @@ type ModelFlags struct {
 	Device  string `default:"cpu" help:"cpu, or cuda[:n]."`
 	Threads int    `placeholder:"N" help:"Threads; by default one per processor that this process may use."`
 
-	Numerics string `default:"auto" enum:"auto,f32,int16,int8" help:"Numbers in which quantised weights are multiplied: ${enum}. int16 is nearly as exact as f32, int8 prefills fastest. auto: int16."`
+	Numerics string `default:"auto" enum:"auto,f32,int16,int8" help:"Numbers in which quantised weights are multiplied: ${enum}. int16 is nearly as exact as f32, int8 prefills fastest. auto: int16; on a GPU float32, and bfloat16 in attention, which f32 takes to float32."`
 
 	KVDtype  string   `name:"kv-dtype" default:"bf16" enum:"f32,bf16,f16,q8,q4" help:"Format of full KV blocks: ${enum}."`
 	KVDevice ByteSize `name:"kv-device" placeholder:"SIZE" help:"Device memory for KV blocks, such as 512MiB; by default all of them."`

@@ -95,6 +95,9 @@ func (d *Device) Numbers() string {
 	return fmt.Sprintf("cpu %s %s %v", runtime.GOARCH, d.kernels.name, d.numerics)
 }
 
+// Numerics names the numbers in which quantised weights are multiplied.
+func (d *Device) Numerics() string { return d.numerics.String() }
+
 // Close ends the workers and gives back all memory that Alloc gave. No op may
 // run any more.
 func (d *Device) Close() error {

@@ -21,6 +21,19 @@ func Open(n int) (*Device, error) {
 	return &Device{d}, nil
 }
 
+// New is the GPU of the options: see cuda.New. Steps do not take attention in float32;
+// with compute.NumericsF32 the GPU has its ordinary ops alone.
+func New(o cuda.Options) (compute.Device, error) {
+	d, err := cuda.New(o)
+	if err != nil {
+		return nil, err
+	}
+	if o.Numerics == compute.NumericsF32 {
+		return d, nil
+	}
+	return &Device{d}, nil
+}
+
 // NewStep: see compute.Stepper.
 func (d *Device) NewStep(m compute.Decoder, c *compute.Cache, o compute.StepOptions) (compute.Step, error) {
 	s, err := newStep(d.Device, m, c, o)

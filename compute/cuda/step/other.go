@@ -9,3 +9,6 @@ import (
 
 // Open says that there is no CUDA on this platform.
 func Open(n int) (compute.Device, error) { return cuda.Open(n) }
+
+// New says that there is no CUDA on this platform.
+func New(o cuda.Options) (compute.Device, error) { return cuda.New(o) }
