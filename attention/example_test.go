@@ -50,6 +50,7 @@ type example struct {
 		Blocks [][]int32
 		Out    [][]float64
 	}
+	kv compute.KVType // float32 in the file's
 }
 
 func loadExample(t *testing.T) *example {
@@ -105,7 +106,7 @@ func (x *example) run(t *testing.T, m Method, s setting) (blocks [][][]int32, ou
 		Local: x.Config.LocalBlocks, K: x.Config.TopK, Query: x.Config.TopKQ, DenseLen: x.Config.DenseLen,
 	}
 	heads, n := x.Shape.KVHeads*x.Shape.Group, x.Shape.Tokens
-	layout := Layout(m, c, x.Shape.KVHeads, x.Shape.HeadDim, compute.KVF32)
+	layout := Layout(m, c, x.Shape.KVHeads, x.Shape.HeadDim, x.kv)
 	all := (n + c.Block - 1) / c.Block * x.Shape.KVHeads
 	cfg := kv.Config{Layout: layout, Layers: 1, Blocks: all, Slots: s.slots, HostPages: s.pages, Keep: s.keep}
 	if s.slots > 0 && s.pages == 0 {
