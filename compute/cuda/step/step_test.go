@@ -397,6 +397,9 @@ func TestStepSameBits(t *testing.T) {
 		kv   compute.KVType
 	}{{"nosa", nosaParams, compute.KVBF16}, {"infllmv2", byQuery, compute.KVQ8}, {"full", everyBlock, compute.KVQ4}} {
 		t.Run(c.name, func(t *testing.T) {
+			if testing.Short() && c.name != "nosa" {
+				t.Skip("-short: nosa alone")
+			}
 			l := cacheOf(c.p.ByScore, c.kv)
 			if c.kv == compute.KVQ4 {
 				l.Block = 32 // as its rows of codes ask for
