@@ -557,7 +557,7 @@ template <int KV, int DIM, int M> __device__ __forceinline__ void attend_tile(co
 
 #define TILE(name, KV, DIM, M) \
 	extern "C" __global__ void __launch_bounds__(2 * M, 128 / M) attend_tile_##name##_##DIM##_##M(const __grid_constant__ attend_tile_args a) { attend_tile<KV, DIM, M>(a); }
-#define TILES(name, KV) TILE(name, KV, 64, 128) TILE(name, KV, 128, 128) TILE(name, KV, 128, 64)
+#define TILES(name, KV) TILE(name, KV, 64, 64) TILE(name, KV, 128, 64)
 TILES(bf16, KV_BF16)
 TILES(f16, KV_F16)
 TILES(q8, KV_Q8)

@@ -10,7 +10,7 @@ import (
 const (
 	tileTokens  = 64  // of a block, at most
 	tileMostDim = 128 // channels
-	tileQueries = 128 // of a thread block; half of them where its shared memory does not suffice
+	tileQueries = 64  // of a thread block
 )
 
 // tiles reports whether attention to a cache runs on tensor cores. The rows of a call do
@@ -62,23 +62,20 @@ func (d *Device) attendTile(state, q compute.Tensor, c *compute.Cache, t compute
 		return
 	}
 	a.part, a.sums = scratch, scratch+uintptr(4*int(a.runCount)*queries*c.Dim)
-	m, k := tileQueries, d.k.attendTile[c.Type].narrow
+	k := d.k.attendTile[c.Type].narrow
 	if c.Dim > tileMostDim/2 {
 		k = d.k.attendTile[c.Type].wide
-		if tileShared(c.Layout, m, int(a.longest)) > d.props.SharedMemory {
-			m, k = m/2, d.k.attendTile[c.Type].wideHalf
-		}
 	}
-	launch(d, k, grid(ceil(t.N*int(a.group), m), int(a.runCount), c.Heads), 2*m, tileShared(c.Layout, m, int(a.longest))-tileFixed(c.Dim), &a)
+	launch(d, k, grid(ceil(t.N*int(a.group), tileQueries), int(a.runCount), c.Heads), 2*tileQueries, tileShared(c.Layout, int(a.longest))-tileFixed(c.Dim), &a)
 	launch(d, d.k.attendTileFold, grid(ceil(queries, 4), 1, 1), 128, 0, &a)
 }
 
-// tileShared is the shared memory of a thread block of m queries, in which runs have at most
-// longest blocks.
-func tileShared(l compute.Layout, m, longest int) int {
+// tileShared is the shared memory of a thread block, in which runs have at most longest
+// blocks.
+func tileShared(l compute.Layout, longest int) int {
 	wide := 64 * ceil(l.Dim, 64)
 	stage := 4 * wide * tileTokens
-	bytes := tileFixed(l.Dim) + 1024 + 2*m*wide + 8*tileTokens + 20*longest
+	bytes := tileFixed(l.Dim) + 1024 + 2*tileQueries*wide + 8*tileTokens + 20*longest
 	if l.Type == compute.KVQ8 || l.Type == compute.KVQ4 {
 		return bytes + stage + 2*l.BlockBytes()
 	}

@@ -51,9 +51,8 @@ type kernels struct {
 // linearKernels multiply groups of 1, 4 and 8 rows.
 type linearKernels struct{ one, four, eight driver.Function }
 
-// tileKernels attend to up to 64 channels, to up to 128, and to those with half the queries
-// in a thread block.
-type tileKernels struct{ narrow, wide, wideHalf driver.Function }
+// tileKernels attend to up to 64 channels, and to up to 128.
+type tileKernels struct{ narrow, wide driver.Function }
 
 // load loads the modules and finds every kernel.
 func (k *kernels) load(ctx *driver.Context) error {
@@ -110,7 +109,7 @@ func (k *kernels) load(ctx *driver.Context) error {
 	}
 	for t := compute.KVBF16; t <= compute.KVQ4; t++ {
 		p := "attend_tile_" + t.String()
-		k.attendTile[t] = tileKernels{find("attend_tile", p+"_64_128"), find("attend_tile", p+"_128_128"), find("attend_tile", p+"_128_64")}
+		k.attendTile[t] = tileKernels{find("attend_tile", p+"_64_64"), find("attend_tile", p+"_128_64")}
 	}
 	return errors.Join(errs...)
 }
@@ -120,7 +119,7 @@ func (k *kernels) load(ctx *driver.Context) error {
 func (k *kernels) widen(ctx *driver.Context, shared int) error {
 	wide := append(k.attendBlock[:], k.scoreTileSums, k.scoreTileWindows)
 	for _, t := range k.attendTile[compute.KVBF16:] {
-		wide = append(wide, t.narrow, t.wide, t.wideHalf)
+		wide = append(wide, t.narrow, t.wide)
 	}
 	var errs []error
 	for _, f := range wide {

@@ -6,16 +6,7 @@ import (
 	"testing"
 
 	"nosa/compute"
-	"nosa/compute/computetest"
 )
-
-// TestLittleShared: thread blocks of half the queries, where shared memory is short, give
-// what the definitions say.
-func TestLittleShared(t *testing.T) {
-	d := open(t)
-	d.props.SharedMemory = 90 << 10
-	computetest.Run(t, d, computetest.BFloat16)
-}
 
 // TestRunOf: runs follow each other, none is longer than the lists that a GPU of 99 KiB has
 // room for, and a block's run depends on the own block alone.
@@ -33,7 +24,7 @@ func TestRunOf(t *testing.T) {
 			n++
 			for _, kv := range []compute.KVType{compute.KVBF16, compute.KVF16, compute.KVQ8, compute.KVQ4} {
 				l := compute.Layout{Heads: 1, Dim: tileMostDim, Block: tileTokens, Type: kv}
-				if s := tileShared(l, tileQueries/2, n); s > 99<<10 {
+				if s := tileShared(l, n); s > 99<<10 {
 					t.Fatalf("own block %d, a run of %d, %v: %d bytes of shared memory", own, n, kv, s)
 				}
 			}
