@@ -46,10 +46,9 @@ type Step struct {
 	scratch          compute.Tensor
 	tensors          []compute.Tensor
 
-	columns   []int // by seat: in its table
-	deepest   int   // blocks of the last step's longest row
-	rows      int   // of the last step
-	lists     []byte
+	columns   []int   // by seat: in its table
+	rows      int     // of the last step
+	lists     []byte  // positions, seats and tokens on their way to the GPU
 	positions []int32 // of the last step's rows
 	graphs    map[bucket]driver.GraphExec
 	series    bool       // copies run beside nothing
@@ -410,16 +409,13 @@ func (s *Step) Run(rows []compute.StepRow) {
 	if n > s.o.Rows {
 		panic(fmt.Sprintf("cuda: a step of %d rows, there is room for %d", n, s.o.Rows))
 	}
-	s.deepest = 0
-	for _, r := range rows {
-		s.deepest = max(s.deepest, int(r.Pos)/s.cache.Block+1)
-	}
+	deepest := 0 // blocks of the longest row
 	s.rows, s.positions = n, s.positions[:0]
 	for _, r := range rows {
+		deepest = max(deepest, int(r.Pos)/s.cache.Block+1)
 		s.positions = append(s.positions, r.Pos)
 	}
-	b := s.bucketOf(n, s.deepest)
-	s.lists = s.lists[:0]
+	b := s.bucketOf(n, deepest)
 	put := func(to compute.Tensor, none int32, of func(compute.StepRow) int32) {
 		s.lists = s.lists[:0]
 		for i := range b.rows {
