@@ -562,13 +562,3 @@ func BenchmarkProducts(b *testing.B) {
 		}
 	}
 }
-
-var sweepCandidates = map[int][]string{
-	16:   {"wide_32a", "wide_32b"},
-	32:   {"tiles_32b", "wide_32a", "wide_32b", "wide_64a", "wide_64b"},
-	64:   {"tiles_64b", "wide_64a", "wide_64b", "wide_64c", "wide_64d"},
-	96:   {"wide_96a", "wide_96b", "wide_96c", "wide_96d", "wide_128a", "wide_128d"},
-	128:  {"wide_64b", "wide_64c", "wide_128a", "wide_128b", "wide_128c", "wide_128d"},
-	256:  {"wide_96b", "wide_128a", "wide_128b", "wide_128c", "wide_128d", "wide_160a", "wide_256a"},
-	2048: {"wide_128b", "wide_128c", "wide_128d", "wide_160a", "wide_256a"},
-}
