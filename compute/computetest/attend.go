@@ -53,6 +53,9 @@ func (sc *scene) run(t *testing.T, dev compute.Device, side func(pair) compute.T
 
 func (s *suite) attend(t *testing.T) {
 	for i, tc := range attendCases {
+		if heavy(t, i, tc.rows*tc.heads*tc.group*tc.pos*tc.dim) {
+			continue
+		}
 		for _, kv := range kvTypes {
 			l := compute.Layout{Heads: tc.heads, Dim: tc.dim, Block: tc.block, Scores: tc.scores, Type: kv}
 			sc := s.newScene(t, l, tc.group, tc.pos, tc.rows)

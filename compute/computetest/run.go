@@ -228,3 +228,14 @@ func same(t *testing.T, what string, got, want []float32) {
 		}
 	}
 }
+
+// heavy reports whether a case of so many products is left out, which -short asks for: the
+// race detector makes each of them a call.
+func heavy(t *testing.T, i, products int) bool {
+	t.Helper()
+	if !testing.Short() || products < 9e6 {
+		return false
+	}
+	t.Logf("-short: case %d is left out", i)
+	return true
+}

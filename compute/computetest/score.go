@@ -29,6 +29,9 @@ var scoreCases = []struct {
 // scoreBlocks compares block scores, and a row alone with the same row in a tile.
 func (s *suite) scoreBlocks(t *testing.T) {
 	for i, tc := range scoreCases {
+		if heavy(t, i, tc.rows*tc.layout.Heads*tc.group*tc.pos/max(1, tc.layout.Stride)*tc.layout.Dim) {
+			continue
+		}
 		sc := s.newScene(t, tc.layout, tc.group, tc.pos, tc.rows)
 		out := s.empty(t, tc.rows, tc.layout.Heads, sc.blocks)
 		c, tile := sc.on(onDev)
