@@ -3,7 +3,6 @@
 package step
 
 import (
-	"errors"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -15,25 +14,6 @@ import (
 	"nosa/compute/cuda"
 	"nosa/dtype"
 )
-
-// open is the first GPU, or the end of the test.
-func open(t testing.TB) (*cuda.Device, *gpu) {
-	t.Helper()
-	d, err := cuda.Open(0)
-	if errors.Is(err, cuda.ErrNoDriver) {
-		t.Skipf("needs a GPU: %v", err)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	g := newGPU(d)
-	t.Cleanup(func() {
-		if err := errors.Join(g.close(), d.Close()); err != nil {
-			t.Error(err)
-		}
-	})
-	return d, g
-}
 
 // put is memory of the GPU with the given content.
 func put[T int32 | float32 | uint8](t testing.TB, d *cuda.Device, v []T) uintptr {

@@ -20,28 +20,11 @@ import (
 // and values to the blocks that rows attend to. Layers take turns, so that no cache holds
 // the means of the next one, in a graph, so that what is measured is the GPU.
 func BenchmarkSelecting(b *testing.B) {
-	d, err := cuda.Open(0)
-	if errors.Is(err, cuda.ErrNoDriver) {
-		b.Skipf("needs a GPU: %v", err)
-	}
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer func() {
-		if err := d.Close(); err != nil {
-			b.Error(err)
-		}
-	}()
-	g := newGPU(d)
+	d, g := open(b)
 	var s selecting
 	if err := s.load(g); err != nil {
 		b.Fatal(err)
 	}
-	defer func() {
-		if err := g.close(); err != nil {
-			b.Error(err)
-		}
-	}()
 	for _, shape := range []struct{ rows, tokens int }{{1, 32 << 10}, {16, 32 << 10}, {48, 32 << 10}, {96, 32 << 10}, {1, 128 << 10}} {
 		b.Run(fmt.Sprintf("rows=%d/tokens=%d", shape.rows, shape.tokens), func(b *testing.B) {
 			benchSelecting(b, d, g, &s, shape.rows, shape.tokens)

@@ -4,7 +4,6 @@ package step
 
 import (
 	"encoding/binary"
-	"errors"
 	"flag"
 	"fmt"
 	"math"
@@ -40,29 +39,13 @@ type selectScene struct {
 
 func newSelectScene(t testing.TB, l compute.Layout, group int, lengths []int) *selectScene {
 	t.Helper()
-	d, err := cuda.Open(0)
-	if errors.Is(err, cuda.ErrNoDriver) {
-		t.Skipf("needs a GPU: %v", err)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := d.Close(); err != nil {
-			t.Error(err)
-		}
-	})
+	d, g := open(t)
 	seed := *selectSeed
 	if seed == 0 {
 		seed = rand.Uint64()
 	}
 	t.Logf("-step.select.seed %d", seed)
-	s := &selectScene{TB: t, Rand: rand.New(rand.NewPCG(seed, 0)), d: d, g: newGPU(d), l: l, group: group, layers: 2}
-	t.Cleanup(func() {
-		if err := s.g.close(); err != nil {
-			t.Error(err)
-		}
-	})
+	s := &selectScene{TB: t, Rand: rand.New(rand.NewPCG(seed, 0)), d: d, g: g, l: l, group: group, layers: 2}
 	if err := s.s.load(s.g); err != nil {
 		t.Fatal(err)
 	}

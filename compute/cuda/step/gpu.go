@@ -69,7 +69,7 @@ func launch[T any](g *gpu, f driver.Function, grid driver.Dim, threads, shared i
 // before they end. What it reads until it has waited (positions, seats, tables, means of
 // segments that are not the newest) was written before the step.
 func launchEarly[T any](g *gpu, f driver.Function, grid driver.Dim, threads, shared int, args *T) {
-	if g.late || g.props.Major < 9 { // older GPUs know of no such thing
+	if g.late || g.props.Major != 9 { // code for others, which later GPUs run too, has no instruction to wait
 		launch(g, f, grid, threads, shared, args)
 		return
 	}

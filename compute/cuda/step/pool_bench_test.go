@@ -25,14 +25,9 @@ type poolBench struct {
 }
 
 func newPoolBench(b testing.TB, cfg poolConfig) *poolBench {
-	d, err := cuda.Open(0)
-	if errors.Is(err, cuda.ErrNoDriver) {
-		b.Skipf("needs a GPU: %v", err)
-	}
-	if err != nil {
-		b.Fatal(err)
-	}
-	w := &poolBench{TB: b, d: d, g: newGPU(d)}
+	d, g := open(b)
+	w := &poolBench{TB: b, d: d, g: g}
+	var err error
 	w.p, err = newPool(d, w.g, cfg)
 	b.Cleanup(func() {
 		if w.p != nil {
@@ -41,7 +36,7 @@ func newPoolBench(b testing.TB, cfg poolConfig) *poolBench {
 		for _, e := range w.events {
 			err = errors.Join(err, w.g.ctx.FreeEvent(e))
 		}
-		if err := errors.Join(err, w.g.close(), d.Close()); err != nil {
+		if err != nil {
 			b.Error(err)
 		}
 	})

@@ -117,23 +117,18 @@ type poolWorld struct {
 
 // newPoolWorld has sequences of up to most blocks, the first of which they share.
 func newPoolWorld(t testing.TB, cfg poolConfig, seats, most int, seed uint64) *poolWorld {
-	d, err := cuda.Open(0)
-	if errors.Is(err, cuda.ErrNoDriver) {
-		t.Skipf("needs a GPU: %v", err)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	w := &poolWorld{TB: t, d: d, g: newGPU(d), rng: rand.New(rand.NewPCG(seed, 1)), seats: seats, most: most, shared: most / 2}
+	d, g := open(t)
+	var err error
+	w := &poolWorld{TB: t, d: d, g: g, rng: rand.New(rand.NewPCG(seed, 1)), seats: seats, most: most, shared: most / 2}
 	t.Cleanup(func() {
-		err := error(nil)
+		var err error
 		if w.p != nil {
 			err = w.p.close()
 		}
 		if w.arena != nil {
 			err = errors.Join(err, d.Context().FreeHost(w.arena))
 		}
-		if err := errors.Join(err, w.g.close(), d.Close()); err != nil {
+		if err != nil {
 			t.Error(err)
 		}
 	})

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"strings"
-	"unsafe"
 
 	"nosa/compute"
 	"nosa/compute/cuda"
@@ -77,7 +76,6 @@ type products struct {
 	kernels []*productKernel
 	packs   map[dtype.Type]driver.Function
 	shared  int            // what a block may have
-	late    bool           // kernels start when those before them have ended
 	work    compute.Tensor // counts of blocks that are done, then sums of pieces
 }
 
@@ -343,7 +341,7 @@ func (p *products) post(g *gpu, k *productKernel, whole bool, out, x uintptr, w 
 	a := productArgs{out: out, x: x, weight: w.memory.Addr, bias: e.bias, scale: e.scale, rows: int32(rows), n: int32(w.n), k: int32(w.k),
 		tiles: int32(w.tiles), units: int32(w.units), splits: int32(w.splits), epilogue: e.kind}
 	if k.tiles == 0 {
-		p.launch(g, k.f[w.format], driver.Dim{X: ceil(w.tiles, k.warps/w.splits), Y: ceil(rows, k.rows), Z: 1}, 32*k.warps, 0, &a)
+		launchEarly(g, k.f[w.format], driver.Dim{X: ceil(w.tiles, k.warps/w.splits), Y: ceil(rows, k.rows), Z: 1}, 32*k.warps, 0, &a)
 		return
 	}
 	blocks, pieces := ceil(w.tiles, k.tiles)*ceil(rows, k.rows), 1
@@ -354,16 +352,5 @@ func (p *products) post(g *gpu, k *productKernel, whole bool, out, x uintptr, w 
 			panic(fmt.Sprintf("step: %d bytes for a product that takes %d", p.work.Len(), countBytes+k.partBytes(w, rows)))
 		}
 	}
-	p.launch(g, k.f[w.format], driver.Dim{X: blocks, Y: pieces, Z: 1}, 32*k.warps, k.shared(w, whole), &a)
-}
-
-// launch posts a kernel that reads its weight while the one before it ends; what is not sm_90
-// has no instruction to wait then.
-func (p *products) launch(g *gpu, f driver.Function, grid driver.Dim, threads, shared int, a *productArgs) {
-	if p.late || g.props.Major != 9 {
-		launch(g, f, grid, threads, shared, a)
-		return
-	}
-	params := unsafe.Slice((*byte)(unsafe.Pointer(a)), unsafe.Sizeof(*a))
-	g.ctx.LaunchEarly(f, grid, driver.Dim{X: threads, Y: 1, Z: 1}, shared, g.stream, params)
+	launchEarly(g, k.f[w.format], driver.Dim{X: blocks, Y: pieces, Z: 1}, 32*k.warps, k.shared(w, whole), &a)
 }

@@ -26,19 +26,8 @@ type productBench struct {
 
 func openProducts(t testing.TB) *productBench {
 	t.Helper()
-	d, err := cuda.Open(0)
-	if errors.Is(err, cuda.ErrNoDriver) {
-		t.Skipf("needs a GPU: %v", err)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	b := &productBench{TB: t, d: d, g: newGPU(d)}
-	t.Cleanup(func() {
-		if err := errors.Join(b.g.close(), d.Close()); err != nil {
-			t.Error(err)
-		}
-	})
+	b := &productBench{TB: t}
+	b.d, b.g = open(t)
 	if err := b.load(b.g); err != nil {
 		t.Fatal(err)
 	}
@@ -364,10 +353,10 @@ func TestProductEarly(t *testing.T) {
 				b.run(b.g, out.Addr, mid.Addr, &down, rows, epilogue{kind: add, scale: -0.25})
 			}
 		}
-		b.late = true
+		b.g.late = true
 		post()
 		want := b.download(out)
-		b.late = false
+		b.g.late = false
 		post()
 		if i := firstOther(b.download(out), want); i >= 0 {
 			t.Fatalf("%d rows: byte %d is another where kernels start early", rows, i)

@@ -3,13 +3,11 @@
 package step
 
 import (
-	"errors"
 	"slices"
 	"testing"
 	"unsafe"
 
 	"nosa/compute"
-	"nosa/compute/cuda"
 	"nosa/dtype"
 )
 
@@ -21,19 +19,7 @@ func asBytes(n []int32) []byte {
 // leave alone against what was there: rows that are nobody's, seats that it does not know,
 // sequences that select every block, positions before the first.
 func TestReplayGPU(t *testing.T) {
-	d, err := cuda.Open(0)
-	if errors.Is(err, cuda.ErrNoDriver) {
-		t.Skipf("needs a GPU: %v", err)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	g := newGPU(d)
-	t.Cleanup(func() {
-		if err := errors.Join(g.close(), d.Close()); err != nil {
-			t.Error(err)
-		}
-	})
+	d, g := open(t)
 	for name, tc := range map[string]struct {
 		o      ReplayOptions
 		places int

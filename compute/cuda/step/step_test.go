@@ -12,7 +12,6 @@ import (
 
 	"nosa/compute"
 	"nosa/compute/cpu"
-	"nosa/compute/cuda"
 	"nosa/dtype"
 )
 
@@ -24,24 +23,9 @@ type world struct {
 	layout compute.Layout
 }
 
-func openDevice(t testing.TB) *Device {
-	d, err := Open(0)
-	if errors.Is(err, cuda.ErrNoDriver) {
-		t.Skipf("needs a GPU: %v", err)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := d.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return d
-}
-
 func newWorld(t *testing.T, h Shape, weights dtype.Type, l compute.Layout) *world {
-	d := openDevice(t)
+	c, _ := open(t)
+	d := &Device{c}
 	m, free, err := Random(d.Device, h, weights)
 	if err != nil {
 		t.Fatal(err)
