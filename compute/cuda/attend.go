@@ -10,7 +10,7 @@ import (
 
 // attendArgs is the struct of attend.cu.
 type attendArgs struct {
-	l                                           layoutArgs
+	l                                           LayoutArgs
 	state, out, q, slots, score, tail           uintptr
 	tables, selected, count, wanted, list, part uintptr
 	blocks, group, places, own, pos, most       int32
@@ -18,7 +18,7 @@ type attendArgs struct {
 
 // AttendBegin: see the definition.
 func (d *Device) AttendBegin(state compute.Tensor, t compute.Tile, heads, dim int) {
-	a := attendArgs{l: layoutArgs{dim: int32(dim)}, state: state.Addr}
+	a := attendArgs{l: LayoutArgs{Dim: int32(dim)}, state: state.Addr}
 	launch(d, d.k.attendBegin, grid(t.N*heads, 1, 1), 128, 0, &a)
 }
 
@@ -44,7 +44,7 @@ func (d *Device) Attend(state, q compute.Tensor, c *compute.Cache, t compute.Til
 		panic(fmt.Sprintf("cuda: %d query heads of %d channels on blocks of %d tokens take %d bytes of shared memory, there are %d",
 			group, c.Dim, c.Block, shared, d.props.SharedMemory))
 	}
-	a := attendArgs{l: layoutOf(c.Layout), slots: c.Slots.Addr, tail: t.Tail.Addr, wanted: d.wanted(c.Heads, most, parts),
+	a := attendArgs{l: LayoutOf(c.Layout), slots: c.Slots.Addr, tail: t.Tail.Addr, wanted: d.wanted(c.Heads, most, parts),
 		blocks: int32(blocks), group: int32(group), places: int32(sel.Blocks.Dims[2]),
 		own: int32(blocks - 1), most: int32(most)}
 	if c.Scores {
@@ -92,7 +92,7 @@ func (d *Device) wanted(heads, most int, parts []compute.Part) uintptr {
 // AttendEnd: see the definition.
 func (d *Device) AttendEnd(out, state compute.Tensor, t compute.Tile) {
 	heads, dim := out.Dims[1], out.Dims[2]
-	a := attendArgs{l: layoutArgs{heads: int32(heads), dim: int32(dim)}, group: 1,
+	a := attendArgs{l: LayoutArgs{Heads: int32(heads), Dim: int32(dim)}, group: 1,
 		state: state.Addr, out: out.Addr + uintptr(4*t.Row*heads*dim)}
 	launch(d, d.k.attendEnd, grid(t.N, heads, 1), 128, 0, &a)
 }

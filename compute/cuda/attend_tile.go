@@ -22,7 +22,7 @@ func (d *Device) tiles(l compute.Layout) bool {
 
 // attendTileArgs is the struct of attend_tile.cu.
 type attendTileArgs struct {
-	l                                                      layoutArgs
+	l                                                      LayoutArgs
 	state, q, slots, score, tail                           uintptr
 	selected, count, runs, wanted, part, sums              uintptr
 	rows, group, places, own, pos, most, runCount, longest int32
@@ -45,7 +45,7 @@ func runOf(b, own int) int {
 // attendTile is Attend on tensor cores.
 func (d *Device) attendTile(state, q compute.Tensor, c *compute.Cache, t compute.Tile, sel compute.Selection, parts []compute.Part) {
 	heads, own := q.Dims[1], t.Own(c.Block)
-	a := attendTileArgs{l: layoutOf(c.Layout), slots: c.Slots.Addr, tail: t.Tail.Addr, own: int32(own), pos: int32(t.Pos),
+	a := attendTileArgs{l: LayoutOf(c.Layout), slots: c.Slots.Addr, tail: t.Tail.Addr, own: int32(own), pos: int32(t.Pos),
 		rows: int32(t.N), group: int32(heads / c.Heads), places: int32(sel.Blocks.Dims[2]),
 		state: state.Addr, q: q.Addr + uintptr(4*t.Row*heads*c.Dim), selected: sel.Blocks.Addr, count: sel.Count.Addr}
 	var tables [][]int32

@@ -8,7 +8,7 @@ import (
 
 // scoreArgs is the struct of score.cu.
 type scoreArgs struct {
-	l                                             layoutArgs
+	l                                             LayoutArgs
 	out, q, means, segScore, tables, part, window uintptr
 	blocks, group, pos, kernel, stride            int32
 }
@@ -26,7 +26,7 @@ func scoreOf(d *Device, out compute.Tensor, c *compute.Cache, t compute.Tile) sc
 	for h := range tables {
 		tables[h] = t.Tables[h][:blocks]
 	}
-	return scoreArgs{l: layoutOf(c.Layout), out: out.Addr, tables: list(d, tables...), blocks: int32(blocks),
+	return scoreArgs{l: LayoutOf(c.Layout), out: out.Addr, tables: list(d, tables...), blocks: int32(blocks),
 		pos: int32(t.Pos), kernel: int32(c.Kernel), stride: int32(c.Stride)}
 }
 

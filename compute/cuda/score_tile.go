@@ -21,7 +21,7 @@ func (d *Device) scoreTiles(l compute.Layout, group int) bool {
 
 // scoreTileArgs is the struct of score_tile.cu.
 type scoreTileArgs struct {
-	l                                                 layoutArgs
+	l                                                 LayoutArgs
 	out, q, means, tables, part, window               uintptr
 	blocks, group, pos, kernel, stride, rows, windows int32
 }

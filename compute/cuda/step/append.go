@@ -75,5 +75,5 @@ func (a *appendArgs) rope(r *compute.Rope) {
 // segment that its last token completes.
 func (s *selecting) append(g *gpu, a *appendArgs) {
 	warps := min(32, int(a.group)+2)
-	launchEarly(g, s.appendRows, driver.Dim{X: int(a.rows.n), Y: int(a.c.l.heads), Z: 1}, 32*warps, 0, a)
+	launchEarly(g, s.appendRows, driver.Dim{X: int(a.rows.n), Y: int(a.c.l.Heads), Z: 1}, 32*warps, 0, a)
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"nosa/compute"
+	"nosa/compute/cuda"
 	"nosa/compute/cuda/driver"
 )
 
@@ -92,8 +93,8 @@ func walkNames() map[string]walk {
 }
 
 // usual is the kernel for a shape, and whether there is one.
-func (a *attention) usual(l layoutArgs) (walk, bool) {
-	w := walk{kv: compute.KVType(l.kv), dim: int(l.dim), exact: l.block == 64 && (l.dim == 64 || l.dim == 128), pieces: 1}
+func (a *attention) usual(l cuda.LayoutArgs) (walk, bool) {
+	w := walk{kv: compute.KVType(l.KV), dim: int(l.Dim), exact: l.Block == 64 && (l.Dim == 64 || l.Dim == 128), pieces: 1}
 	each := int32(16) // channels and tokens of a matrix
 	switch {
 	case w.kv == compute.KVF32:
@@ -101,16 +102,16 @@ func (a *attention) usual(l layoutArgs) (walk, bool) {
 	case w.kv == compute.KVQ4:
 		each = 32
 	}
-	if l.dim%each != 0 || l.block%each != 0 || l.dim > 256 {
+	if l.Dim%each != 0 || l.Block%each != 0 || l.Dim > 256 {
 		return w, false
 	}
 	switch {
-	case w.exact && w.kv == compute.KVQ8 && l.dim == 128:
+	case w.exact && w.kv == compute.KVQ8 && l.Dim == 128:
 		w.pieces = 2
 	case w.exact && (w.kv == compute.KVBF16 || w.kv == compute.KVF16):
-		w.pieces = int(l.dim) / 32
+		w.pieces = int(l.Dim) / 32
 	case !w.exact:
-		w.dim = max(128, (int(l.dim)+127)/128*128)
+		w.dim = max(128, (int(l.Dim)+127)/128*128)
 	}
 	return w, true
 }
@@ -119,7 +120,7 @@ func (a *attention) usual(l layoutArgs) (walk, bool) {
 func queryBytes(dim int) int { return headRows*(dim+16)*4 + headRows*4 }
 
 // piece is the size of the pieces in which a block comes to shared memory.
-func (w walk) piece(l layoutArgs, scores bool) int {
+func (w walk) piece(l cuda.LayoutArgs, scores bool) int {
 	per := map[compute.KVType]int{compute.KVBF16: 8, compute.KVF16: 8, compute.KVQ8: 16, compute.KVQ4: 32}[w.kv] // elements of 16 bytes
 	size := func(rows, n int) int {
 		chunks := n / per
@@ -132,9 +133,9 @@ func (w walk) piece(l layoutArgs, scores bool) int {
 		}
 		return rows / w.pieces * size
 	}
-	keys, values := size(int(l.dim), int(l.block)), size(int(l.block), int(l.dim))
+	keys, values := size(int(l.Dim), int(l.Block)), size(int(l.Block), int(l.Dim))
 	if scores {
-		keys += 4 * int(l.block)
+		keys += 4 * int(l.Block)
 	}
 	return (max(keys, values) + 127) / 128 * 128
 }
@@ -151,10 +152,10 @@ type shape struct {
 
 // shapeOf picks the kernel and how many warps its blocks have: 4, which add their streams,
 // or, for few rows, 1, so that there are more blocks.
-func (a *attention) shapeOf(g *gpu, l layoutArgs, scores bool, n, group, blocks int) shape {
+func (a *attention) shapeOf(g *gpu, l cuda.LayoutArgs, scores bool, n, group, blocks int) shape {
 	s := shape{warps: streams}
 	if s.walk, s.matrices = a.usual(l); !s.matrices {
-		s.shared = plainRows * 4 * int(l.block)
+		s.shared = plainRows * 4 * int(l.Block)
 		return s
 	}
 	s.piece = s.walk.piece(l, scores)
@@ -165,7 +166,7 @@ func (a *attention) shapeOf(g *gpu, l layoutArgs, scores bool, n, group, blocks 
 		s.warps = a.warps
 	}
 	const most = 8 // pieces of a ring
-	queries, state := queryBytes(int(l.dim)), headRows*(int(l.dim)+4)*4
+	queries, state := queryBytes(int(l.Dim)), headRows*(int(l.Dim)+4)*4
 	for ; s.warps > 0; s.warps /= 2 {
 		budget := g.props.SharedMemory
 		if s.walk.exact && s.warps == streams {
@@ -178,19 +179,19 @@ func (a *attention) shapeOf(g *gpu, l layoutArgs, scores bool, n, group, blocks 
 			return s
 		}
 	}
-	s = shape{walk: s.walk, warps: streams, shared: plainRows * 4 * int(l.block)}
+	s = shape{walk: s.walk, warps: streams, shared: plainRows * 4 * int(l.Block)}
 	return s
 }
 
 // few reports whether blocks of four warps would leave multiprocessors without one.
-func (a *attention) few(g *gpu, l layoutArgs, n, group, blocks int) bool {
-	return n*int(l.heads)*ceil(group, headRows)*ceil(blocks, cutBlocks) <= g.props.Processors
+func (a *attention) few(g *gpu, l cuda.LayoutArgs, n, group, blocks int) bool {
+	return n*int(l.Heads)*ceil(group, headRows)*ceil(blocks, cutBlocks) <= g.props.Processors
 }
 
 // scratchBytes is what run needs of scratch for up to n rows that attend to up to blocks
 // blocks: the states of cuts, or of their streams where there are few rows.
 func (a *attention) scratchBytes(g *gpu, l compute.Layout, n, group, blocks int) int {
-	la := layoutOf(l)
+	la := cuda.LayoutOf(l)
 	states := func(n, blocks, each int) int {
 		return n * l.Heads * (ceil(blocks, cutBlocks) + 1) * each * group * (l.Dim + 4) * 4
 	}
@@ -230,9 +231,9 @@ func (a *attention) runInWaves(g *gpu, out, q uintptr, c cacheArgs, rows rowsArg
 	s := a.shapeOf(g, c.l, c.tokenScore != 0, n, group, blocks)
 	args := attendArgs{c: c, rows: rows, sel: sel, q: q, out: out, part: scratch, cut: cutBlocks, group: int32(group), cuts: int32(cuts),
 		ring: int32(s.ring), piece: int32(s.piece), late: late}
-	f, x, y := a.walks[s.walk], (1+cuts)*(streams/s.warps), int(c.l.heads)*ceil(group, headRows)
+	f, x, y := a.walks[s.walk], (1+cuts)*(streams/s.warps), int(c.l.Heads)*ceil(group, headRows)
 	if !s.matrices {
-		f, y = a.plain[c.l.kv], int(c.l.heads)*ceil(group, plainRows)
+		f, y = a.plain[c.l.KV], int(c.l.Heads)*ceil(group, plainRows)
 	}
 	if s.split {
 		args.split = 1
@@ -245,8 +246,8 @@ func (a *attention) runInWaves(g *gpu, out, q uintptr, c cacheArgs, rows rowsArg
 	}
 	launch(g, f, driver.Dim{X: x, Y: y, Z: n}, 32*s.warps, s.shared, &args)
 	merge := a.merge1
-	if c.l.dim%4 == 0 {
+	if c.l.Dim%4 == 0 {
 		merge = a.merge4
 	}
-	launch(g, merge, driver.Dim{X: ceil(int(c.l.heads)*group, 4), Y: n, Z: 1}, 128, 0, &args)
+	launch(g, merge, driver.Dim{X: ceil(int(c.l.Heads)*group, 4), Y: n, Z: 1}, 128, 0, &args)
 }

@@ -111,7 +111,7 @@ func newAttendCache(b *testing.B, d *cuda.Device, g *gpu, kv compute.KVType) att
 	for i, s := range rng.Perm(n) {
 		slotOf[i] = int32(s)
 	}
-	c.c = cacheArgs{l: layoutOf(l), seats: benchSeats, columns: int32(c.columns), slotOf: put(b, d, slotOf), slots: slots,
+	c.c = cacheArgs{l: cuda.LayoutOf(l), seats: benchSeats, columns: int32(c.columns), slotOf: put(b, d, slotOf), slots: slots,
 		tails: alloc(dtype.F32, benchTails*benchSeats, l.Heads, 2, l.Block*l.Dim)}
 	return c
 }
@@ -121,7 +121,7 @@ func newAttendCache(b *testing.B, d *cuda.Device, g *gpu, kv compute.KVType) att
 func (c attendCache) bench(b *testing.B, d *cuda.Device, g *gpu, a *attention, n, blocks int, every bool) {
 	l := c.c.l
 	const group = 16
-	heads := int(l.heads) * group
+	heads := int(l.Heads) * group
 	sets := min(max(c.columns/(n*blocks), 1), 48)
 	most := blocks + 1
 	if n > int(c.c.seats) {
@@ -135,14 +135,14 @@ func (c attendCache) bench(b *testing.B, d *cuda.Device, g *gpu, a *attention, n
 		}
 		tables[s] = put(b, d, table)
 	}
-	pos, seat, count := make([]int32, n), make([]int32, n), make([]int32, n*int(l.heads))
+	pos, seat, count := make([]int32, n), make([]int32, n), make([]int32, n*int(l.Heads))
 	var list []int32
 	for r := range n {
 		pos[r], seat[r] = int32(blocks*64+r%64), int32(r)
-		for h := range int(l.heads) {
-			count[r*int(l.heads)+h] = -1
+		for h := range int(l.Heads) {
+			count[r*int(l.Heads)+h] = -1
 			if !every {
-				count[r*int(l.heads)+h] = int32(most)
+				count[r*int(l.Heads)+h] = int32(most)
 				for i := range most {
 					list = append(list, int32(i))
 				}
@@ -153,18 +153,18 @@ func (c attendCache) bench(b *testing.B, d *cuda.Device, g *gpu, a *attention, n
 	rows := rowsArgs{n: int32(n), pos: put(b, d, pos), seat: put(b, d, seat)}
 	q := put(b, d, normals(rand.New(rand.NewPCG(4, 5)), n*heads*128))
 	out := put(b, d, make([]uint8, 2*n*heads*128))
-	layout := compute.Layout{Heads: int(l.heads), Dim: int(l.dim), Block: int(l.block), Kernel: 32, Stride: 16, Type: compute.KVType(l.kv)}
+	layout := compute.Layout{Heads: int(l.Heads), Dim: int(l.Dim), Block: int(l.Block), Kernel: 32, Stride: 16, Type: compute.KVType(l.KV)}
 	scratch, err := d.Alloc(dtype.U8, a.scratchBytes(g, layout, n, group, most))
 	if err != nil {
 		b.Fatal(err)
 	}
 	defer d.Free(scratch)
 	ops := max(sets, 8)
-	bytes := n * int(l.heads) * blocks * int(l.blockBytes)
+	bytes := n * int(l.Heads) * blocks * int(l.BlockBytes)
 	timed(b, g, ops, bytes, func(i int) {
 		args := c.c
 		args.table, args.most = tables[i%sets], int32(most)
-		args.tails += uintptr(i % benchTails * benchSeats * int(l.heads*l.block*l.dim) * 2 * 4)
+		args.tails += uintptr(i % benchTails * benchSeats * int(l.Heads*l.Block*l.Dim) * 2 * 4)
 		a.run(g, out, q, args, rows, sel, group, most, scratch.Addr)
 	})
 }

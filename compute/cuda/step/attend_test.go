@@ -227,7 +227,7 @@ func (sc *attendScene) run(t testing.TB, d *cuda.Device, g *gpu, a *attention, r
 		blocks = append(blocks, sc.blocks[r*l.Heads*sc.places:][:l.Heads*sc.places]...)
 		count = append(count, sc.count[r*l.Heads:][:l.Heads]...)
 	}
-	c := cacheArgs{l: layoutOf(l), layer: int32(sc.layer), seats: int32(sc.seats()), most: int32(sc.most), columns: int32(sc.columns),
+	c := cacheArgs{l: cuda.LayoutOf(l), layer: int32(sc.layer), seats: int32(sc.seats()), most: int32(sc.most), columns: int32(sc.columns),
 		table: put(t, d, sc.table), slotOf: put(t, d, sc.slotOf), slots: put(t, d, sc.data), tails: put(t, d, sc.tails)}
 	if l.Scores {
 		c.tokenScore = put(t, d, sc.score)

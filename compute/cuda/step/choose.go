@@ -46,5 +46,5 @@ func choosing(s scoringArgs, to selectionArgs, p compute.SelectParams) chooseArg
 // choose takes the best blocks for each row, as compute.Select, of sequences of up to the
 // given number of blocks. Before it goes score, unless the query has no say.
 func (s *selecting) choose(g *gpu, a *chooseArgs, blocks int) {
-	launchEarly(g, s.chooseBlocks, driver.Dim{X: int(a.scoring.rows.n), Y: int(a.scoring.c.l.heads), Z: 1}, 512, chooseBytes(blocks), a)
+	launchEarly(g, s.chooseBlocks, driver.Dim{X: int(a.scoring.rows.n), Y: int(a.scoring.c.l.Heads), Z: 1}, 512, chooseBytes(blocks), a)
 }

@@ -78,7 +78,7 @@ func benchSelecting(b *testing.B, d *cuda.Device, g *gpu, s *selecting, rows, to
 		pos[r], seat[r] = int32(tokens-64+(r*7+31)%64), int32(r)
 	}
 	const pairs = 64
-	c := cacheArgs{l: layoutOf(l), seats: int32(rows), most: int32(blocks), columns: int32(columns), table: ints(table),
+	c := cacheArgs{l: cuda.LayoutOf(l), seats: int32(rows), most: int32(blocks), columns: int32(columns), table: ints(table),
 		means: random(dtype.F16, layers*layerBytes), tails: random(dtype.F32, layers*rows*heads*2*l.Dim*l.Block*4)}
 	at := rowsArgs{n: int32(rows), pos: ints(pos), seat: ints(seat)}
 	inv := make([]int32, pairs)

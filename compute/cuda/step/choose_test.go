@@ -96,7 +96,7 @@ func (s *selectScene) sequences(blocks []int) {
 	s.want.Score = compute.F32s(s.normal(ids*l.Block), ids, l.Block)
 	s.want.SegScore = compute.F32s(s.normal(ids*l.Segments()), ids, l.Segments())
 	s.tails = s.normal(s.layers * len(blocks) * l.Heads * 2 * l.Dim * l.Block)
-	s.c = cacheArgs{l: layoutOf(l), layer: int32(s.layer), seats: int32(len(blocks)), most: int32(s.most), columns: int32(s.columns),
+	s.c = cacheArgs{l: cuda.LayoutOf(l), layer: int32(s.layer), seats: int32(len(blocks)), most: int32(s.most), columns: int32(s.columns),
 		table: s.ints(flat), means: s.bytes(means), tokenScore: s.floats(s.want.Score.F32()), segmentScore: s.floats(s.want.SegScore.F32()),
 		tails: s.floats(s.tails)}
 	if s.IntN(2) == 0 { // ids count down

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"unsafe"
 
-	"nosa/compute"
 	"nosa/compute/cuda"
 	"nosa/compute/cuda/driver"
 )
@@ -94,19 +93,6 @@ func bytesOf[T int32 | int64 | poolState](x []T) []byte {
 
 // The structs of layout.cuh and step.cuh.
 
-type layoutArgs struct {
-	heads, dim, block, segments, span, kv, summaryBytes, blockBytes int32
-}
-
-func layoutOf(l compute.Layout) layoutArgs {
-	a := layoutArgs{heads: int32(l.Heads), dim: int32(l.Dim), block: int32(l.Block), segments: int32(l.Segments()),
-		span: int32(l.Span()), kv: int32(l.Type), blockBytes: int32(l.BlockBytes())}
-	if l.Stride > 0 {
-		a.summaryBytes = int32(l.SummaryBytes())
-	}
-	return a
-}
-
 type rowsArgs struct {
 	n         int32
 	_         int32
@@ -114,7 +100,7 @@ type rowsArgs struct {
 }
 
 type cacheArgs struct {
-	l                                                            layoutArgs
+	l                                                            cuda.LayoutArgs
 	layer, seats, most, columns, first                           int32
 	_                                                            int32
 	table, slotOf, slots, tails, means, segmentScore, tokenScore uintptr

@@ -362,7 +362,7 @@ type gatherArgs struct {
 // gather posts to a stream that the blocks which the last resolve or place has missed are
 // copied from the host pool to their slots.
 func (p *pool) gather(s driver.Stream, c cacheArgs) {
-	a := gatherArgs{p: p.args, slots: c.slots, bytes: c.l.blockBytes}
+	a := gatherArgs{p: p.args, slots: c.slots, bytes: c.l.BlockBytes}
 	launchOn(p.g, s, p.gathered, line(p.cfg.copiers), 512, &a)
 }
 

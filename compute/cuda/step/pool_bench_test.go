@@ -108,7 +108,7 @@ func BenchmarkPoolResolve(b *testing.B) {
 					table[i] = int32(c)
 				}
 				w.g.ctx.Memset(w.g.stream, w.p.args.pageOf, 0, w.p.cfg.ids()*4)
-				c := cacheArgs{l: layoutOf(l), seats: int32(rows), most: most, columns: int32(rows * most), table: w.upload(table), slotOf: w.p.args.slotOf}
+				c := cacheArgs{l: cuda.LayoutOf(l), seats: int32(rows), most: most, columns: int32(rows * most), table: w.upload(table), slotOf: w.p.args.slotOf}
 				r := rowsArgs{n: int32(rows), pos: w.upload(pos), seat: w.upload(seat)}
 				// Of set s the misses/2 % of all places from s·misses/2 % on select another block
 				// than in all other sets: those and the ones of the set before are missing.
@@ -224,7 +224,7 @@ func BenchmarkPoolGather(b *testing.B) {
 				}
 				slots := w.alloc(dtype.U8, most*size)
 				w.p.setPages(ids, ids)
-				c := cacheArgs{l: layoutOf(l), slots: slots.Addr, slotOf: w.p.args.slotOf}
+				c := cacheArgs{l: cuda.LayoutOf(l), slots: slots.Addr, slotOf: w.p.args.slotOf}
 
 				// The other kernel: the norm of many rows.
 				var norm driver.Function
@@ -319,7 +319,7 @@ func BenchmarkPoolSeal(b *testing.B) {
 				for i := range table {
 					table[i] = int32(i)
 				}
-				c := cacheArgs{l: layoutOf(l), seats: rows, most: most, columns: rows * most, table: w.upload(table), slotOf: w.p.args.slotOf,
+				c := cacheArgs{l: cuda.LayoutOf(l), seats: rows, most: most, columns: rows * most, table: w.upload(table), slotOf: w.p.args.slotOf,
 					slots: w.alloc(dtype.U8, 768*l.BlockBytes()).Addr, tails: w.alloc(dtype.F32, layers*rows*2*2*l.Dim*l.Block).Addr}
 				r := rowsArgs{n: rows, seat: w.upload(seat)}
 				turns := w.upload(pos)

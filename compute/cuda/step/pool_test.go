@@ -204,7 +204,7 @@ func (w *poolWorld) page(id int32) []byte {
 }
 
 func (w *poolWorld) cache(layer int) cacheArgs {
-	return cacheArgs{l: layoutOf(w.cfg.layout), layer: int32(layer), seats: int32(w.seats), most: int32(w.most), columns: int32(w.cfg.columns),
+	return cacheArgs{l: cuda.LayoutOf(w.cfg.layout), layer: int32(layer), seats: int32(w.seats), most: int32(w.most), columns: int32(w.cfg.columns),
 		table: w.tableDev.Addr, slotOf: w.p.args.slotOf, slots: w.slots.Addr, tails: w.tails.Addr}
 }
 

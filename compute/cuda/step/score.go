@@ -56,7 +56,7 @@ type scoreArgs struct {
 }
 
 func scores(s scoringArgs, q uintptr) scoreArgs {
-	return scoreArgs{scoring: s, q: q, scale: float32(math.Log2E / (float64(s.c.l.span) * math.Sqrt(float64(s.c.l.dim))))}
+	return scoreArgs{scoring: s, q: q, scale: float32(math.Log2E / (float64(s.c.l.Span) * math.Sqrt(float64(s.c.l.Dim))))}
 }
 
 // check says whether the kernels take a cache's shape, for sequences of up to the given
@@ -80,12 +80,12 @@ func (s *selecting) score(g *gpu, a *scoreArgs) {
 		return
 	}
 	f := s.plain
-	if t := s.tensor[int(l.dim)]; t != nil && compute.KVType(l.kv) != compute.KVF32 {
-		f = t[1-l.segments%2]
+	if t := s.tensor[int(l.Dim)]; t != nil && compute.KVType(l.KV) != compute.KVF32 {
+		f = t[1-l.Segments%2]
 	}
 	warps := scoreChunk / 32
-	if l.span > 1 {
+	if l.Span > 1 {
 		warps++
 	}
-	launchEarly(g, f, driver.Dim{X: int(a.scoring.chunks), Y: int(l.heads), Z: int(a.scoring.rows.n)}, 32*warps, 0, a)
+	launchEarly(g, f, driver.Dim{X: int(a.scoring.chunks), Y: int(l.Heads), Z: int(a.scoring.rows.n)}, 32*warps, 0, a)
 }

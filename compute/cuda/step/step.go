@@ -633,7 +633,7 @@ func (s *Step) postNorm(rows int, w compute.Tensor, scale float32) {
 func (s *Step) cacheArgs(layer int) cacheArgs {
 	c, width := s.cache, len(s.model.Layers)*s.cache.Heads
 	slots := c.Slots.Addr + uintptr(s.o.FirstSlot)*uintptr(c.BlockBytes())
-	return cacheArgs{l: layoutOf(c.Layout), layer: int32(layer), seats: int32(s.o.Seats), most: int32(s.most),
+	return cacheArgs{l: cuda.LayoutOf(c.Layout), layer: int32(layer), seats: int32(s.o.Seats), most: int32(s.most),
 		columns: -int32(s.o.Columns), first: int32((width - 1) * s.o.Columns),
 		table: s.table.Addr, slotOf: s.pool.args.slotOf, slots: slots, tails: s.tails.Addr,
 		means: c.Segments.Addr, segmentScore: c.SegScore.Addr, tokenScore: c.Score.Addr}
