@@ -505,12 +505,7 @@ func TestSitWaitsForCopies(t *testing.T) {
 func TestSitWaitsForPages(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var well atomic.Bool
-		fs := &vfs.Faults{FS: &vfs.Memory{}, Plan: func(op vfs.Op) vfs.Fault {
-			if op.Write && !well.Load() {
-				return vfs.Stall
-			}
-			return vfs.None
-		}}
+		fs := stalledWrites(func() bool { return !well.Load() })
 		s := openTest(t, Config{Blocks: 80, Slots: 40, HostPages: 16, Disk: &Disk{FS: fs, Dir: "d"}, Timeout: time.Minute, Seats: 1, StepSlots: 8})
 		p := withSteps(s, 8)
 		other, q := mustNew(t, s, SequenceOptions{Tokens: 40, NoShare: true}), mustNew(t, s, SequenceOptions{Tokens: 40, NoShare: true})

@@ -134,12 +134,7 @@ func TestDiskFilledToTheBrim(t *testing.T) {
 func TestReserveWaitsForTheDying(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var well atomic.Bool
-		fs := &vfs.Faults{FS: &vfs.Memory{}, Plan: func(op vfs.Op) vfs.Fault {
-			if op.Write && !well.Load() {
-				return vfs.Stall
-			}
-			return vfs.None
-		}}
+		fs := stalledWrites(func() bool { return !well.Load() })
 		cfg := Config{Blocks: 20, Slots: 8, HostPages: 8, Disk: &Disk{FS: fs, Dir: "d", Records: 12}, Timeout: time.Minute}
 		s := openTest(t, cfg)
 		a := mustNew(t, s, SequenceOptions{Tokens: 100})

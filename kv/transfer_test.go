@@ -113,17 +113,23 @@ func TestNextRoundIsFetchedAhead(t *testing.T) {
 	})
 }
 
+// stalledWrites is a disk in memory on which writes stand still while hang says so, until
+// Release.
+func stalledWrites(hang func() bool) *vfs.Faults {
+	return &vfs.Faults{FS: &vfs.Memory{}, Plan: func(op vfs.Op) vfs.Fault {
+		if op.Write && hang() {
+			return vfs.Stall
+		}
+		return vfs.None
+	}}
+}
+
 // TestUrgentFirst: what a recall waits for passes by what nobody does, and finds
 // a worker even when writes hang.
 func TestUrgentFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var hang atomic.Bool
-		fs := &vfs.Faults{FS: &vfs.Memory{}, Plan: func(op vfs.Op) vfs.Fault {
-			if op.Write && hang.Load() {
-				return vfs.Stall
-			}
-			return vfs.None
-		}}
+		fs := stalledWrites(hang.Load)
 		cfg := faultConfig(fs)
 		cfg.HostPages, cfg.Workers = 40, 2
 		s := openTest(t, cfg)

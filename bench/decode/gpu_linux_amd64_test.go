@@ -94,10 +94,9 @@ func (l *looking) Wait() (compute.StepCounts, error) {
 	return c, nil
 }
 
-// TestGPU prepares tiny settings of every system and format: what the steps get are
-// sequences with columns of their own, and caches of finite numbers, on the device and in
-// the host pool.
-func TestGPU(t *testing.T) {
+// open is the first GPU, or the end of the test.
+func open(t *testing.T) *cuda.Device {
+	t.Helper()
 	dev, err := cuda.Open(0)
 	if errors.Is(err, cuda.ErrNoDriver) {
 		t.Skipf("needs a GPU: %v", err)
@@ -105,11 +104,19 @@ func TestGPU(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() {
+	t.Cleanup(func() {
 		if err := dev.Close(); err != nil {
 			t.Error(err)
 		}
-	}()
+	})
+	return dev
+}
+
+// TestGPU prepares tiny settings of every system and format: what the steps get are
+// sequences with columns of their own, and caches of finite numbers, on the device and in
+// the host pool.
+func TestGPU(t *testing.T) {
+	dev := open(t)
 	steps := &stepper{Device: dev, t: t}
 	r, err := newGPU(dev, steps)
 	if err != nil {
@@ -165,18 +172,7 @@ func TestGPU(t *testing.T) {
 
 // TestGPUFill reads contents back: every number is finite, and not all are alike.
 func TestGPUFill(t *testing.T) {
-	dev, err := cuda.Open(0)
-	if errors.Is(err, cuda.ErrNoDriver) {
-		t.Skipf("needs a GPU: %v", err)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := dev.Close(); err != nil {
-			t.Error(err)
-		}
-	}()
+	dev := open(t)
 	for _, kv := range []string{"bf16", "f16", "f32", "q8", "q4"} {
 		s := Setting{Shape: "tiny", Weights: "bf16", System: "nosa", KVType: kv, Batch: 2, Context: 4480, Steps: 2, KVDevice: 8 << 20}
 		m, err := s.Meaning()

@@ -45,16 +45,7 @@ func TestDecodeCharts(t *testing.T) {
 	if err := m.read("lines", strings.NewReader(decodeLines())); err != nil {
 		t.Fatal(err)
 	}
-	var got []string
-	for _, c := range m.decodeCharts(false) {
-		for _, l := range c.lines {
-			text := c.file + " " + l.name
-			for _, p := range l.points {
-				text += fmt.Sprintf(" %g:%g", p.x, p.y)
-			}
-			got = append(got, text)
-		}
-	}
+	got := drawn(m.decodeCharts(false))
 	want := []string{
 		"throughput-8b-32k.png full, KV bf16 4:400 16:1000",
 		"throughput-8b-32k.png nosa, KV bf16 4:500 16:1600",

@@ -36,21 +36,26 @@ func sweep() string {
 	}, "\n")
 }
 
-func TestCharts(t *testing.T) {
-	var m measurements
-	if err := m.read("sweep", strings.NewReader(sweep())); err != nil {
-		t.Fatal(err)
-	}
-	var got []string
-	for _, c := range m.charts(false) {
+// drawn is a line of text for each line of charts.
+func drawn(charts []chart) (lines []string) {
+	for _, c := range charts {
 		for _, l := range c.lines {
 			text := c.file + " " + l.name
 			for _, p := range l.points {
 				text += fmt.Sprintf(" %g:%g", p.x, p.y)
 			}
-			got = append(got, text)
+			lines = append(lines, text)
 		}
 	}
+	return lines
+}
+
+func TestCharts(t *testing.T) {
+	var m measurements
+	if err := m.read("sweep", strings.NewReader(sweep())); err != nil {
+		t.Fatal(err)
+	}
+	got := drawn(m.charts(false))
 	want := []string{
 		"some-model-decode.png full 32:200 544:150 4128:40",
 		"some-model-decode.png nosa 32:190 544:160",
