@@ -209,3 +209,47 @@ func TestReplayOf(t *testing.T) {
 		t.Errorf("%v, %v", r, err)
 	}
 }
+
+// TestReaders: those of one document share its columns, have others of their own, and
+// a block that several of them select counts once.
+func TestReaders(t *testing.T) {
+	s := sweep("readers").Common
+	s.Shape, s.System, s.Weights, s.KVType, s.Batch, s.Context = "tiny", "readers", "bf16", "bf16", 5, 6500
+	m, err := s.Meaning()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := s.span(m)
+	if want := (span{whole: 102, shared: 101, batch: 5}); c != want || c.columns() != 106 {
+		t.Errorf("%+v, %d columns; want %+v and 106", c, c.columns(), want)
+	}
+	owners := map[int32]int{}
+	for seat := range s.Batch {
+		for block := range c.whole {
+			owners[c.at(seat, block)]++
+		}
+	}
+	for column, n := range owners {
+		if shared := column < 101; column < 0 || column >= 106 || shared != (n == 5) || !shared && n != 1 {
+			t.Errorf("column %d is of %d sequences", column, n)
+		}
+	}
+	r, err := s.Replay(m, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// 63 of 101 blocks for each of five, 17 of them the same: no more than all, no less than one's own.
+	if got := s.different(m, r); got < 1.0/5 || got > float64(101+5)/(5*64) {
+		t.Errorf("%.3f of the blocks are different", got)
+	}
+	if got := s.different(m, nil); math.Abs(got-102.0/(5*64)) > 1e-9 {
+		t.Errorf("%.3f of the blocks are different, of selections that nobody knows", got)
+	}
+	s.System = "nosa"
+	if m, err = s.Meaning(); err != nil {
+		t.Fatal(err)
+	}
+	if c := s.span(m); c.shared != 0 || c.columns() != 5*102 || c.at(4, 101) != 509 || s.different(m, r) != 1 {
+		t.Errorf("%+v, %d columns", c, c.columns())
+	}
+}

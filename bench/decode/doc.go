@@ -14,6 +14,8 @@
 //	          given up, copies in series with compute: the reference's design
 //	nosa      the memory that is left as one pool, least recently used first out, copies
 //	          beside compute
+//	readers   nosa, and every sequence reads the same document, whose blocks are there
+//	          once; each selects blocks of its own choice
 //
 // The room prints nothing and knows no flag: cmd/nosa does.
 package decode

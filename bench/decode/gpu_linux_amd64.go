@@ -116,6 +116,7 @@ func (r *gpu) Run(ctx context.Context, s Setting) (out Measured, err error) {
 	}
 	out.Selected, out.Missed = make([]int64, m.Shape.Layers), make([]int64, m.Shape.Layers)
 	out.Slots = int64(b.cache.Slots.Dims[0])
+	out.Different = b.different
 	for n := range s.Warm + s.Steps {
 		if err := context.Cause(ctx); err != nil {
 			return out, err
@@ -193,6 +194,9 @@ type batch struct {
 	memory []compute.Tensor
 	step   compute.Step
 	rows   []compute.StepRow
+
+	columns   span
+	different float64 // share of the selected blocks
 }
 
 func newBatch(r *gpu, s Setting, m Meaning) *batch {
@@ -200,9 +204,9 @@ func newBatch(r *gpu, s Setting, m Meaning) *batch {
 }
 
 func (b *batch) open() error {
-	each := (b.s.Context+b.s.Warm+b.s.Steps)/b.m.Layout.Block + 1 // columns of a sequence
+	b.columns = b.s.span(b.m)
 	b.rows = make([]compute.StepRow, b.s.Batch)
-	b.o = compute.StepOptions{Rows: b.s.Batch, Seats: b.s.Batch, Context: each * b.m.Layout.Block, Columns: each * b.s.Batch,
+	b.o = compute.StepOptions{Rows: b.s.Batch, Seats: b.s.Batch, Context: b.columns.whole * b.m.Layout.Block, Columns: b.columns.columns(),
 		Select: b.m.Select, Resident: b.m.Resident, KeepSelected: b.m.KeepSelected, Stride: b.m.Layout.BlockBytes()}
 	slots, err := b.plan()
 	if err != nil {
@@ -232,7 +236,7 @@ func (b *batch) open() error {
 	if err := b.replay(); err != nil {
 		return err
 	}
-	return b.sit(each)
+	return b.sit()
 }
 
 // ids is the number of blocks.
@@ -258,7 +262,7 @@ func (b *batch) plan() (int, error) {
 	}
 	fixed := own + int64(ids)*int64(summaryBytes(l)) + spare
 	room := (free - fixed) / int64(l.BlockBytes())
-	least := int64(b.s.Batch) * int64(l.Heads) * int64(b.m.Select.K) // what a layer selects
+	least := min(int64(b.s.Batch)*int64(l.Heads)*int64(b.m.Select.K), int64(ids)) // what a layer selects
 	var slots int64
 	switch {
 	case b.m.Resident:
@@ -398,8 +402,11 @@ func (b *batch) pin() error {
 // replay hands over the selections of the setting.
 func (b *batch) replay() error {
 	r, err := b.s.Replay(b.m, 1)
-	if err != nil || r == nil {
+	if err != nil {
 		return err
+	}
+	if b.different = b.s.different(b.m, r); r == nil {
+		return nil
 	}
 	to, ok := b.step.(step.Replayer)
 	if !ok {
@@ -408,8 +415,8 @@ func (b *batch) replay() error {
 	return to.Replay(r)
 }
 
-// sit seats a sequence for each row, with columns of its own.
-func (b *batch) sit(each int) error {
+// sit seats a sequence for each row, with its columns.
+func (b *batch) sit() error {
 	b.d.Upload(b.tail, b.random(dtype.F32, b.tail.Len(), 1))
 	tails := slices.Repeat([]compute.Tensor{b.tail}, b.m.Shape.Layers)
 	heads := b.m.Shape.Layers * b.m.Layout.Heads
@@ -418,12 +425,12 @@ func (b *batch) sit(each int) error {
 		places = len(b.o.Pages) / b.o.Stride
 	}
 	for seat := range b.s.Batch {
-		columns, pages := make([]int32, each), make([]int32, each*heads)
+		columns, pages := make([]int32, b.columns.whole), make([]int32, b.columns.whole*heads)
 		for i := range columns {
-			columns[i] = int32(seat*each + i)
+			columns[i] = b.columns.at(seat, i)
 		}
 		for i := range pages {
-			pages[i] = int32((seat*len(pages) + i) % places)
+			pages[i] = int32((int(columns[i/heads])*heads + i%heads) % places)
 		}
 		b.step.Sit(seat, tails)
 		b.step.Grow(seat, columns, pages)

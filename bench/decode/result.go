@@ -34,6 +34,7 @@ type Measured struct {
 	Missed       []int64   // of them: brought from the host
 	Slots        int64     // of the pool
 	Kernels      []Kernel  // where they were timed
+	Different    float64   // share of the selected blocks that is left when each is counted once
 }
 
 // Kernel is a part of a step.
@@ -63,6 +64,7 @@ type Result struct {
 	RooflineMS float64        `json:"roofline_ms"`
 	Fraction   float64        `json:"fraction"` // roofline_ms / ms
 	Kernels    []Kernel       `json:"kernels,omitempty"`
+	Different  float64        `json:"different,omitempty"` // of readers: share of the selected blocks, each counted once
 }
 
 // newResult holds what was measured against what the machine allows.
@@ -98,6 +100,11 @@ func newResult(s Setting, m Measured, on *Machine) (Result, error) {
 	// Every sequence is in the middle of what it is given.
 	contexts := slices.Repeat([]int{s.Context + s.Warm + (s.Steps+1)/2}, s.Batch)
 	r.Bytes = meaning.Roofline.Step(contexts, 1-r.HitRate)
+	if meaning.Shared { // read once for all
+		r.Bytes.Means /= float64(s.Batch)
+		r.Bytes.Blocks *= m.Different
+		r.Different = m.Different
+	}
 	r.RooflineMS = 1e3 * r.Bytes.Seconds(on.Copy, on.Bus, meaning.Series)
 	r.Fraction = r.RooflineMS / r.MS
 	return r, nil

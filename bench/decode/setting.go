@@ -39,6 +39,7 @@ type Design struct {
 	Full         bool // attention over every block
 	Resident     bool // every block has a slot
 	KeepSelected bool // slots for the last selection alone
+	Shared       bool // the sequences are readers of one document: its blocks are those of all
 	Series       bool // copies do not run beside compute
 }
 
@@ -53,7 +54,7 @@ var byQuery = compute.SelectParams{Init: 1, Local: 16, K: 64, ByQuery: true}
 var byBoth = compute.SelectParams{Init: 1, Local: 16, Query: 16, K: 64, ByQuery: true, ByScore: true}
 
 // Systems are the names of all designs.
-var Systems = []string{"full", "infllmv2", "nosi", "nosa"}
+var Systems = []string{"full", "infllmv2", "nosi", "nosa", "readers"}
 
 func design(system string) (Design, error) {
 	switch system {
@@ -65,6 +66,8 @@ func design(system string) (Design, error) {
 		return Design{Select: byBoth, Scores: true, KeepSelected: true, Series: true}, nil
 	case "nosa":
 		return Design{Select: byBoth, Scores: true}, nil
+	case "readers":
+		return Design{Select: byBoth, Scores: true, Shared: true}, nil
 	}
 	return Design{}, fmt.Errorf("%w: system %q: use %s", ErrSetting, system, strings.Join(Systems, ", "))
 }

@@ -14,7 +14,7 @@ import (
 type BenchDecodeCmd struct {
 	Shape    string       `default:"8b" placeholder:"NAME" help:"Random weights of this size: 1b, 3b and 8b have two KV heads of 128, as the NOSA models (${default})."`
 	Weights  []string     `default:"bf16" placeholder:"DTYPE,…" help:"Their formats: bf16, q8_0, q4_0, f16 or f32 (${default})."`
-	System   []string     `default:"full,infllmv2,nosa" enum:"full,infllmv2,nosi,nosa" help:"Designs to measure, separated by commas: ${enum} (${default}). nosi: slots for the last selection alone, copies in series with compute."`
+	System   []string     `default:"full,infllmv2,nosa" enum:"full,infllmv2,nosi,nosa,readers" help:"Designs to measure, separated by commas: ${enum} (${default}). nosi: slots for the last selection alone, copies in series with compute. readers: nosa, and all sequences read one document, whose blocks are there once."`
 	KVDtype  []string     `name:"kv-dtype" default:"bf16" enum:"f32,bf16,f16,q8,q4" help:"Formats of full KV blocks: ${enum} (${default})."`
 	Batch    []int        `default:"1,4,16,48" placeholder:"N,…" help:"Sequences that are decoded together (${default})."`
 	Context  []TokenCount `default:"32K" placeholder:"N,…" help:"Tokens that each of them has, such as 32768 or 32K (${default})."`
