@@ -178,7 +178,7 @@ func (r *gpu) unpin() error {
 	if pages == nil {
 		return nil
 	}
-	return r.d.Context().FreeHost(pages)
+	return r.d.FreeHost(pages)
 }
 
 // batch is the cache and the sequences of one setting.
@@ -385,7 +385,7 @@ func (b *batch) pin() error {
 			return err
 		}
 		var err error
-		if b.pages, err = b.d.Context().AllocHost(int(need)); err != nil {
+		if b.pages, err = b.d.AllocHost(int(need)); err != nil {
 			return err
 		}
 	}

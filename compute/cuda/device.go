@@ -34,6 +34,7 @@ type Device struct {
 	err    error // the first that no call could return
 
 	transfer transfer
+	hosts    hosts
 }
 
 var _ compute.Device = (*Device)(nil)

@@ -8,6 +8,8 @@ import (
 
 	"nosa/compute"
 	"nosa/compute/computetest"
+	"nosa/compute/cuda/driver"
+	"nosa/dtype"
 )
 
 // open is the first GPU, or the end of the test.
@@ -59,6 +61,48 @@ func TestNumerics(t *testing.T) {
 		if _, err := New(Options{Numerics: n}); !errors.Is(err, ErrNumerics) {
 			t.Errorf("%v: %v", n, err)
 		}
+	}
+}
+
+// TestAllocHost: large memory of the host is the GPU's as small memory is, and goes back.
+func TestAllocHost(t *testing.T) {
+	d := open(t)
+	for _, n := range []int{1, 5000, largeHost + 4096 + 12} {
+		b, err := d.AllocHost(n)
+		if err != nil {
+			t.Fatal(err)
+		}
+		x, err := d.Alloc(dtype.U8, n)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range b {
+			b[i] = byte(i * 7)
+		}
+		d.ctx.CopyIn(d.stream, x.Addr, address(b), n)
+		if err := d.Sync(); err != nil {
+			t.Fatal(err)
+		}
+		clear(b)
+		d.ctx.CopyOut(d.stream, address(b), x.Addr, n)
+		if err := d.Sync(); err != nil {
+			t.Fatal(err)
+		}
+		for i := range b {
+			if b[i] != byte(i*7) {
+				t.Fatalf("byte %d of %d is %d", i, n, b[i])
+			}
+		}
+		d.Free(x)
+		if err := d.FreeHost(b); err != nil {
+			t.Error(err)
+		}
+	}
+	if len(d.hosts.mapped) > 0 {
+		t.Errorf("%d pieces are left", len(d.hosts.mapped))
+	}
+	if _, err := d.AllocHost(1 << 50); !errors.Is(err, driver.ErrMemory) {
+		t.Errorf("%v for more than any machine has", err)
 	}
 }
 

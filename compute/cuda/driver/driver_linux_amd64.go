@@ -167,6 +167,7 @@ func (d *Driver) Devices() (int, error) {
 // Properties are what is told of a GPU.
 type Properties struct {
 	Name         string
+	SameAddress  bool  // the GPU reaches memory of RegisterHost at the address that it has here
 	Major, Minor int   // compute capability
 	Memory       int64 // bytes
 	L2           int64 // bytes
@@ -189,6 +190,7 @@ func (d *Driver) Properties(n int) (Properties, error) {
 		}
 		return int(int32(v))
 	}
+	p.SameAddress = attr(91) == 1
 	p.Major, p.Minor = attr(75), attr(76)
 	p.L2, p.Processors, p.SharedMemory, p.CopyEngines = int64(attr(38)), attr(16), attr(97), attr(40)
 	if err != nil {
