@@ -143,7 +143,7 @@ func (e *Engine) Generate(ctx context.Context, r Request) (*Result, error) {
 
 	start = time.Now()
 	for c.finish == "" {
-		if err := st.step(ctx, out.Tokens[len(out.Tokens)-1:], 0); err != nil {
+		if err := st.step(ctx, out.Tokens[len(out.Tokens)-1:], 0, false); err != nil {
 			return nil, err
 		}
 		err := e.logits(0, 1, func(_ int, logits []float32) error {

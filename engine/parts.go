@@ -43,6 +43,7 @@ type Part struct {
 	Stream *Stream
 	IDs    []int32 // the next tokens of its text, one at least
 	Want   int     // logits are wanted of what follows each of the last so many of them
+	Prompt bool    // they were given, and not generated: also a single one is read as prompts are
 	// Hidden wants their hidden states after the last norm [hidden] instead, and no
 	// logits are computed.
 	Hidden bool
@@ -79,7 +80,7 @@ func (e *Engine) Step(ctx context.Context, parts []Part, each func(i, at int, lo
 			if p.sort() != sort {
 				continue
 			}
-			if err := e.join(ctx, p.Stream, i, p.IDs, p.Want, p.Hidden); err != nil {
+			if err := e.join(ctx, p, i); err != nil {
 				failed = append(failed, StreamError{i, err})
 			}
 		}

@@ -21,6 +21,12 @@ type Scores struct {
 // Score runs a text through the model and returns the natural logarithm of the
 // probability of every token but the first.
 func (e *Engine) Score(ctx context.Context, ids []int32, progress func(done, total int)) (*Scores, error) {
+	return e.ScoreDecoded(ctx, ids, len(ids), progress)
+}
+
+// ScoreDecoded is Score, and tokens from position from on go one at a time, as those do that
+// are generated: on a device that decodes by itself these are its own steps.
+func (e *Engine) ScoreDecoded(ctx context.Context, ids []int32, from int, progress func(done, total int)) (*Scores, error) {
 	if len(ids) < 2 {
 		return nil, fmt.Errorf("%w: a text of %d tokens has nothing to score: at least 2 are needed", ErrOptions, len(ids))
 	}
@@ -37,7 +43,8 @@ func (e *Engine) Score(ctx context.Context, ids []int32, progress func(done, tot
 	defer st.Close()
 	out := &Scores{Tokens: ids, LogProbs: make([]float64, len(ids))}
 	out.LogProbs[0] = math.NaN()
-	err = st.feed(ctx, ids, 0, func(from, to int) error {
+	prompt := ids[:max(0, min(from, len(ids)))]
+	each := func(from, to int) error {
 		if progress != nil {
 			progress(to, len(ids))
 		}
@@ -53,7 +60,13 @@ func (e *Engine) Score(ctx context.Context, ids []int32, progress func(done, tot
 			}
 			return nil
 		})
-	})
+	}
+	err = st.feed(ctx, prompt, 0, each)
+	for at := len(prompt); at < len(ids) && err == nil; at++ {
+		if err = st.step(ctx, ids[at:at+1], 0, false); err == nil {
+			err = each(at, at+1)
+		}
+	}
 	if err != nil {
 		return nil, err
 	}

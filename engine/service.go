@@ -338,7 +338,7 @@ func (s *Service) step(ctx context.Context) {
 		r := s.runs[t.job]
 		p := Part{Stream: r.s}
 		if t.held < t.prompt {
-			p.IDs = r.a.o.IDs[t.held : t.held+t.tokens]
+			p.IDs, p.Prompt = r.a.o.IDs[t.held:t.held+t.tokens], true
 			switch {
 			case r.a.o.Embed != "":
 				p.Want, p.Hidden = r.a.o.Embed.wants(t.tokens, t.held+t.tokens == t.prompt), true

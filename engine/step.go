@@ -57,19 +57,21 @@ func (e *Engine) begin() error {
 	return nil
 }
 
-// join gives a stream's next tokens rows in the step: want of the last of them are what it
-// is there for. A single one of which anything is wanted goes to the device's own steps, if
-// there is room to sit. An error leaves the stream and the step as they were.
-func (e *Engine) join(ctx context.Context, s *Stream, index int, ids []int32, want int, hidden bool) error {
+// join gives a stream's next tokens rows in the step. A single one that was generated and of
+// which anything is wanted goes to the device's own steps, if there is room to sit. One of a
+// prompt does not, since how a prompt is cut depends on its company, and on a device of two
+// ways they do not give the same bits. An error leaves the stream and the step as they were.
+func (e *Engine) join(ctx context.Context, p Part, index int) error {
+	s, ids := p.Stream, p.IDs
 	if s.err != nil {
 		return s.err
 	}
 	if err := s.seq.Reserve(len(ids)); err != nil {
 		return err
 	}
-	r := rider{Stream: s, index: index, row: len(e.batch.IDs), n: len(ids), hidden: hidden}
+	r := rider{Stream: s, index: index, row: len(e.batch.IDs), n: len(ids), hidden: p.Hidden}
 	if e.dec != nil {
-		if len(ids) == 1 && want == 1 {
+		if len(ids) == 1 && p.Want == 1 && !p.Prompt {
 			var seat int
 			if seat, r.sits = s.seq.Sit(ctx); r.sits {
 				r.row = len(e.rows)

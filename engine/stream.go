@@ -25,7 +25,8 @@ var ErrStream = errors.New("the stream has ended")
 // NewStream opens a stream of up to so many tokens. prefix is the beginning of
 // what it will be fed: where another stream that is open now has computed the same
 // tokens, its full blocks are taken over, Len begins at Shared, and Feed goes on
-// from there. As many streams can be full at once as Options.Sequences says.
+// from there. As many streams can be full at once as Options.Sequences says,
+// and as many be open as Options.Seats.
 func (e *Engine) NewStream(tokens int, prefix []int32) (*Stream, error) {
 	switch {
 	case tokens < 1:
@@ -86,7 +87,7 @@ func (s *Stream) feed(ctx context.Context, ids []int32, want int, f func(from, t
 	for len(ids) > 0 {
 		n := min(len(ids), s.e.set.Chunk)
 		from := s.Len()
-		if err := s.step(ctx, ids[:n], max(0, want-from)); err != nil {
+		if err := s.step(ctx, ids[:n], max(0, want-from), true); err != nil {
 			return err
 		}
 		if err := f(from, from+n); err != nil {
@@ -98,14 +99,14 @@ func (s *Stream) feed(ctx context.Context, ids []int32, want int, f func(from, t
 }
 
 // step is one forward pass of this stream alone. The first skip rows leave keys
-// and values only.
-func (s *Stream) step(ctx context.Context, ids []int32, skip int) error {
+// and values only. prompt: see Part.
+func (s *Stream) step(ctx context.Context, ids []int32, skip int, prompt bool) error {
 	e := s.e
 	if err := e.begin(); err != nil {
 		return err
 	}
 	skip = min(skip, len(ids))
-	if err := e.join(ctx, s, 0, ids, len(ids)-skip, false); err != nil {
+	if err := e.join(ctx, Part{Stream: s, IDs: ids, Want: len(ids) - skip, Prompt: prompt}, 0); err != nil {
 		return err
 	}
 	if e.set.OnSelect == nil { // which is told of every row
