@@ -16,7 +16,11 @@ type ScoreCmd struct {
 	Text  string `placeholder:"FILE" help:"Text to score; - for standard input."`
 	IDs   string `name:"ids" placeholder:"FILE" help:"Instead of a text: a JSON array of token ids."`
 	Limit int    `placeholder:"N" help:"Score the first N tokens only."`
-	Stats bool   `help:"Show what every tier of the cache did."`
+
+	Decode    *TokenCount `placeholder:"N" help:"Feed the tokens behind the first N one at a time, as generated ones are: on a GPU by its own decode steps."`
+	Reference string      `placeholder:"MODEL" help:"Compare the predictions with those of this model on the CPU, in float32, with full attention and its KV cache in float32: mean KL divergence, and how often both find the same token the most likely."`
+
+	Stats bool `help:"Show what every tier of the cache did."`
 }
 
 // Run implements the command.
@@ -46,6 +50,22 @@ func (c *ScoreCmd) Run(ctx context.Context, g *Globals) (err error) {
 	if err := c.fit(&o, src, len(ids), 0); err != nil {
 		return err
 	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var ref *reference
+	if c.Reference != "" {
+		if ref, err = c.openReference(ctx, g, ids); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, ref.close()) }()
+		o.OnLogits = func(_ int, logits []float32) {
+			if ctx.Err() == nil {
+				if err := ref.compare(logits); err != nil {
+					cancel(err)
+				}
+			}
+		}
+	}
 	e, dev, err := c.open(g, src, o)
 	if err != nil {
 		return err
@@ -53,11 +73,23 @@ func (c *ScoreCmd) Run(ctx context.Context, g *Globals) (err error) {
 	src = nil
 	defer func() { err = errors.Join(err, e.Close(), dev.Close()) }()
 
+	from := len(ids)
+	if c.Decode != nil {
+		from = int(*c.Decode)
+	}
 	bar := newProgress(g, "score", int64(len(ids)), "tokens")
-	out, err := e.Score(ctx, ids, func(done, _ int) { bar.Set(int64(done)) })
+	out, err := e.ScoreDecoded(ctx, ids, from, func(done, _ int) { bar.Set(int64(done)) })
 	bar.Finish()
-	if err != nil {
+	if err = errors.Join(err, context.Cause(ctx)); err != nil {
 		return err
+	}
+	var against *referenceJSON
+	if ref != nil {
+		s, err := ref.summary(c.Reference)
+		if err != nil {
+			return err
+		}
+		against = &s
 	}
 	if g.JSON {
 		probs := make([]*float64, len(out.LogProbs)) // null where there is none
@@ -66,12 +98,19 @@ func (c *ScoreCmd) Run(ctx context.Context, g *Globals) (err error) {
 				probs[i] = &out.LogProbs[i]
 			}
 		}
-		return writeJSON(g.Stdout, map[string]any{
+		v := map[string]any{
 			"tokens": out.Tokens, "logprobs": probs, "nll": finite(out.NLL / float64(len(ids)-1)), "perplexity": finite(out.Perplexity),
 			"stats": statsJSON(out.Stats, e.Plan()),
-		})
+		}
+		if against != nil {
+			v["reference"] = against
+		}
+		return writeJSON(g.Stdout, v)
 	}
 	g.Stdout.Printf("tokens      %d\nnll         %.6f per token\nperplexity  %.4f\n", len(ids), out.NLL/float64(len(ids)-1), out.Perplexity)
+	if against != nil {
+		g.Stdout.Printf("kl          %.6f per token, above %.6f in 1 of 100, at most %.6f\ntop-1       %.2f %% as the reference\n", against.KL, against.KL99, against.KLMax, 100*against.Agree)
+	}
 	if c.Stats && !g.Quiet {
 		writeStats(g.Stderr, out.Stats, e.Plan())
 	}

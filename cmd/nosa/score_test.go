@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"nosa/engine"
 )
 
 // nosaModel is the NOSA model that the model package is tested with: a vocabulary of 32, a context of 1,024, blocks of 16
@@ -162,6 +164,37 @@ func TestScoreText(t *testing.T) {
 	}
 }
 
+// TestScoreReference: against itself with the same numbers a model diverges by nothing, with
+// coarser blocks by something; and fed token by token it says the same on the CPU.
+func TestScoreReference(t *testing.T) {
+	path, _ := idsFile(t, 200)
+	type compared struct {
+		scored
+		Reference struct {
+			Model      string  `json:"model"`
+			Perplexity float64 `json:"perplexity"`
+			engine.DivergenceSummary
+		} `json:"reference"`
+	}
+	run := func(flags ...string) (s compared) {
+		t.Helper()
+		parseJSON(t, nosa(t, nil, append([]string{"score", nosaModel, "--ids", path, "--json", "--reference", nosaModel}, flags...)...), &s)
+		return s
+	}
+	same := run("--attention", "full", "--numerics", "f32", "--kv-dtype", "f32", "--decode", "150")
+	if r := same.Reference; r.Model != nosaModel || r.Tokens != 200 || math.Abs(r.KLMax) > 1e-9 || r.Agree != 1 || r.Perplexity != same.Perplexity {
+		t.Errorf("%+v, perplexity %v", r, same.Perplexity)
+	}
+	coarse := run("--attention", "full", "--numerics", "f32", "--kv-dtype", "q4")
+	if r := coarse.Reference; !(r.KL > 1e-9) || r.KL99 > r.KLMax || r.KL > r.KLMax || r.Perplexity != same.Perplexity || coarse.Perplexity == same.Perplexity {
+		t.Errorf("%+v, perplexity %v", r, coarse.Perplexity)
+	}
+	r := nosa(t, nil, "score", nosaModel, "--ids", path, "--limit", "50", "--reference", nosaModel)
+	if r.code != exitDone || !strings.Contains(r.out, "\nkl          0.4") || !strings.Contains(r.out, "\ntop-1       ") {
+		t.Errorf("%+v", r)
+	}
+}
+
 func TestScoreRefuses(t *testing.T) {
 	path, _ := idsFile(t, 64)
 	long, _ := idsFile(t, 1025)
@@ -184,6 +217,8 @@ func TestScoreRefuses(t *testing.T) {
 		"query blocks":        {exitUsage, []string{"--ids", path, "--topk-q=-2"}, []string{"--topk-q"}},
 		"chunk":               {exitUsage, []string{"--ids", path, "--chunk", "0"}, []string{"--chunk"}},
 		"device":              {exitUsage, []string{"--ids", path, "--device", "tpu"}, []string{"--device", "cpu"}},
+		"no reference":        {exitFailed, []string{"--ids", path, "--reference", "gone.gguf"}, []string{"gone.gguf", "no such file"}},
+		"decode":              {exitUsage, []string{"--ids", path, "--decode", "many"}, []string{"--decode", "many"}},
 		"no CUDA":             {exitFailed, []string{"--ids", path, "--device", "cuda:1"}, []string{"--device cpu"}},
 		"threads":             {exitUsage, []string{"--ids", path, "--threads", "5000"}, []string{"--threads 5000"}},
 		"scaling's form":      {exitUsage, []string{"--ids", path, "--rope-scaling", "yarn"}, []string{"TYPE:FACTOR"}},
