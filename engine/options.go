@@ -24,6 +24,7 @@ type Options struct {
 	Chunk     int    // rows of a prefill step; 0: 512
 	RopeType  string // --rope-scaling TYPE:FACTOR; empty: as the model says
 	RopeBy    float64
+	Seats     int // the same for shorter ones, and such as begin alike; 0: Sequences
 
 	KVType   compute.KVType
 	KVDevice int64 // bytes of slots and tails; 0: room for every block
@@ -147,6 +148,9 @@ func (o Options) resolve(c *model.Config, trained bool) (*settings, error) {
 	}
 	if s.Sequences < 1 || s.Sequences > 1<<16 {
 		return nil, fmt.Errorf("%w: %d sequences at once: want 1 to 65536", ErrOptions, s.Sequences)
+	}
+	if s.Seats = max(s.Seats, s.Sequences); s.Seats > 1<<16 {
+		return nil, fmt.Errorf("%w: %d sequences at once: want 65536 at most", ErrOptions, s.Seats)
 	}
 	return s, nil
 }

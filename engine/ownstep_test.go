@@ -413,3 +413,169 @@ func TestOwnStepAllocates(t *testing.T) {
 		}
 	}
 }
+
+// TestReaders: many requests about one document, which was read once and whose blocks are
+// there once, sit at the same time and have the bits that each has alone.
+func TestReaders(t *testing.T) {
+	const n, document, question, answers, length = 10, 320, 23, 30, 400
+	const block = 16
+	ids := make([][]int32, n)
+	for i := range ids {
+		ids[i] = append(randomIDs(7, document, 32), randomIDs(uint64(100+i), question+answers, 32)...)
+	}
+	for _, method := range []string{"full", "nosa"} {
+		plain := streamEngine(t, method, 1, length, budget{chunk: 64, threads: 2}, nil)
+		var want [][]uint32
+		for i := range ids {
+			p := play(t, plain, ids[i], document+question)
+			playOut(t, plain, p)
+			want = append(want, p.bits)
+			p.Close()
+		}
+		// Room for the document once, and for what is behind it n times; slots for a part of it.
+		for name, b := range map[string]budget{"resident": {chunk: 64, threads: 2}, "host": {device: 0.8, host: 1, chunk: 100, threads: 2}} {
+			t.Run(method+"/"+name, func(t *testing.T) {
+				e, dev := ownReaders(t, method, n, length, b)
+				var players []*player
+				for i := range ids {
+					s, err := e.NewStream(len(ids[i]), ids[i])
+					if err != nil {
+						t.Fatal(err)
+					}
+					if i > 0 && s.Shared() != document {
+						t.Errorf("stream %d shares %d tokens, want %d", i, s.Shared(), document)
+					}
+					if err := s.Feed(t.Context(), ids[i][s.Len():document+question]); err != nil {
+						t.Fatal(err)
+					}
+					players = append(players, &player{Stream: s, ids: ids[i], prompt: document + question})
+				}
+				live := (document + n*(question+answers+block-1)) / block * e.model.Layers * e.model.KVHeads
+				for more := true; more; {
+					var err error
+					if more, err = round(t, e, players); err != nil {
+						t.Fatal(err)
+					}
+					if st := e.store.Stats(); st.Live > live {
+						t.Fatalf("%d blocks are there, want %d at most", st.Live, live)
+					}
+				}
+				if err := e.store.Check(); err != nil {
+					t.Error(err)
+				}
+				for i, p := range players {
+					if !slices.Equal(p.bits, want[i]) {
+						t.Errorf("reader %d has other bits than alone", i)
+					}
+					p.Close()
+				}
+				t.Logf("%d steps of %d rows", dev.Steps, dev.Rows)
+				if dev.Rows != n*answers {
+					t.Error("not every token came from the device's own steps")
+				}
+			})
+		}
+	}
+}
+
+// ownReaders has room for four whole sequences, and seats for more.
+func ownReaders(t *testing.T, method string, seats, context int, b budget) (*Engine, *steptest.Device) {
+	t.Helper()
+	was := *ownSteps
+	*ownSteps, stepped = true, nil
+	defer func() { *ownSteps = was }()
+	e := streamEngine(t, method, 4, context, b, func(o *Options) { o.Seats = seats })
+	return e, stepped[0]
+}
+
+// TestReadersService: the same by a service, whose seats the requests take all at once.
+func TestReadersService(t *testing.T) {
+	const n, document, length = 9, 320, 400
+	_, alone := serve(t, "nosa", 1, length, budget{chunk: 64, threads: 1}, ServiceOptions{}, func(o *Options) { o.Retain = false })
+	orders, want := make([]Order, n), make([]outcome, n)
+	for i := range orders {
+		orders[i].Request = Request{IDs: append(randomIDs(7, document, 32), randomIDs(uint64(100+i), 5+i, 32)...), MaxTokens: 40, IgnoreEnd: true}
+		want[i] = answer(t, alone, orders[i])
+	}
+	was := *ownSteps
+	*ownSteps, stepped = true, nil
+	defer func() { *ownSteps = was }()
+	_, s := serve(t, "nosa", 2, length, budget{device: 0.9, host: 1, chunk: 64, threads: 2}, ServiceOptions{}, func(o *Options) { o.Seats = n })
+	answer(t, s, orders[0]) // reads the document
+	most := 0
+	stepped[0].Fail = func(rows []compute.StepRow) error {
+		most = max(most, len(rows))
+		return nil
+	}
+	var all []*Answer
+	for _, o := range orders {
+		a, err := s.Submit(t.Context(), o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, a)
+	}
+	for i, a := range all {
+		got, err := collect(t.Context(), a)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !reflect.DeepEqual(got, want[i]) {
+			t.Errorf("request %d has other tokens than alone", i)
+		}
+		if u := a.Usage(); u.Shared != document {
+			t.Errorf("request %d took over %d tokens", i, u.Shared)
+		}
+	}
+	s.Close()
+	if most <= 2 {
+		t.Errorf("%d rows in a step, and there is room for two whole requests", most)
+	}
+}
+
+// TestReadersTogether: of questions about a document that come at the same time the first
+// one reads it, and the others wait for that, which they do not if it is cancelled.
+func TestReadersTogether(t *testing.T) {
+	const n, document, answers, length, block = 6, 3200, 10, 3300, 16
+	for name, cancels := range map[string]bool{"in peace": false, "the first is cancelled": true} {
+		t.Run(name, func(t *testing.T) {
+			e, s := serve(t, "nosa", 2, length, budget{chunk: 64, threads: 2}, ServiceOptions{}, func(o *Options) { o.Seats = n })
+			var all []*Answer
+			for i := range n {
+				ids := append(randomIDs(7, document, e.model.Vocab), randomIDs(uint64(100+i), 5+i, e.model.Vocab)...)
+				a, err := s.Submit(t.Context(), Order{Request: Request{IDs: ids, MaxTokens: answers, IgnoreEnd: true}})
+				if err != nil {
+					t.Fatal(err)
+				}
+				all = append(all, a)
+			}
+			// One with nothing in common waits for nobody.
+			other, err := s.Submit(t.Context(), Order{Request: Request{IDs: randomIDs(8, 40, e.model.Vocab), MaxTokens: 1, IgnoreEnd: true}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := collect(t.Context(), other); err != nil {
+				t.Error(err)
+			}
+			if cancels {
+				all[0].Cancel()
+			}
+			for i, a := range all {
+				if _, err := collect(t.Context(), a); (err != nil) != (cancels && i == 0) {
+					t.Errorf("request %d: %v", i, err)
+				}
+			}
+			st, err := s.Look(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			most := int64(document + n*(answers+block+5+n) + 50)
+			if cancels {
+				most += document // what the first one had read may be lost
+			}
+			if t.Logf("%d rows", st.Rows); st.Rows > most {
+				t.Errorf("%d rows, want %d at most", st.Rows, most)
+			}
+		})
+	}
+}

@@ -56,7 +56,7 @@ const minHost = 64
 const wayBytes = 64 << 20
 
 // rows is the largest number of rows of a step.
-func (s *settings) rows() int { return max(s.Chunk, s.Sequences) }
+func (s *settings) rows() int { return max(s.Chunk, s.Seats) }
 
 // logitRows is how many rows of logits are held at a time.
 func (s *settings) logitRows() int { return min(logitRows, s.rows()) }
@@ -106,7 +106,7 @@ func fit(c *model.Config, s *settings, weights, available int64) (*Plan, error) 
 	if err != nil {
 		return nil, err
 	}
-	p.Tails, p.Summaries, p.Tables = f.Tails*int64(s.Sequences), f.Summaries, f.Maps
+	p.Tails, p.Summaries, p.Tables = f.Tails*int64(s.Seats), f.Summaries, f.Maps
 	if err := p.device(s, blocks); err != nil {
 		return nil, err
 	}
@@ -164,7 +164,7 @@ func (p *Plan) device(s *settings, blocks int64) error {
 	if s.KVDevice != 0 {
 		n := (s.KVDevice - p.Tails) / p.BlockLen
 		if n < 1 {
-			return refuse("--kv-device %s: the open blocks of %s take %s and a slot %s", Size(s.KVDevice), sequences(s.Sequences), Size(p.Tails), Size(p.BlockLen)).or(p.selection(s))
+			return refuse("--kv-device %s: the open blocks of %s take %s and a slot %s", Size(s.KVDevice), sequences(s.Seats), Size(p.Tails), Size(p.BlockLen)).or(p.selection(s))
 		}
 		p.Slots = int(min(n, blocks))
 	}

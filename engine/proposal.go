@@ -87,7 +87,14 @@ func shorter(s *settings, fits func(*settings) bool) change {
 
 // fewer is the most sequences at once that fit with all else as it is.
 func fewer(s *settings, fits func(*settings) bool) change {
-	with := func(n int) func(*settings) { return func(t *settings) { t.Sequences = n } }
+	with := func(n int) func(*settings) {
+		return func(t *settings) {
+			if t.Seats == t.Sequences {
+				t.Seats = n
+			}
+			t.Sequences = n
+		}
+	}
 	most := largestUnder(s.Sequences, s, with, fits)
 	if most == 0 {
 		return change{}

@@ -41,6 +41,10 @@ type scheduler struct {
 	piece    int           // of them, of prompts, while anything is being decoded
 	patience time.Duration // 0: priorities are for ever
 
+	// later tells whether a request had better wait, since what it begins with is being
+	// computed for another; nil: none does. It stops nobody else.
+	later func(*job) bool
+
 	waiting []*job
 	running []*job // in the order of their seating
 	turns   []turn
@@ -149,6 +153,9 @@ func (s *scheduler) seat(now time.Time, open func(*job) bool) {
 	var paused []*job
 	s.waiting = slices.DeleteFunc(s.waiting, func(j *job) bool {
 		if stopped && !j.opened {
+			return false
+		}
+		if !j.opened && s.later != nil && s.later(j) {
 			return false
 		}
 		var victim *job

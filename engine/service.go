@@ -49,7 +49,7 @@ type Service struct {
 	watched time.Time // when somebody has last looked at blocks; zero: nobody does
 }
 
-// ServiceOptions say how requests share an engine. Seats are the engine's Sequences.
+// ServiceOptions say how requests share an engine. Seats are the engine's.
 type ServiceOptions struct {
 	// Queue is the most requests that have not ended; 0: 1024.
 	Queue int
@@ -107,8 +107,9 @@ func NewService(e *Engine, o ServiceOptions, log *slog.Logger) *Service {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	s := &Service{
 		e: e, set: o, log: log, wake: make(chan struct{}, 1), cancel: cancel, ended: make(chan struct{}), runs: map[*job]*run{},
-		sched: scheduler{seats: max(1, min(e.set.Sequences, e.Rows()-1)), rows: e.Rows(), piece: o.Piece, patience: o.Patience},
+		sched: scheduler{seats: max(1, min(e.set.Seats, e.Rows()-1)), rows: e.Rows(), piece: o.Piece, patience: o.Patience},
 	}
+	s.sched.later = s.later
 	go s.loop(ctx)
 	return s
 }
@@ -225,6 +226,8 @@ type run struct {
 	s     *Stream  // nil: not seated yet
 	next  [1]int32 // drawn, not in the stream yet
 	told  int      // tokens that the answer has been told
+	ahead *run     // whose prompt it waits for; nil: none
+	alike int      // tokens with which both prompts begin, in whole blocks
 	pool  pool     // of an order for a vector
 	err   error
 }

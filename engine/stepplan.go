@@ -41,7 +41,7 @@ func (st *steps) plan(p *Plan, s *settings, below bool) error {
 	}
 	params := s.method.Params(s.constants)
 	o := compute.StepOptions{
-		Rows: min(s.Sequences, mostStepRows), Seats: s.Sequences, Context: s.Context, Columns: p.Blocks / (len(st.decoder.Layers) * s.layout.Heads),
+		Rows: min(s.Seats, mostStepRows), Seats: s.Seats, Context: s.Context, Columns: p.Blocks / (len(st.decoder.Layers) * s.layout.Heads),
 		Select: params, Resident: !below,
 	}
 	own := p.Slots

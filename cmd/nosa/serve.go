@@ -37,6 +37,7 @@ type ServeCmd struct {
 	KVDiskKeep bool `name:"kv-disk-keep" help:"Keep what is in --kv-disk for the next start with the same model and settings: prompts that begin alike need not be read again."`
 
 	Sequences int           `default:"16" placeholder:"N" help:"Requests that are worked on at once; others wait (${default})."`
+	Seats     int           `placeholder:"N" help:"The same for requests that are shorter than --context or begin alike, such as questions about one document: the cache has room for --sequences whole ones, and as many of these as fit are worked on, up to this number; by default --sequences."`
 	Queue     int           `default:"1024" placeholder:"N" help:"Requests that are open at once; more are refused (${default})."`
 	PerKey    int           `default:"256" placeholder:"N" help:"Of them, those of one key (${default})."`
 	Piece     int           `placeholder:"N" help:"Prompt tokens in a step beside answers that are being written; by default half of --chunk."`
@@ -86,7 +87,7 @@ func (c *ServeCmd) Run(ctx context.Context, g *Globals) (err error) {
 	if o.Context == 0 && o.RopeType == "" {
 		o.Context = min(serveContext, src.Config.MaxPositions)
 	}
-	o.Sequences, o.Retain, o.DiskLast = c.Sequences, true, c.KVDiskKeep
+	o.Sequences, o.Seats, o.Retain, o.DiskLast = c.Sequences, c.Seats, true, c.KVDiskKeep
 	pooling := engine.Pooling(c.Pooling)
 	if pooling == "auto" {
 		if pooling, err = src.Pooling(); err != nil {
@@ -180,6 +181,8 @@ func (c *ServeCmd) check() error {
 		return usage("--kv-disk-keep: there is nothing to keep without --kv-disk")
 	case c.KeyFile == "" && !c.Insecure && host != "localhost" && (ip == nil || !ip.IsLoopback()):
 		return usage("--addr %s: others could ask without a key: give --api-key-file FILE, or say --insecure", c.Addr)
+	case c.Seats != 0 && c.Seats < c.Sequences:
+		return usage("--seats %d: want as many as --sequences %d or more", c.Seats, c.Sequences)
 	case c.Sequences < 1 || c.Queue < 1 || c.PerKey < 1 || c.Conns < 1 || c.Piece < 0 || c.MaxTokens < 0 || c.Body < 1 || c.Deadline < 0 || c.Drain < 0:
 		return usage("--sequences, --queue, --per-key, --connections, --piece, --max-tokens, --max-body, --deadline and --drain take numbers above 0")
 	case c.Sequences >= c.Chunk:
