@@ -14,12 +14,20 @@ import (
 	"nosa/weights"
 )
 
-// randomModel writes a NOSA model with random weights in bf16, of SmolLM2's shape
-// in small: the constants of selection are the real ones (blocks of 64, windows of
-// 32 and 16), with k as given. Its logits mean nothing; its selections are busy.
+// randomShape is the size of a model with random weights.
+type randomShape struct{ layers, hidden, heads, kvHeads, dim, mlp, vocab, topK int }
+
+// randomModel is a model of SmolLM2's shape in small.
 func randomModel(t testing.TB, layers, topK int) string {
+	return randomShape{layers: layers, hidden: 192, heads: 6, kvHeads: 2, dim: 32, mlp: 256, vocab: 512, topK: topK}.write(t)
+}
+
+// write writes a NOSA model with random weights in bf16: the constants of selection are
+// the real ones (blocks of 64, windows of 32 and 16), with k as given. Its logits mean
+// nothing; its selections are busy.
+func (r randomShape) write(t testing.TB) string {
 	t.Helper()
-	const hidden, heads, kvHeads, dim, mlp, vocab = 192, 6, 2, 32, 256, 512
+	layers, hidden, heads, kvHeads, dim, mlp, vocab, topK := r.layers, r.hidden, r.heads, r.kvHeads, r.dim, r.mlp, r.vocab, r.topK
 	config := map[string]any{
 		"architectures": []string{"NosaForCausalLM"}, "model_type": "nosa", "hidden_size": hidden, "num_hidden_layers": layers,
 		"num_attention_heads": heads, "num_key_value_heads": kvHeads, "head_dim": dim, "intermediate_size": mlp, "vocab_size": vocab,
@@ -51,7 +59,7 @@ func randomModel(t testing.TB, layers, topK int) string {
 			return err
 		}})
 	}
-	in := 1 / math.Sqrt(hidden)
+	in := 1 / math.Sqrt(float64(hidden))
 	add("model.embed_tokens.weight", 1, vocab, hidden)
 	add("lm_head.weight", in, vocab, hidden)
 	add("model.norm.weight", 1, hidden)
@@ -67,7 +75,7 @@ func randomModel(t testing.TB, layers, topK int) string {
 		add(at+"self_attn.A", 0.5, kvHeads)
 		add(at+"mlp.gate_proj.weight", in, mlp, hidden)
 		add(at+"mlp.up_proj.weight", in, mlp, hidden)
-		add(at+"mlp.down_proj.weight", 1/math.Sqrt(mlp), hidden, mlp)
+		add(at+"mlp.down_proj.weight", 1/math.Sqrt(float64(mlp)), hidden, mlp)
 	}
 	dir := filepath.Join(t.TempDir(), "model")
 	if err := weights.WriteFolder(context.Background(), dir, map[string][]byte{"config.json": data}, tensors, weights.FolderOptions{}); err != nil {
