@@ -62,6 +62,18 @@ func (d *Device) begin(n int) bool {
 	return true
 }
 
+// Record records what post posts to the device's stream as a graph, while no transfer
+// begins: one that waits for what was posted before it would become a part of the graph.
+func (d *Device) Record(post func()) (driver.Graph, error) {
+	d.transfer.mu.Lock()
+	defer d.transfer.mu.Unlock()
+	if err := d.ctx.BeginCapture(d.stream); err != nil {
+		return 0, err
+	}
+	post()
+	return d.ctx.EndCapture(d.stream)
+}
+
 // CopySlot copies a slot's block to the host, byte for byte.
 func (d *Device) CopySlot(c *compute.Cache, dst []byte, slot int32) {
 	d.transfer.mu.Lock()

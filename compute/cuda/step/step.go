@@ -506,11 +506,7 @@ func (s *Step) launch(b bucket) {
 
 // record records a step's launches.
 func (s *Step) record(b bucket) (driver.GraphExec, error) {
-	if err := s.g.ctx.BeginCapture(s.g.stream); err != nil {
-		return 0, err
-	}
-	s.post(b)
-	graph, err := s.g.ctx.EndCapture(s.g.stream)
+	graph, err := s.d.Record(func() { s.post(b) })
 	if err = errors.Join(err, s.g.ctx.Err()); err != nil {
 		return 0, err
 	}

@@ -429,3 +429,36 @@ func TestStepSameBits(t *testing.T) {
 		})
 	}
 }
+
+// TestStepBesideTransfers records steps while another goroutine copies slots, as a store
+// does that writes blocks to a disk: neither gets into the other.
+func TestStepBesideTransfers(t *testing.T) {
+	w := newWorld(t, small, dtype.BF16, cacheOf(true, compute.KVBF16))
+	for range 20 {
+		r := w.start(nosaParams, 64, 8, setting{rows: 8, columns: 40, slots: 100, first: 4})
+		stop, ended := make(chan struct{}), make(chan struct{})
+		go func() {
+			defer close(ended)
+			block := make([]byte, r.layout.BlockBytes())
+			for slot := int32(0); ; slot = (slot + 1) % 4 {
+				select {
+				case <-stop:
+					return
+				default:
+					w.d.CopySlot(&r.cache, block, slot)
+				}
+			}
+		}()
+		rows := []compute.StepRow{}
+		for seat := range int32(8) { // a graph for each number of rows
+			for i := range rows {
+				rows[i].Pos++
+			}
+			rows = append(rows, compute.StepRow{Seat: seat})
+			r.feed(rows...)
+		}
+		close(stop)
+		<-ended
+		r.close()
+	}
+}
