@@ -361,6 +361,7 @@ def main():
     p.add_argument("--setting", type=setting, action="append", default=[], metavar="BATCHxCONTEXT")
     p.add_argument("--steps", type=int, default=24, help="replays of a step (%(default)s)")
     p.add_argument("--prefill", type=numbers, default=[], metavar="N,…")
+    p.add_argument("--sdpa", choices=["flash", "cudnn"], action="append", help="of --prefill; both")
     p.add_argument("--products", action="store_true", help="times of cuBLAS for the shape's products")
     p.add_argument("--rows", type=numbers, default=[1, 8, 64, 256], metavar="N,…", help="of --products")
     p.add_argument("--plain", action="store_true", help="no torch.compile for what is between products")
@@ -419,6 +420,8 @@ def main():
                      error=first_line(e))
         for tokens in prompts:
             for name, backend in (("flash", SDPBackend.FLASH_ATTENTION), ("cudnn", SDPBackend.CUDNN_ATTENTION)):
+                if a.sdpa and name not in a.sdpa:
+                    continue
                 try:
                     prefill(model, pool, tokens, backend, name)
                 except RuntimeError as e:
