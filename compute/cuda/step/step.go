@@ -52,6 +52,7 @@ type Step struct {
 	positions []int32 // of the last step's rows
 	graphs    map[bucket]driver.GraphExec
 	series    bool       // copies run beside nothing
+	eager     bool       // steps are posted launch by launch, for comparison
 	replays   *replaying // takes the place of what the model chooses; nil: nothing does
 }
 
@@ -492,6 +493,10 @@ func (s *Step) residentCounts() compute.StepCounts {
 // launch posts the graph of a bucket, which is recorded the first time. Errors come with
 // Wait.
 func (s *Step) launch(b bucket) {
+	if s.eager {
+		s.post(b)
+		return
+	}
 	x, ok := s.graphs[b]
 	if !ok {
 		var err error

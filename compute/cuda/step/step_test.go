@@ -55,6 +55,7 @@ type run struct {
 	pages []byte
 	seats [][]int32 // columns by seat
 	next  int32     // column
+	free  []int32   // columns that were given up
 }
 
 func (w *world) start(p compute.SelectParams, context, seats int, s setting) *run {
@@ -115,7 +116,11 @@ func (r *run) feed(rows ...compute.StepRow) [][]float32 {
 	for _, row := range rows {
 		for len(r.seats[row.Seat])*r.layout.Block <= int(row.Pos) {
 			column := r.next
-			r.next++
+			if n := len(r.free); n > 0 {
+				column, r.free = r.free[n-1], r.free[:n-1]
+			} else {
+				r.next++
+			}
 			r.seats[row.Seat] = append(r.seats[row.Seat], column)
 			pages := make([]int32, width)
 			for i := range pages { // anywhere, but for each block its own
