@@ -14,6 +14,10 @@ type Decoder struct {
 	Embed, Head Tensor // [vocab, hidden], any format
 	Norm        Tensor // F32 [hidden]
 	Layers      []DecoderLayer
+
+	// Packed, where there is one, has the matrices of the layers and the output table, whose
+	// tensors are without memory then.
+	Packed Packed
 }
 
 // DecoderLayer is the weights of one layer; what a model lacks is absent.

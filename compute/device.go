@@ -11,7 +11,8 @@ type MemoryDevice interface {
 
 // Device is the op set over one device's memory. Methods are named as the
 // definitions of this package, which say what each computes. A Device is used by
-// one goroutine; ops may return before they are done, in order; Sync waits.
+// one goroutine; ops may return before they are done, in order; Sync waits. What some
+// devices do in one piece is more than an op: see Packer and Stepper.
 type Device interface {
 	Name() string // as --device names it: cpu, cuda:0
 	Info() string // one line for people: processor, kernels, threads

@@ -20,10 +20,12 @@ var ErrStep = errors.New("the device runs no whole steps of this model")
 type Stepper interface {
 	Device
 	// NewStep prepares steps of a model over the memory of a cache, which its other ops
-	// go on to use between steps.
+	// go on to use between steps. A device that packs weights (see Packer) reads the model's
+	// packed ones, or packs its own where the model has none.
 	NewStep(m Decoder, c *Cache, o StepOptions) (Step, error)
-	// StepBytes is the device memory that NewStep takes. Where NewStep would return
-	// ErrStep, so does it. Of the model's tensors it sees shapes and formats alone.
+	// StepBytes is the device memory that NewStep takes, without packed weights. Where
+	// NewStep would return ErrStep, so does it. Of the model's tensors it sees shapes and
+	// formats alone.
 	StepBytes(m Decoder, l Layout, o StepOptions) (int64, error)
 }
 

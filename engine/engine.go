@@ -55,6 +55,9 @@ func (s *Source) prepare(o Options, dev compute.Device) (*model.Config, *setting
 			return nil, nil, nil, err
 		}
 	}
+	if _, ok := dev.(compute.Packer); ok && o.Chunk == 0 {
+		o.Chunk = packedChunk
+	}
 	set, err := o.resolve(&c, model.HasScores(s.Checkpoint))
 	if err != nil {
 		return nil, nil, nil, err
@@ -64,6 +67,9 @@ func (s *Source) prepare(o Options, dev compute.Device) (*model.Config, *setting
 			return nil, nil, nil, err
 		}
 		set.free = max(set.free, 1)
+	}
+	if set.packing, err = newPacking(dev, s, &c, set); err != nil {
+		return nil, nil, nil, err
 	}
 	if set.steps, err = newSteps(dev, s, &c, set); err != nil {
 		return nil, nil, nil, err
@@ -148,7 +154,7 @@ func (e *Engine) Close() error {
 		errs = append(errs, e.store.Close())
 	}
 	if e.model != nil {
-		e.model.Close()
+		errs = append(errs, e.model.Close())
 	}
 	if e.Source != nil {
 		errs = append(errs, e.Source.Close())

@@ -21,7 +21,7 @@ type Options struct {
 	Window    int    // tokens; −1: as the model says
 	Context   int    // tokens of the longest sequence; 0: as the model was trained for
 	Sequences int    // of that length, that can be open at once; 0: 1
-	Chunk     int    // rows of a prefill step; 0: 512
+	Chunk     int    // rows of a prefill step; 0: DefaultChunk, or as the device likes it
 	RopeType  string // --rope-scaling TYPE:FACTOR; empty: as the model says
 	RopeBy    float64
 	Seats     int // the same for shorter ones, and such as begin alike; 0: Sequences
@@ -55,6 +55,12 @@ var ErrOptions = errors.New("settings do not fit")
 // DefaultChunk is the number of prompt tokens in a prefill step.
 const DefaultChunk = 512
 
+// packedChunk is that of a device that packs weights. Its products, as those of a GPU, get
+// their full speed where the rows are thousands: reading the weights takes a tenth of the
+// time then, and most of the thread blocks of a product are as many at a time as there can
+// be. A step stays short enough, some hundredths of a second, for others to wait for.
+const packedChunk = 2048
+
 // maxContext is the longest context, in tokens: far above any model's.
 const maxContext = 1 << 28
 
@@ -64,9 +70,10 @@ type settings struct {
 	method    attention.Method
 	constants attention.Constants
 	layout    compute.Layout
-	steps     *steps // of a device that decodes by itself
-	free      int64  // of a device with memory of its own: what it has; 0: it has none
-	note      string // what the user should know of a choice that was made
+	steps     *steps   // of a device that decodes by itself
+	packing   *packing // of a device that packs weights
+	free      int64    // of a device with memory of its own: what it has; 0: it has none
+	note      string   // what the user should know of a choice that was made
 }
 
 // resolve picks the method and its constants. trained says whether the

@@ -95,9 +95,13 @@ func fit(c *model.Config, s *settings, weights, available int64) (*Plan, error) 
 	if blocks >= math.MaxInt32 {
 		return nil, refuse("--context %d makes %d blocks in %d sequences, more than can be numbered", s.Context, blocks, s.Sequences)
 	}
+	weights, packed, err := s.packing.bytes(weights, s.rows())
+	if err != nil {
+		return nil, err
+	}
 	p := &Plan{
 		Context: s.Context, Method: s.method.Name(), Blocks: int(blocks), BlockLen: int64(l.BlockBytes()), Weights: weights,
-		Step:      c.WorkspaceBytes(s.rows(), s.logitRows()) + attention.ScratchBytes(s.method, s.constants, l, c.Heads, s.Context) + stepSlack,
+		Step:      c.WorkspaceBytes(s.rows(), s.logitRows(), packed) + attention.ScratchBytes(s.method, s.constants, l, c.Heads, s.Context) + stepSlack,
 		Available: available, DeviceFree: s.free,
 	}
 	// The parts that do not depend on budgets, by the store's own account.

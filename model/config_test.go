@@ -166,7 +166,7 @@ func FuzzParseConfig(f *testing.F) {
 			}
 			return
 		}
-		if c.WorkspaceBytes(1<<16, 64) <= 0 {
+		if c.WorkspaceBytes(1<<16, 64, 0) <= 0 {
 			t.Fatalf("the memory of a step overflows: %+v", c)
 		}
 		for _, context := range []int{1, c.MaxPositions, 1 << 28} {

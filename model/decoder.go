@@ -51,21 +51,24 @@ type Workspace struct {
 	Rows, LogitRows int
 
 	dev                compute.Device
-	x, h               compute.Tensor // [rows, hidden]
+	x                  compute.Tensor // [rows, hidden]
 	q, o               compute.Tensor // [rows, heads, dim]
 	k, v               compute.Tensor // [rows, kvHeads, dim]
 	s                  compute.Tensor // [rows, kvHeads]
-	gate, up           compute.Tensor // [rows, intermediate]
 	angles             compute.Tensor // [rows, 2, rotated pairs]
 	lastHidden, logits compute.Tensor // [logitRows, …]
 	tensors            []compute.Tensor
 }
 
-// WorkspaceBytes is the device memory of a workspace, for the memory plan.
-func (c *Config) WorkspaceBytes(rows, logitRows int) int64 {
+// WorkspaceBytes is the device memory of a workspace, for the memory plan. packed is what
+// the device says of a compute.Packed for so many rows, without its weights; 0: it has none.
+func (c *Config) WorkspaceBytes(rows, logitRows int, packed int64) int64 {
 	q, kvw := int64(c.Heads*c.HeadDim), int64(c.KVHeads*c.HeadDim)
-	row := 2*int64(c.Hidden) + 2*q + 2*kvw + int64(c.KVHeads) + 2*int64(c.Intermediate) + int64(c.Rope.Dims)
-	return 4 * (int64(rows)*row + int64(logitRows)*int64(c.Hidden+c.Vocab))
+	row := int64(c.Hidden) + 2*q + 2*kvw + int64(c.KVHeads) + int64(c.Rope.Dims)
+	if packed == 0 {
+		packed = c.opsBytes(rows)
+	}
+	return packed + 4*(int64(rows)*row+int64(logitRows)*int64(c.Hidden+c.Vocab))
 }
 
 // NewWorkspace allocates the memory of a step.
@@ -82,13 +85,15 @@ func (m *Model) NewWorkspace(rows, logitRows int) (*Workspace, error) {
 		}
 		return t
 	}
-	w.x, w.h = alloc(rows, m.Hidden), alloc(rows, m.Hidden)
+	w.x = alloc(rows, m.Hidden)
 	w.q, w.o = alloc(rows, m.Heads, m.HeadDim), alloc(rows, m.Heads, m.HeadDim)
 	w.k, w.v = alloc(rows, m.KVHeads, m.HeadDim), alloc(rows, m.KVHeads, m.HeadDim)
 	w.s = alloc(rows, m.KVHeads)
-	w.gate, w.up = alloc(rows, m.Intermediate), alloc(rows, m.Intermediate)
 	w.angles = alloc(rows, 2, len(m.rope.Inv))
 	w.lastHidden, w.logits = alloc(logitRows, m.Hidden), alloc(logitRows, m.Vocab)
+	if err == nil {
+		err = m.dense.Reserve(max(rows, logitRows))
+	}
 	if err != nil {
 		w.Close()
 		return nil, fmt.Errorf("model: memory of a step of %d rows: %w", rows, err)
@@ -119,9 +124,8 @@ func (m *Model) Forward(ctx context.Context, att *attention.Attention, w *Worksp
 		return err
 	}
 	d := m.dev
-	x, h := w.x.Rows(0, n), w.h.Rows(0, n)
+	x, angles := w.x.Rows(0, n), w.angles.Rows(0, n)
 	q, k, v, o, s := w.q.Rows(0, n), w.k.Rows(0, n), w.v.Rows(0, n), w.o.Rows(0, n), compute.Tensor{}
-	gate, up, angles := w.gate.Rows(0, n), w.up.Rows(0, n), w.angles.Rows(0, n)
 
 	d.Embed(x, m.embed, b.IDs)
 	if m.EmbedScale != 1 {
@@ -133,28 +137,11 @@ func (m *Model) Forward(ctx context.Context, att *attention.Attention, w *Worksp
 		if err := context.Cause(ctx); err != nil {
 			return err
 		}
-		y := &m.layers[i]
-
-		d.RMSNorm(h, x, y.AttnNorm, m.Eps)
-		d.Linear(k, h, y.K.Weight, y.K.Bias)
-		d.Linear(v, h, y.V.Weight, y.V.Bias)
-		if m.QKNorm {
-			d.RMSNorm(k, k, y.KNorm, m.Eps)
-		}
-		d.Rotate(k, angles, m.rope)
-		if i == len(m.layers)-1 && b.From > 0 {
+		if i == len(m.layers)-1 {
 			skip = b.From
-			x, h, angles, gate, up = x.Rows(skip, n), h.Rows(skip, n), angles.Rows(skip, n), gate.Rows(skip, n), up.Rows(skip, n)
 		}
-		wq, wo := q.Rows(skip, n), o.Rows(skip, n)
-		if skip < n {
-			d.Linear(wq, h, y.Q.Weight, y.Q.Bias)
-			if m.QKNorm {
-				d.RMSNorm(wq, wq, y.QNorm, m.Eps)
-			}
-			d.Rotate(wq, angles, m.rope)
-		}
-		if !y.A.None() {
+		m.dense.Project(i, q.Rows(skip, n), k, v, x, angles)
+		if y := &m.layers[i]; !y.A.None() {
 			s = w.s.Rows(0, n)
 			d.Importance(s, v, y.Delta.Weight, y.Delta.Bias, y.A)
 		}
@@ -174,15 +161,9 @@ func (m *Model) Forward(ctx context.Context, att *attention.Attention, w *Worksp
 		if left == 0 || skip == n { // nobody waits for the rest
 			break
 		}
-		d.Linear(h, wo, y.O.Weight, y.O.Bias)
-		d.AddScaled(x, h, m.ResidualScale)
-
-		d.RMSNorm(h, x, y.MLPNorm, m.Eps)
-		d.Linear(gate, h, y.Gate.Weight, y.Gate.Bias)
-		d.Linear(up, h, y.Up.Weight, y.Up.Bias)
-		d.SwiGLU(gate, gate, up)
-		d.Linear(h, gate, y.Down.Weight, y.Down.Bias)
-		d.AddScaled(x, h, m.ResidualScale)
+		wanted := x.Rows(skip, n)
+		m.dense.Join(i, wanted, o.Rows(skip, n))
+		m.dense.MLP(i, wanted)
 	}
 	return d.Sync()
 }
@@ -233,10 +214,7 @@ func (m *Model) States(w *Workspace, from, to int) compute.Tensor {
 // Logits turns the hidden states of rows from to to−1 of the last Forward into
 // logits [to−from, vocabulary], which hold until the next call.
 func (m *Model) Logits(w *Workspace, from, to int) compute.Tensor {
-	h, out := m.States(w, from, to), w.logits.Rows(0, to-from)
-	if m.LogitScale != 1 {
-		m.dev.Scale(h, m.LogitScale)
-	}
-	m.dev.Linear(out, h, m.head, compute.Tensor{})
+	out := w.logits.Rows(0, to-from)
+	m.dense.Logits(out, w.x.Rows(from, to))
 	return out
 }

@@ -152,7 +152,9 @@ func newRig(t *testing.T, dev compute.Device, dir string, rc rigConfig) *rig {
 		if err := r.store.Close(); err != nil {
 			t.Error(err)
 		}
-		r.model.Close()
+		if err := r.model.Close(); err != nil {
+			t.Error(err)
+		}
 		if err := ck.Close(); err != nil {
 			t.Error(err)
 		}

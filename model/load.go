@@ -25,6 +25,8 @@ type Model struct {
 	head   compute.Tensor // the embedding again when tied
 	norm   compute.Tensor
 	layers []compute.DecoderLayer
+	dense  compute.Dense
+	packed compute.Packed   // the same, where the device packs; else nil
 	owned  []compute.Tensor // weights, and small tensors that were expanded to float32
 }
 
@@ -34,25 +36,28 @@ func (m *Model) Decoder() compute.Decoder {
 		Hidden: m.Hidden, Intermediate: m.Intermediate, Vocab: m.Vocab,
 		Heads: m.Heads, KVHeads: m.KVHeads, Dim: m.HeadDim,
 		Eps: m.Eps, EmbedScale: m.EmbedScale, ResidualScale: m.ResidualScale, LogitScale: m.LogitScale,
-		Rope: m.rope, Embed: m.embed, Head: m.head, Norm: m.norm, Layers: m.layers,
+		Rope: m.rope, Embed: m.embed, Head: m.head, Norm: m.norm, Layers: m.layers, Packed: m.packed,
 	}
 }
 
 // Load makes the weights of a checkpoint readable by the device, for sequences
 // of up to context tokens. The checkpoint stays open, and unchanged, until the
 // model is closed. scored says whether the importance score is needed.
+//
+// A device that packs weights has them packed alone, but for the table that Embed reads:
+// where that is the output table too, it is there twice.
 func Load(dev compute.Device, ck *weights.Checkpoint, c *Config, context int, scored bool) (*Model, error) {
 	m := &Model{Config: *c, dev: dev, rope: c.Rope.Build(context), layers: make([]compute.DecoderLayer, c.Layers)}
 	l := loader{m: m, ck: ck, read: map[string]bool{}}
+	l.err = m.open(func() (compute.Decoder, error) { return Describe(ck, c, context, scored) })
 	q, kv := c.Heads*c.HeadDim, c.KVHeads*c.HeadDim
 	m.embed = l.matrix("model.embed_tokens.weight", c.Vocab, c.Hidden)
 	m.head = m.embed
-	// A table of its own is used whatever the configuration says, as transformers
-	// does where the two differ.
-	if !c.Tied || ck.Has("lm_head.weight") {
+	if !Tied(ck, c) {
 		m.head = l.matrix("lm_head.weight", c.Vocab, c.Hidden)
 	}
 	m.norm = l.vector("model.norm.weight", true, c.Hidden)
+	l.pack(func() error { return m.packed.PackHead(m.head, m.norm) }, &m.head)
 	for i := range m.layers {
 		at := func(s string) string { return fmt.Sprintf("model.layers.%d.%s", i, s) }
 		y := &m.layers[i]
@@ -70,13 +75,57 @@ func Load(dev compute.Device, ck *weights.Checkpoint, c *Config, context int, sc
 		y.Delta.Weight = l.vector(at("self_attn.delta.weight"), scored, c.KVHeads, kv)
 		y.Delta.Bias = l.vector(at("self_attn.delta.bias"), scored && ck.Has(at("self_attn.delta.bias")), c.KVHeads)
 		y.A = l.vector(at("self_attn.A"), scored, c.KVHeads)
+		l.pack(func() error { return m.packed.PackLayer(i, *y) },
+			&y.Q.Weight, &y.K.Weight, &y.V.Weight, &y.O.Weight, &y.Gate.Weight, &y.Up.Weight, &y.Down.Weight)
 	}
 	if l.refuse(c); l.err != nil {
-		m.Close()
-		return nil, l.err
+		return nil, errors.Join(l.err, m.Close())
 	}
 	return m, nil
 }
+
+// New is a model of weights that are on the device already and stay the caller's, until
+// after the model is closed. Where the device packs, it has copies of the matrices.
+func New(dev compute.Device, c *Config, d compute.Decoder) (*Model, error) {
+	m := &Model{Config: *c, dev: dev, rope: d.Rope, embed: d.Embed, head: d.Head, norm: d.Norm, layers: slices.Clone(d.Layers)}
+	err := m.open(func() (compute.Decoder, error) { return d, nil })
+	if err == nil && m.packed != nil {
+		err = m.packed.PackHead(m.head, m.norm)
+		for i := 0; i < len(m.layers) && err == nil; i++ {
+			err = m.packed.PackLayer(i, m.layers[i])
+		}
+	}
+	if err != nil {
+		return nil, errors.Join(err, m.Close())
+	}
+	return m, nil
+}
+
+// open decides who does the dense part.
+func (m *Model) open(describe func() (compute.Decoder, error)) error {
+	m.dense = &ops{dev: m.dev, m: m}
+	p, ok := m.dev.(compute.Packer)
+	if !ok {
+		return nil
+	}
+	d, err := describe()
+	if err != nil {
+		return err
+	}
+	packed, err := p.NewPacked(d)
+	switch {
+	case errors.Is(err, compute.ErrPack):
+		return nil
+	case err != nil:
+		return err
+	}
+	m.packed, m.dense = packed, packed
+	return nil
+}
+
+// Tied reports whether the output table is the embedding. One of its own is used whatever
+// the configuration says, as transformers does where the two differ.
+func Tied(ck *weights.Checkpoint, c *Config) bool { return c.Tied && !ck.Has("lm_head.weight") }
 
 // HasScores reports whether a checkpoint carries the tensors of NOSA's
 // importance score.
@@ -84,12 +133,14 @@ func HasScores(ck *weights.Checkpoint) bool {
 	return ck.Has("model.layers.0.self_attn.delta.weight") && ck.Has("model.layers.0.self_attn.A")
 }
 
-// Close gives back what Load allocated, and what the device keeps beside the weights.
-func (m *Model) Close() {
+// Close gives back what Load and New allocated.
+func (m *Model) Close() error {
+	err := m.dense.Close()
 	for _, t := range m.owned {
 		m.dev.Free(t)
 	}
 	m.owned = nil
+	return err
 }
 
 // loader keeps the first error, so that Load reads as a list of tensors.
@@ -171,6 +222,26 @@ func (l *loader) matrix(name string, shape ...int) (x compute.Tensor) {
 	}
 	l.m.owned = append(l.m.owned, x)
 	return x
+}
+
+// pack has the device pack matrices that were loaded, which have shape and format alone
+// from then on, and no memory; but the embedding, which Embed reads, keeps it.
+func (l *loader) pack(f func() error, matrices ...*compute.Tensor) {
+	m := l.m
+	if l.err != nil || m.packed == nil {
+		return
+	}
+	if l.err = f(); l.err != nil {
+		return
+	}
+	for _, x := range matrices {
+		if x.Addr == m.embed.Addr {
+			continue
+		}
+		m.dev.Free(*x)
+		m.owned = slices.DeleteFunc(m.owned, func(o compute.Tensor) bool { return o.Addr == x.Addr })
+		*x = compute.Describe(x.Type, x.Dims[:x.Rank]...)
+	}
 }
 
 // rowsFit refuses formats that are no numbers to multiply, and rows that are not

@@ -260,6 +260,13 @@ func (b *batch) plan() (int, error) {
 	if err != nil {
 		return 0, err
 	}
+	if p, ok := b.steps.(compute.Packer); ok {
+		weights, err := p.PackedBytes(b.model, 0)
+		if err != nil {
+			return 0, err
+		}
+		own += weights
+	}
 	fixed := own + int64(ids)*int64(summaryBytes(l)) + spare
 	room := (free - fixed) / int64(l.BlockBytes())
 	least := min(int64(b.s.Batch)*int64(l.Heads)*int64(b.m.Select.K), int64(ids)) // what a layer selects

@@ -26,7 +26,7 @@ type ModelFlags struct {
 
 	Context     int    `placeholder:"N" help:"Tokens of the longest text; by default as many as the request needs, at most the model's own."`
 	RopeScaling string `placeholder:"TYPE:FACTOR" help:"Stretch the positions: linear, dynamic or yarn, such as yarn:4."`
-	Chunk       int    `default:"512" placeholder:"N" help:"Prompt tokens per step; the result does not depend on it."`
+	Chunk       *int   `placeholder:"N" help:"Prompt tokens per step (512, on a GPU 2048); the result does not depend on it."`
 
 	Device  string `default:"cpu" help:"cpu, or cuda[:n]."`
 	Threads int    `placeholder:"N" help:"Threads; by default one per processor that this process may use."`
@@ -47,7 +47,10 @@ const mostStretch = 1 << 18
 func (f *ModelFlags) options() (engine.Options, error) {
 	o := engine.NewOptions()
 	o.Attention, o.TopK, o.TopKQ, o.Window = f.Attention, f.Topk, f.TopkQ, f.Window
-	o.Context, o.Chunk = f.Context, f.Chunk
+	o.Context = f.Context
+	if f.Chunk != nil {
+		o.Chunk = *f.Chunk
+	}
 	o.KVDevice, o.KVHost = int64(f.KVDevice), int64(f.KVHost)
 	var err error
 	if o.KVType, err = compute.ParseKVType(f.KVDtype); err != nil {
@@ -78,7 +81,7 @@ func (f *ModelFlags) options() (engine.Options, error) {
 		}
 		o.RopeType, o.RopeBy = kind, factor
 	}
-	if f.Context < 0 || f.Topk < 0 || f.Chunk < 1 {
+	if f.Context < 0 || f.Topk < 0 || f.Chunk != nil && *f.Chunk < 1 {
 		return o, usage("--context, --topk and --chunk take numbers above 0")
 	}
 	if f.TopkQ < -1 || f.Window < -1 {

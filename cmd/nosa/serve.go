@@ -185,8 +185,13 @@ func (c *ServeCmd) check() error {
 		return usage("--seats %d: want as many as --sequences %d or more", c.Seats, c.Sequences)
 	case c.Sequences < 1 || c.Queue < 1 || c.PerKey < 1 || c.Conns < 1 || c.Piece < 0 || c.MaxTokens < 0 || c.Body < 1 || c.Deadline < 0 || c.Drain < 0:
 		return usage("--sequences, --queue, --per-key, --connections, --piece, --max-tokens, --max-body, --deadline and --drain take numbers above 0")
-	case c.Sequences >= c.Chunk:
-		return usage("--sequences %d: want fewer than --chunk %d, so that prompts have room beside answers", c.Sequences, c.Chunk)
+	}
+	chunk := engine.DefaultChunk
+	if c.Chunk != nil {
+		chunk = *c.Chunk
+	}
+	if c.Sequences >= chunk {
+		return usage("--sequences %d: want fewer than --chunk %d, so that prompts have room beside answers", c.Sequences, chunk)
 	}
 	return nil
 }

@@ -1,5 +1,5 @@
-// What a step's product of queries, keys and values becomes: rotated queries, and in the
-// cache the tails, importance scores and means of segments.
+// What the product of queries, keys and values becomes: rotated queries, and, of a step, in
+// the cache the tails, importance scores and means of segments.
 // Twins: compute/norm.go, rotate.go, importance.go, append.go
 // order   a head's sum of squares knows dim alone, a score's sum heads·dim; means are summed
 //         token by token
@@ -43,8 +43,8 @@ struct append_args {
 
 // A warp's head of queries or keys: norm, then rotation; put gets each channel once. Loads
 // go four at a time, and by __ldg, so that none waits for a store.
-template <typename F> __device__ __forceinline__ void head(const append_args &a, const float *x, const float *norm, const float *angles, F put) {
-	const int dim = a.c.l.dim, lane = threadIdx.x % 32;
+template <typename A, typename F> __device__ __forceinline__ void head(const A &a, int dim, const float *x, const float *norm, const float *angles, F put) {
+	const int lane = threadIdx.x % 32;
 	float inv = 1;
 	if (norm) {
 		float sum = 0;
@@ -96,7 +96,7 @@ extern "C" __global__ void __launch_bounds__(1024) step_append(const __grid_cons
 
 	for (int u = threadIdx.x / 32; u < group + 2; u += blockDim.x / 32) {
 		if (u == 0) { // [dim, block]
-			head(a, keys + h * dim, a.k_norm, angles, [&](int i, float v) { tail[(size_t)i * l.block + at] = v; });
+			head(a, dim, keys + h * dim, a.k_norm, angles, [&](int i, float v) { tail[(size_t)i * l.block + at] = v; });
 		} else if (u == 1) { // [block, dim]
 			float *to = tail + (size_t)dim * l.block + (size_t)at * dim;
 			for (int i = lane; i < dim; i += 32) to[i] = values[h * dim + i];
@@ -113,7 +113,7 @@ extern "C" __global__ void __launch_bounds__(1024) step_append(const __grid_cons
 		} else {
 			const int g = h * group + u - 2;
 			float *to = a.q + ((size_t)row * l.heads * group + g) * dim;
-			head(a, qkv + g * dim, a.q_norm, angles, [&](int i, float v) { to[i] = v; });
+			head(a, dim, qkv + g * dim, a.q_norm, angles, [&](int i, float v) { to[i] = v; });
 		}
 	}
 	if (l.segments == 0) return;
@@ -137,5 +137,35 @@ extern "C" __global__ void __launch_bounds__(1024) step_append(const __grid_cons
 		double sum = 0;
 		for (int j = 0; j < stride; j++) sum += (double)score[j];
 		a.c.seg_score[(size_t)id * l.segments + seg] = (float)(sum / stride);
+	}
+}
+
+struct heads_args {
+	const float *qkv;             // [n, (heads + 2·kv_heads)·dim]: queries, keys, values
+	float *q, *k, *v;             // [n − skip, heads, dim], [n, kv_heads, dim]
+	const float *angles;          // [n, 2, pairs]
+	const float *q_norm, *k_norm; // [dim], or none
+	int heads, kv_heads, dim, pairs, interleaved;
+	int skip; // rows without queries
+	float eps;
+};
+
+// The same product taken apart for the ordinary ops of a cache: no tails, no scores.
+// grid (n)   block any number of warps: each has a head at a time
+extern "C" __global__ void step_heads(const __grid_constant__ heads_args a) {
+	const int row = blockIdx.x, lane = threadIdx.x % 32, all = a.heads + 2 * a.kv_heads;
+	const float *qkv = a.qkv + (size_t)row * all * a.dim, *angles = a.angles + (size_t)row * 2 * a.pairs;
+	for (int u = threadIdx.x / 32 + (row < a.skip ? a.heads : 0); u < all; u += blockDim.x / 32) {
+		const float *x = qkv + u * a.dim;
+		if (u < a.heads) {
+			float *to = a.q + ((size_t)(row - a.skip) * a.heads + u) * a.dim;
+			head(a, a.dim, x, a.q_norm, angles, [&](int i, float v) { to[i] = v; });
+		} else if (u < a.heads + a.kv_heads) {
+			float *to = a.k + ((size_t)row * a.kv_heads + u - a.heads) * a.dim;
+			head(a, a.dim, x, a.k_norm, angles, [&](int i, float v) { to[i] = v; });
+		} else {
+			float *to = a.v + ((size_t)row * a.kv_heads + u - a.heads - a.kv_heads) * a.dim;
+			for (int i = lane; i < a.dim; i += 32) to[i] = __ldg(x + i);
+		}
 	}
 }

@@ -52,3 +52,20 @@ extern "C" __global__ void step_norm(const __grid_constant__ norm_args a) {
 	const float inv = 1 / sqrtf(sum / a.width + a.eps);
 	for (int i = threadIdx.x; i < a.width; i += blockDim.x) out[i] = __float2bfloat16_rn(a.weight[i] * (x[i] * inv) * a.scale);
 }
+
+struct round_args {
+	__nv_bfloat16 *out;
+	const float *x;
+	long long n; // a multiple of 8
+};
+
+// float32 to bf16, where what comes next is a product.
+// grid any   block any
+extern "C" __global__ void step_round(const __grid_constant__ round_args a) {
+	const long long step = 8ll * gridDim.x * blockDim.x;
+	for (long long i = 8 * ((long long)blockIdx.x * blockDim.x + threadIdx.x); i < a.n; i += step) {
+		const float4 u = *(const float4 *)(a.x + i), v = *(const float4 *)(a.x + i + 4);
+		const __nv_bfloat162 p[4] = {__floats2bfloat162_rn(u.x, u.y), __floats2bfloat162_rn(u.z, u.w), __floats2bfloat162_rn(v.x, v.y), __floats2bfloat162_rn(v.z, v.w)};
+		*(uint4 *)(a.out + i) = *(const uint4 *)p;
+	}
+}

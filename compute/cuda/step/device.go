@@ -7,10 +7,13 @@ import (
 	"nosa/compute/cuda"
 )
 
-// Device is a GPU that runs whole steps.
+// Device is a GPU that packs weights and runs whole steps.
 type Device struct{ *cuda.Device }
 
-var _ compute.Stepper = (*Device)(nil)
+var _ interface {
+	compute.Packer
+	compute.Stepper
+} = (*Device)(nil)
 
 // Open is GPU n: see cuda.Open.
 func Open(n int) (*Device, error) {
@@ -43,8 +46,7 @@ func (d *Device) NewStep(m compute.Decoder, c *compute.Cache, o compute.StepOpti
 	return s, nil
 }
 
-// StepBytes: see compute.Stepper. The weights, which are packed for products, are most of
-// it.
+// StepBytes: see compute.Stepper.
 func (d *Device) StepBytes(m compute.Decoder, l compute.Layout, o compute.StepOptions) (int64, error) {
 	s := &Step{o: o, d: d.Device, g: newGPU(d.Device), model: m, cache: &compute.Cache{Layout: l}}
 	s.measure()
@@ -55,21 +57,5 @@ func (d *Device) StepBytes(m compute.Decoder, l compute.Layout, o compute.StepOp
 	for _, b := range s.buffers() {
 		bytes += int64(b.shape.Bytes())
 	}
-	for i := range m.Layers {
-		y := &m.Layers[i]
-		for _, w := range [][]compute.Projection{{y.Q, y.K, y.V}, {y.O}, {y.Gate, y.Up}, {y.Down}} {
-			bytes += packedBytes(w...)
-		}
-	}
-	return bytes + packedBytes(compute.Projection{Weight: m.Head}), nil
-}
-
-// packedBytes is the size of a weight, at most.
-func packedBytes(parts ...compute.Projection) int64 {
-	n := 0
-	for _, p := range parts {
-		n += p.Weight.Dims[0]
-	}
-	w := parts[0].Weight
-	return int64(ceil(n, 16)+1) * int64(ceil(w.Stride(), 64)) * int64(unitBytes(w.Type))
+	return bytes, nil
 }

@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"slices"
 	"unsafe"
 
 	"nosa/compute"
@@ -31,8 +30,8 @@ type Step struct {
 	selecting   selecting
 	pool        *pool
 
-	layers []layer
-	head   weight
+	weights *dense // with the matrices of the model
+	own     bool   // weights are the step's
 
 	pos, seat, token compute.Tensor // I32 [rows]
 	table            compute.Tensor // I32 [seats, most]
@@ -58,12 +57,6 @@ type Step struct {
 
 var _ compute.Step = (*Step)(nil)
 
-// layer is the weights of one layer as the products read them.
-type layer struct {
-	*compute.DecoderLayer
-	qkv, o, gateUp, down weight
-}
-
 // bucket is the size of a step's launches: rows, and blocks that a row may see.
 type bucket struct{ rows, blocks int }
 
@@ -86,8 +79,8 @@ func (s *Step) bucketOf(rows, blocks int) bucket {
 	return bucket{min(b.rows, s.o.Rows), min(b.blocks, s.most)}
 }
 
-// newStep takes the memory of a step and packs the weights. It returns compute.ErrStep
-// where the kernels do not serve the model or its cache.
+// newStep takes the memory of a step, and packs the weights where the model has none that
+// are. It returns compute.ErrStep where the kernels do not serve the model or its cache.
 func newStep(d *cuda.Device, m compute.Decoder, c *compute.Cache, o compute.StepOptions) (_ *Step, err error) {
 	s := &Step{o: o, d: d, g: newGPU(d), model: m, cache: c, graphs: map[bucket]driver.GraphExec{}}
 	defer func() {
@@ -102,9 +95,13 @@ func newStep(d *cuda.Device, m compute.Decoder, c *compute.Cache, o compute.Step
 	if err := s.load(); err != nil {
 		return nil, err
 	}
-	if err := s.pack(); err != nil {
+	if s.own = m.Packed == nil; !s.own {
+		s.weights = m.Packed.(*dense)
+	} else if s.weights, err = packDense(d, m); err != nil {
 		return nil, err
 	}
+	s.products = s.weights.products
+	s.products.work = compute.Tensor{} // graphs keep its address
 	if err := s.allocate(); err != nil {
 		return nil, err
 	}
@@ -136,24 +133,8 @@ func (s *Step) check() error {
 			return fmt.Errorf("%w: %w", compute.ErrStep, err)
 		}
 	}
-	weights := []compute.Projection{{Weight: m.Head}}
-	for _, y := range m.Layers {
-		if !y.Gate.Bias.None() || !y.Up.Bias.None() {
-			return fmt.Errorf("%w: gate and up have biases", compute.ErrStep)
-		}
-		for _, joined := range [][]compute.Projection{{y.Q, y.K, y.V}, {y.Gate, y.Up}} {
-			for _, p := range joined {
-				if p.Weight.Type != joined[0].Weight.Type {
-					return fmt.Errorf("%w: %v beside %v", compute.ErrStep, p.Weight.Type, joined[0].Weight.Type)
-				}
-			}
-		}
-		weights = append(weights, y.Q, y.K, y.V, y.O, y.Gate, y.Up, y.Down)
-	}
-	for _, p := range weights {
-		if w := p.Weight; !slices.Contains(productFormats, w.Type) || w.Stride()%32 != 0 {
-			return fmt.Errorf("%w: %v with rows of %d", compute.ErrStep, w.Type, w.Stride())
-		}
+	if err := checkPack(m); err != nil {
+		return fmt.Errorf("%w: %w", compute.ErrStep, err)
 	}
 	return nil
 }
@@ -161,57 +142,8 @@ func (s *Step) check() error {
 func (s *Step) load() error {
 	format := cuda.FormatName(s.model.Embed.Type)
 	if err := errors.Join(s.g.load("dense", map[string]*driver.Function{"step_embed_" + format: &s.embed, "step_norm": &s.norm}),
-		s.products.load(s.g), s.attention.load(s.g), s.selecting.load(s.g)); err != nil {
+		s.attention.load(s.g), s.selecting.load(s.g)); err != nil {
 		return fmt.Errorf("cuda: kernels of a step: %w", err)
-	}
-	return nil
-}
-
-// pack brings the weights into the order in which products read them.
-func (s *Step) pack() error {
-	join := func(pair bool, parts ...compute.Projection) (w weight, err error) {
-		weights, biased, n := make([]compute.Tensor, len(parts)), false, 0
-		for i, p := range parts {
-			weights[i], biased, n = p.Weight, biased || !p.Bias.None(), n+p.Weight.Dims[0]
-		}
-		if w, err = s.products.pack(s.g, s.d, pair, weights...); err != nil || !biased {
-			return w, err
-		}
-		bias, err := s.d.Alloc(dtype.F32, n) // zeros where a part has none
-		if err != nil {
-			return w, err
-		}
-		s.tensors = append(s.tensors, bias)
-		n = 0
-		for _, p := range parts {
-			if !p.Bias.None() {
-				s.g.ctx.Copy(s.g.stream, bias.Rows(n, n+1).Addr, p.Bias.Addr, p.Bias.Bytes())
-			}
-			n += p.Weight.Dims[0]
-		}
-		w.bias = bias.Addr
-		return w, nil
-	}
-	s.layers = make([]layer, len(s.model.Layers))
-	var errs []error
-	keep := func(w weight, err error) weight {
-		errs = append(errs, err)
-		return w
-	}
-	for i := range s.layers {
-		y := &s.layers[i]
-		y.DecoderLayer = &s.model.Layers[i]
-		y.qkv = keep(join(false, y.Q, y.K, y.V))
-		y.o = keep(join(false, y.O))
-		y.gateUp = keep(join(true, y.Gate, y.Up))
-		y.down = keep(join(false, y.Down))
-	}
-	s.head = keep(join(false, compute.Projection{Weight: s.model.Head}))
-	switch err := errors.Join(errs...); {
-	case errors.Is(err, errFormat):
-		return fmt.Errorf("%w: %w", compute.ErrStep, err)
-	case err != nil:
-		return fmt.Errorf("cuda: weights of a step: %w", err)
 	}
 	return nil
 }
@@ -289,15 +221,13 @@ func (s *Step) scratchBytes() int {
 
 // productBytes is what products take, of any step.
 func (s *Step) productBytes() (n int) {
-	for i := range s.layers {
-		y := &s.layers[i]
-		for _, w := range []*weight{&y.qkv, &y.o, &y.gateUp, &y.down} {
-			n = max(n, s.products.scratch(s.g, w, s.o.Rows))
-		}
+	for _, w := range s.weights.weights() {
+		n = max(n, s.products.scratch(s.g, w, s.o.Rows))
 	}
+	first := &s.weights.layers[0]
 	for rows := 1; rows <= s.o.Rows; rows++ {
 		rows = s.bucketOf(rows, 1).rows
-		for _, w := range []*weight{&s.layers[0].qkv, &s.layers[0].o, &s.layers[0].gateUp, &s.layers[0].down, &s.head} {
+		for _, w := range []*weight{&first.qkv, &first.o, &first.gateUp, &first.down, &s.weights.head} {
 			n = max(n, s.products.scratch(s.g, w, rows))
 		}
 	}
@@ -329,18 +259,14 @@ func (s *Step) Close() error {
 		errs = append(errs, s.pool.close())
 		s.pool = nil
 	}
-	for i := range s.layers {
-		y := &s.layers[i]
-		for _, w := range []*weight{&y.qkv, &y.o, &y.gateUp, &y.down} {
-			w.free(s.d)
-		}
+	if s.own && s.weights != nil {
+		errs = append(errs, s.weights.Close())
 	}
-	s.head.free(s.d)
 	s.products.free(s.d)
 	for _, t := range s.tensors {
 		s.d.Free(t)
 	}
-	s.tensors, s.layers, s.graphs = nil, nil, nil
+	s.tensors, s.weights, s.graphs = nil, nil, nil
 	return errors.Join(append(errs, s.g.close())...)
 }
 
@@ -453,7 +379,7 @@ func (s *Step) Wait() (compute.StepCounts, error) {
 		return s.residentCounts(), nil
 	}
 	layers, rows := s.pool.counts()
-	c := compute.StepCounts{Layers: make([]compute.StepCount, len(s.layers)), Rows: make([]compute.StepCount, s.rows)}
+	c := compute.StepCounts{Layers: make([]compute.StepCount, len(s.model.Layers)), Rows: make([]compute.StepCount, s.rows)}
 	var errs []error
 	for i := range c.Layers {
 		c.Layers[i] = countOf(layers[i])
@@ -471,7 +397,7 @@ func countOf(p poolCount) compute.StepCount {
 
 // residentCounts are those of a step where every block is in its slot.
 func (s *Step) residentCounts() compute.StepCounts {
-	c := compute.StepCounts{Layers: make([]compute.StepCount, len(s.layers)), Rows: make([]compute.StepCount, s.rows)}
+	c := compute.StepCounts{Layers: make([]compute.StepCount, len(s.model.Layers)), Rows: make([]compute.StepCount, s.rows)}
 	size, heads := s.cache.Block, int64(s.cache.Heads)
 	for i, pos := range s.positions[:s.rows] {
 		n := int64(pos)/int64(size) + 1
@@ -547,8 +473,8 @@ func (s *Step) post(b bucket) {
 	launch(g, s.embed, line(b.rows), 256, 0, &embedArgs{s.x.Addr, m.Embed.Addr, s.token.Addr, rows,
 		int32(m.Hidden), int32(m.Embed.Rows(0, 1).Bytes()), m.EmbedScale})
 	s.selecting.angles(g, &anglesArgs{rows: rows, out: s.angles.Addr, inv: s.inv.Addr, pairs: int32(len(m.Rope.Inv)), factor: m.Rope.Factor})
-	for i := range s.layers {
-		y, c := &s.layers[i], s.cacheArgs(i)
+	for i := range s.weights.layers {
+		y, c := &s.weights.layers[i], s.cacheArgs(i)
 		s.postNorm(b.rows, y.AttnNorm, 1)
 		s.products.run(g, s.qkv.Addr, s.h.Addr, &y.qkv, b.rows, epilogue{kind: store, bias: y.qkv.bias})
 		s.postAppend(y, c, rows)
@@ -574,7 +500,7 @@ func (s *Step) post(b bucket) {
 	}
 	s.postSeal(rows)
 	s.postNorm(b.rows, m.Norm, m.LogitScale)
-	s.products.run(g, s.logits.Addr, s.h.Addr, &s.head, b.rows, epilogue{kind: store})
+	s.products.run(g, s.logits.Addr, s.h.Addr, &s.weights.head, b.rows, epilogue{kind: store})
 	if !s.o.Resident {
 		s.pool.join()
 		s.pool.report()
@@ -616,13 +542,13 @@ func (s *Step) postAppend(y *layer, c cacheArgs, rows rowsArgs) {
 func (s *Step) postSeal(rows rowsArgs) {
 	c := s.cacheArgs(0)
 	if s.o.Resident {
-		s.pool.seal(c, rows, len(s.layers))
+		s.pool.seal(c, rows, len(s.model.Layers))
 		return
 	}
-	s.pool.full(c, rows, len(s.layers))
-	s.pool.seal(c, rows, len(s.layers))
+	s.pool.full(c, rows, len(s.model.Layers))
+	s.pool.seal(c, rows, len(s.model.Layers))
 	s.pool.fork()
-	s.pool.store(s.pool.stream, c, rows, len(s.layers))
+	s.pool.store(s.pool.stream, c, rows, len(s.model.Layers))
 }
 
 func (s *Step) postNorm(rows int, w compute.Tensor, scale float32) {
