@@ -16,11 +16,12 @@ import (
 	"nosa/weights"
 )
 
-// BenchGroup is `nosa bench MODEL`, `nosa bench decode` and `nosa bench serve`.
+// BenchGroup is `nosa bench MODEL` and the commands that measure one thing.
 type BenchGroup struct {
-	Model  BenchCmd       `cmd:"" default:"withargs" hidden:"" help:"Measure how fast a model runs on this machine."`
-	Decode BenchDecodeCmd `cmd:"" help:"Measure decode steps of many long sequences on a GPU."`
-	Serve  BenchServeCmd  `cmd:"" help:"Measure how a server of the OpenAI API answers under load."`
+	Model   BenchCmd        `cmd:"" default:"withargs" hidden:"" help:"Measure how fast a model runs on this machine."`
+	Prefill BenchPrefillCmd `cmd:"" help:"Measure the prompt of one long sequence on a GPU."`
+	Decode  BenchDecodeCmd  `cmd:"" help:"Measure decode steps of many long sequences on a GPU."`
+	Serve   BenchServeCmd   `cmd:"" help:"Measure how a server of the OpenAI API answers under load."`
 }
 
 // BenchCmd measures how fast a model runs on this machine.
@@ -45,7 +46,7 @@ type BenchCmd struct {
 
 // Help names the commands beside it.
 func (c *BenchCmd) Help() string {
-	return "nosa bench serve measures a server under load, nosa bench decode steps on a GPU: see their own --help."
+	return "nosa bench serve measures a server under load, nosa bench prefill and nosa bench decode prompts and steps on a GPU: see their own --help."
 }
 
 // Run implements the command.

@@ -172,6 +172,7 @@ type Properties struct {
 	Memory       int64 // bytes
 	L2           int64 // bytes
 	Processors   int   // streaming multiprocessors
+	Clock        int   // kHz, the highest of them
 	SharedMemory int   // bytes that a thread block may have
 	CopyEngines  int
 }
@@ -192,7 +193,7 @@ func (d *Driver) Properties(n int) (Properties, error) {
 	}
 	p.SameAddress = attr(91) == 1
 	p.Major, p.Minor = attr(75), attr(76)
-	p.L2, p.Processors, p.SharedMemory, p.CopyEngines = int64(attr(38)), attr(16), attr(97), attr(40)
+	p.L2, p.Processors, p.Clock, p.SharedMemory, p.CopyEngines = int64(attr(38)), attr(16), attr(13), attr(97), attr(40)
 	if err != nil {
 		return p, err
 	}

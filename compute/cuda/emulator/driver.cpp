@@ -488,7 +488,7 @@ API cuDeviceGetAttribute(int *v, int which, int) {
 	static const std::map<int, int> values = {
 		{91, 1}, {1, 1024}, {2, 1024}, {3, 1024}, {4, 64}, {5, 2147483647}, {6, 65535}, {7, 65535}, // threads and blocks
 		{8, SHARED_DEFAULT}, {97, SHARED_BYTES}, {81, SHARED_BYTES + 1024},                  // shared memory
-		{10, 32}, {16, 4}, {39, 2048}, {75, 9}, {76, 0}, {40, 2}, {38, 50 << 20},
+		{10, 32}, {13, 1000000}, {16, 4}, {39, 2048}, {75, 9}, {76, 0}, {40, 2}, {38, 50 << 20},
 	};
 	auto i = values.find(which);
 	if (i == values.end()) return INVALID_VALUE;
