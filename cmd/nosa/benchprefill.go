@@ -104,7 +104,11 @@ func writePrefill(out *Output, machine *prefill.Machine, results []*prefill.Resu
 	}
 	out.Printf("%s\n", out.fold(fmt.Sprintf("%s; tensor cores do %.0f TFLOP/s at most", machine.Device, machine.Peak/1e12)))
 	s := results[0].Setting
-	out.Printf("%s\n\n", out.fold(fmt.Sprintf("%s with random weights, median of %d, %d tokens a pass, every %d of them alike", s.Shape, s.Runs, s.Chunk, s.Same)))
+	about := fmt.Sprintf("%s with random weights, median of %d runs, %d tokens a pass", s.Shape, s.Runs, s.Chunk)
+	if s.Same > 1 {
+		about += fmt.Sprintf(", in runs of %d that are alike", s.Same)
+	}
+	out.Printf("%s\n\n", out.fold(about))
 	t := newTable("context", "attention", "weights", "KV", "s", "min", "max", "tokens/s", "TFLOP", "TFLOP/s", "at least s", "reached")
 	for _, r := range results {
 		if r.Error != "" {
@@ -118,6 +122,8 @@ func writePrefill(out *Output, machine *prefill.Machine, results []*prefill.Resu
 		if r.Error != "" {
 			out.Printf("%s\n", out.fold(fmt.Sprintf("%s: %s", r.Setting, r.Error)))
 		}
+	}
+	for _, r := range results {
 		if len(r.Parts) == 0 {
 			continue
 		}
