@@ -34,7 +34,9 @@
 //
 // # What is not here yet
 //
-// Products with bf16, q8_0 and q4_0 weights run on tensor cores (product.cu), those with
-// others on the float32 units. Tables and selections are kept by the host between ops, so
-// that a step is not one graph. docs/measurements says what the ops reach.
+// Package step has the products of models whose weights are packed. The ones here, which
+// serve all others, are slow: on tensor cores with bf16, q8_0 and q4_0 weights (product.cu),
+// where activations are three bf16 numbers, else on the float32 units. Tables and selections
+// are kept by the host between ops, so that a step is not one graph. docs/measurements says
+// what the ops reach.
 package cuda

@@ -48,8 +48,9 @@ var below = map[string][]string{
 	"server":    {"engine", "tokenizer", "chat", "compute", "trace"},
 	"bench":     {"engine", "model", "attention", "kv", "compute", "weights", "dtype"},
 
-	"bench/load":   {"client"},
-	"bench/decode": {"bench", "compute", "compute/cuda", "compute/cuda/driver", "compute/cuda/step", "dtype"},
+	"bench/load":    {"client"},
+	"bench/decode":  {"bench", "compute", "compute/cuda", "compute/cuda/driver", "compute/cuda/step", "dtype"},
+	"bench/prefill": {"attention", "bench", "compute", "compute/cuda", "compute/cuda/driver", "compute/cuda/step", "dtype", "kv", "model"},
 
 	"cmd/nosa": {anything},
 

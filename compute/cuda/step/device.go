@@ -37,6 +37,10 @@ func New(o cuda.Options) (compute.Device, error) {
 	return &Device{d}, nil
 }
 
+// Numbers: prompts go through bf16 products where the weights are packed, which the ordinary
+// ops of a GPU do not.
+func (d *Device) Numbers() string { return d.Device.Numbers() + " packed" }
+
 // NewStep: see compute.Stepper.
 func (d *Device) NewStep(m compute.Decoder, c *compute.Cache, o compute.StepOptions) (compute.Step, error) {
 	s, err := newStep(d.Device, m, c, o)

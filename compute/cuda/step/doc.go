@@ -16,6 +16,10 @@
 //	norm, product, SwiGLU, product                     x → x
 //	seal      tails that are full → slots and host pages
 //
+// Weights are packed in the order in which products read them (dense.go). Prompts go through
+// the same weights and products as steps do: norm, product, rotation and split; attention by
+// the ordinary ops of package cuda; product onto x; norm, product with SwiGLU, product onto x.
+//
 // The definitions are those of package compute; numbers are bf16 where a product reads
 // them, with sums in float32.
 package step
