@@ -35,22 +35,44 @@ template <int T> __device__ void embed(const embed_args &a) {
 EACH_FORMAT(EMBED)
 
 struct norm_args {
-	__nv_bfloat16 *out;     // [n, width]
+	__nv_bfloat16 *out;      // [n, width]
 	const float *x, *weight; // [n, width], [width]
-	int width;
+	int width;               // a multiple of 4
 	float eps, scale;        // of what comes out
 };
 
+__device__ __forceinline__ float square(const float4 &v, float sum) { return fmaf(v.w, v.w, fmaf(v.z, v.z, fmaf(v.y, v.y, fmaf(v.x, v.x, sum)))); }
+
+// A thread keeps its first numbers between the sum and what comes out.
 // grid (n)   block 512
 extern "C" __global__ void step_norm(const __grid_constant__ norm_args a) {
+	enum { HELD = 4 };
 	__shared__ float shared[32];
-	const float *x = a.x + (size_t)blockIdx.x * a.width;
-	__nv_bfloat16 *out = a.out + (size_t)blockIdx.x * a.width;
+	const int fours = a.width / 4, step = blockDim.x;
+	const float4 *x = (const float4 *)(a.x + (size_t)blockIdx.x * a.width), *weight = (const float4 *)a.weight;
+	float4 held[HELD];
 	float sum = 0;
-	for (int i = threadIdx.x; i < a.width; i += blockDim.x) sum = fmaf(x[i], x[i], sum);
+#pragma unroll
+	for (int j = 0; j < HELD; j++) {
+		const int i = threadIdx.x + j * step;
+		if (i < fours) held[j] = x[i];
+	}
+#pragma unroll
+	for (int j = 0; j < HELD; j++)
+		if (threadIdx.x + j * step < fours) sum = square(held[j], sum);
+	for (int i = threadIdx.x + HELD * step; i < fours; i += step) sum = square(x[i], sum);
 	sum = block_sum(sum, shared);
 	const float inv = 1 / sqrtf(sum / a.width + a.eps);
-	for (int i = threadIdx.x; i < a.width; i += blockDim.x) out[i] = __float2bfloat16_rn(a.weight[i] * (x[i] * inv) * a.scale);
+	const auto put = [&](int i, const float4 &v) {
+		const float4 w = weight[i];
+		alignas(8) const __nv_bfloat162 p[2] = {__floats2bfloat162_rn(w.x * (v.x * inv) * a.scale, w.y * (v.y * inv) * a.scale),
+		                             __floats2bfloat162_rn(w.z * (v.z * inv) * a.scale, w.w * (v.w * inv) * a.scale)};
+		((uint2 *)(a.out + (size_t)blockIdx.x * a.width))[i] = *(const uint2 *)p;
+	};
+#pragma unroll
+	for (int j = 0; j < HELD; j++)
+		if (threadIdx.x + j * step < fours) put(threadIdx.x + j * step, held[j]);
+	for (int i = threadIdx.x + HELD * step; i < fours; i += step) put(i, x[i]);
 }
 
 struct round_args {
@@ -65,7 +87,7 @@ extern "C" __global__ void step_round(const __grid_constant__ round_args a) {
 	const long long step = 8ll * gridDim.x * blockDim.x;
 	for (long long i = 8 * ((long long)blockIdx.x * blockDim.x + threadIdx.x); i < a.n; i += step) {
 		const float4 u = *(const float4 *)(a.x + i), v = *(const float4 *)(a.x + i + 4);
-		const __nv_bfloat162 p[4] = {__floats2bfloat162_rn(u.x, u.y), __floats2bfloat162_rn(u.z, u.w), __floats2bfloat162_rn(v.x, v.y), __floats2bfloat162_rn(v.z, v.w)};
+		alignas(16) const __nv_bfloat162 p[4] = {__floats2bfloat162_rn(u.x, u.y), __floats2bfloat162_rn(u.z, u.w), __floats2bfloat162_rn(v.x, v.y), __floats2bfloat162_rn(v.z, v.w)};
 		*(uint4 *)(a.out + i) = *(const uint4 *)p;
 	}
 }

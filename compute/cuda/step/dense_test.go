@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"nosa/compute"
+	"nosa/compute/cuda/driver"
 	"nosa/dtype"
 )
 
@@ -309,5 +310,49 @@ func TestPackRefuses(t *testing.T) {
 	}
 	if now := w.d.Allocated(); now != begin {
 		t.Errorf("%d bytes are left", now-begin)
+	}
+}
+
+// TestNorm: rows of any width that is a multiple of four, also of more than a block keeps.
+func TestNorm(t *testing.T) {
+	d, g := open(t)
+	x := &dense{d: d, g: g}
+	if err := g.load("dense", map[string]*driver.Function{"step_norm": &x.norm}); err != nil {
+		t.Fatal(err)
+	}
+	rng := rand.New(rand.NewPCG(5, 6))
+	for _, width := range []int{4, 36, 2048, 2052, 8192, 8196, 10240} {
+		const rows = 3
+		values, weight := make([]float32, rows*width), make([]float32, width)
+		for _, v := range [][]float32{values, weight} {
+			for i := range v {
+				v[i] = float32(rng.NormFloat64())
+			}
+		}
+		alloc := func(t0 dtype.Type, shape ...int) compute.Tensor {
+			a, err := d.Alloc(t0, shape...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return a
+		}
+		hidden, w := alloc(dtype.F32, rows, width), alloc(dtype.F32, width)
+		x.model.Hidden, x.model.Eps, x.h = width, 1e-5, alloc(dtype.BF16, rows, width)
+		d.Upload(hidden, compute.F32s(values, len(values)).Data)
+		d.Upload(w, compute.F32s(weight, width).Data)
+		x.postNorm(hidden, w, 0.5)
+		raw := make([]byte, x.h.Bytes())
+		d.Download(raw, x.h)
+		got, want := make([]float32, rows*width), make([]float32, rows*width)
+		dtype.Decode(dtype.BF16, got, raw)
+		compute.RMSNorm(want, values, weight, 1e-5)
+		for i, v := range want {
+			if v *= 0.5; !(math.Abs(float64(got[i]-v)) <= math.Abs(float64(v))/250) { // bf16, and its sum in another order
+				t.Fatalf("width %d, number %d: %g, want %g", width, i, got[i], v)
+			}
+		}
+		for _, a := range []compute.Tensor{hidden, w, x.h} {
+			d.Free(a)
+		}
 	}
 }
