@@ -288,18 +288,24 @@ type headsArgs struct {
 
 // Project: see compute.Dense.
 func (x *dense) Project(layer int, q, k, v, hidden, angles compute.Tensor) {
-	m, y, n := &x.model, &x.layers[layer], hidden.Dims[0]
+	y, n := &x.layers[layer], hidden.Dims[0]
 	if n == 0 {
 		return
 	}
 	x.postNorm(hidden, y.AttnNorm, 1)
 	x.products.run(x.g, x.qkv.Addr, x.h.Addr, &y.qkv, n, epilogue{kind: store, bias: y.qkv.bias})
+	x.postHeads(layer, q, k, v, angles, n)
+}
+
+// postHeads posts what becomes of the product of queries, keys and values.
+func (x *dense) postHeads(layer int, q, k, v, angles compute.Tensor, rows int) {
+	m, y := &x.model, &x.layers[layer]
 	a := headsArgs{qkv: x.qkv.Addr, q: q.Addr, k: k.Addr, v: v.Addr, angles: angles.Addr, qNorm: y.QNorm.Addr, kNorm: y.KNorm.Addr,
-		heads: int32(m.Heads), kvHeads: int32(m.KVHeads), dim: int32(m.Dim), pairs: int32(len(m.Rope.Inv)), skip: int32(n - q.Dims[0]), eps: m.Eps}
+		heads: int32(m.Heads), kvHeads: int32(m.KVHeads), dim: int32(m.Dim), pairs: int32(len(m.Rope.Inv)), skip: int32(rows - q.Dims[0]), eps: m.Eps}
 	if m.Rope.Interleaved {
 		a.interleaved = 1
 	}
-	launch(x.g, x.heads, line(n), 256, 0, &a)
+	launch(x.g, x.heads, line(rows), 256, 0, &a)
 }
 
 // roundArgs is the struct of dense.cu.
@@ -314,9 +320,14 @@ func (x *dense) Join(layer int, hidden, attended compute.Tensor) {
 	if n == 0 {
 		return
 	}
-	all := attended.Len()
-	launch(x.g, x.round, line(min(ceil(all, 8*256), 8*x.g.props.Processors)), 256, 0, &roundArgs{x.h.Addr, attended.Addr, int64(all)})
+	x.postRound(attended)
 	x.products.run(x.g, hidden.Addr, x.h.Addr, &y.o, n, epilogue{kind: add, scale: x.model.ResidualScale, bias: y.o.bias})
+}
+
+// postRound posts attention's outputs to h, in bf16.
+func (x *dense) postRound(attended compute.Tensor) {
+	n := attended.Len()
+	launch(x.g, x.round, line(min(ceil(n, 8*256), 8*x.g.props.Processors)), 256, 0, &roundArgs{x.h.Addr, attended.Addr, int64(n)})
 }
 
 // MLP: see compute.Dense.
