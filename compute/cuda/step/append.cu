@@ -150,6 +150,13 @@ struct heads_args {
 	float eps;
 };
 
+// Where head u of a row goes.
+__device__ __forceinline__ float *place_of(const heads_args &a, int row, int u) {
+	if (u < a.heads) return a.q + ((size_t)(row - a.skip) * a.heads + u) * a.dim;
+	u -= a.heads;
+	return u < a.kv_heads ? a.k + ((size_t)row * a.kv_heads + u) * a.dim : a.v + ((size_t)row * a.kv_heads + u - a.kv_heads) * a.dim;
+}
+
 // The same product taken apart for the ordinary ops of a cache: no tails, no scores.
 // grid (n)   block any number of warps: each has a head at a time
 extern "C" __global__ void step_heads(const __grid_constant__ heads_args a) {
@@ -157,15 +164,37 @@ extern "C" __global__ void step_heads(const __grid_constant__ heads_args a) {
 	const float *qkv = a.qkv + (size_t)row * all * a.dim, *angles = a.angles + (size_t)row * 2 * a.pairs;
 	for (int u = threadIdx.x / 32 + (row < a.skip ? a.heads : 0); u < all; u += blockDim.x / 32) {
 		const float *x = qkv + u * a.dim;
-		if (u < a.heads) {
-			float *to = a.q + ((size_t)(row - a.skip) * a.heads + u) * a.dim;
-			head(a, a.dim, x, a.q_norm, angles, [&](int i, float v) { to[i] = v; });
-		} else if (u < a.heads + a.kv_heads) {
-			float *to = a.k + ((size_t)row * a.kv_heads + u - a.heads) * a.dim;
-			head(a, a.dim, x, a.k_norm, angles, [&](int i, float v) { to[i] = v; });
+		float *to = place_of(a, row, u);
+		if (u < a.heads + a.kv_heads) {
+			head(a, a.dim, x, u < a.heads ? a.q_norm : a.k_norm, angles, [&](int i, float v) { to[i] = v; });
 		} else {
-			float *to = a.v + ((size_t)row * a.kv_heads + u - a.heads - a.kv_heads) * a.dim;
 			for (int i = lane; i < a.dim; i += 32) to[i] = __ldg(x + i);
+		}
+	}
+}
+
+// step_heads of 128 channels in pairs of 64, without norms, to the bit: a lane has four
+// neighbours, whose pairs the lane 16 further has.
+extern "C" __global__ void step_heads_128(const __grid_constant__ heads_args a) {
+	enum { AHEAD = 3 };
+	const int row = blockIdx.x, lane = threadIdx.x % 32, all = a.heads + 2 * a.kv_heads, warps = blockDim.x / 32;
+	const float4 *qkv = (const float4 *)(a.qkv + (size_t)row * all * 128) + lane, *angles = (const float4 *)(a.angles + (size_t)row * 128) + lane % 16;
+	const float4 cos = __ldg(angles), sin = __ldg(angles + 16);
+	const auto turn = [&](float v, float c, float s) {
+		const float other = __shfl_xor_sync(~0u, v, 16);
+		return __fadd_rn(__fmul_rn(v, c), lane < 16 ? -__fmul_rn(other, s) : __fmul_rn(other, s));
+	};
+	for (int from = threadIdx.x / 32 + (row < a.skip ? a.heads : 0); from < all; from += AHEAD * warps) {
+		float4 x[AHEAD];
+#pragma unroll
+		for (int j = 0; j < AHEAD; j++)
+			if (from + j * warps < all) x[j] = __ldg(qkv + 32 * (from + j * warps));
+#pragma unroll
+		for (int j = 0; j < AHEAD; j++) {
+			const int u = from + j * warps;
+			if (u >= all) break;
+			if (u < a.heads + a.kv_heads) x[j] = make_float4(turn(x[j].x, cos.x, sin.x), turn(x[j].y, cos.y, sin.y), turn(x[j].z, cos.z, sin.z), turn(x[j].w, cos.w, sin.w));
+			((float4 *)place_of(a, row, u))[lane] = x[j];
 		}
 	}
 }

@@ -43,10 +43,10 @@ struct norm_args {
 
 __device__ __forceinline__ float square(const float4 &v, float sum) { return fmaf(v.w, v.w, fmaf(v.z, v.z, fmaf(v.y, v.y, fmaf(v.x, v.x, sum)))); }
 
-// A thread keeps its first numbers between the sum and what comes out.
+// A thread keeps its first eight numbers between the sum and what comes out.
 // grid (n)   block 512
-extern "C" __global__ void step_norm(const __grid_constant__ norm_args a) {
-	enum { HELD = 4 };
+extern "C" __global__ void __launch_bounds__(512, 3) step_norm(const __grid_constant__ norm_args a) {
+	enum { HELD = 2 };
 	__shared__ float shared[32];
 	const int fours = a.width / 4, step = blockDim.x;
 	const float4 *x = (const float4 *)(a.x + (size_t)blockIdx.x * a.width), *weight = (const float4 *)a.weight;

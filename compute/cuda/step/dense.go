@@ -21,8 +21,8 @@ type dense struct {
 	g     *gpu
 	model compute.Decoder
 
-	products           products
-	norm, heads, round driver.Function
+	products                     products
+	norm, heads, heads128, round driver.Function
 
 	layers []layer
 	head   weight
@@ -86,7 +86,7 @@ func newDense(d *cuda.Device, m compute.Decoder) (*dense, error) {
 		return nil, err
 	}
 	x := &dense{d: d, g: newGPU(d), model: m, layers: make([]layer, len(m.Layers))}
-	if err := errors.Join(x.products.load(x.g), x.g.load("append", map[string]*driver.Function{"step_heads": &x.heads}),
+	if err := errors.Join(x.products.load(x.g), x.g.load("append", map[string]*driver.Function{"step_heads": &x.heads, "step_heads_128": &x.heads128}),
 		x.g.load("dense", map[string]*driver.Function{"step_norm": &x.norm, "step_round": &x.round})); err != nil {
 		return nil, errors.Join(fmt.Errorf("cuda: kernels of products: %w", err), x.Close())
 	}
@@ -304,6 +304,10 @@ func (x *dense) postHeads(layer int, q, k, v, angles compute.Tensor, rows int) {
 		heads: int32(m.Heads), kvHeads: int32(m.KVHeads), dim: int32(m.Dim), pairs: int32(len(m.Rope.Inv)), skip: int32(rows - q.Dims[0]), eps: m.Eps}
 	if m.Rope.Interleaved {
 		a.interleaved = 1
+	}
+	if m.Dim == 128 && a.pairs == 64 && !m.Rope.Interleaved && y.QNorm.None() && y.KNorm.None() {
+		launch(x.g, x.heads128, line(rows), 384, 0, &a)
+		return
 	}
 	launch(x.g, x.heads, line(rows), 256, 0, &a)
 }

@@ -356,3 +356,46 @@ func TestNorm(t *testing.T) {
 		}
 	}
 }
+
+// TestHeads: the kernel of heads of 128 channels has the bits of the one for all.
+func TestHeads(t *testing.T) {
+	d, g := open(t)
+	for _, heads := range []int{1, 5, 32} {
+		const rows, kvHeads, dim, pairs, skip = 9, 2, 128, 64, 4
+		x := &dense{d: d, g: g, layers: make([]layer, 1), model: compute.Decoder{Heads: heads, KVHeads: kvHeads, Dim: dim, Rope: &compute.Rope{Factor: 1, Inv: make([]float32, pairs)}}}
+		if err := g.load("append", map[string]*driver.Function{"step_heads": &x.heads, "step_heads_128": &x.heads128}); err != nil {
+			t.Fatal(err)
+		}
+		rng := rand.New(rand.NewPCG(9, uint64(heads)))
+		random := func(shape ...int) compute.Tensor {
+			a, err := d.Alloc(dtype.F32, shape...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { d.Free(a) })
+			v := make([]float32, a.Len())
+			for i := range v {
+				v[i] = float32(rng.NormFloat64())
+			}
+			d.Upload(a, compute.F32s(v, len(v)).Data)
+			return a
+		}
+		x.qkv = random(rows, (heads+2*kvHeads)*dim)
+		angles := random(rows, 2, pairs)
+		run := func() (all []float32) {
+			q, k, v := random(rows-skip, heads, dim), random(rows, kvHeads, dim), random(rows, kvHeads, dim)
+			x.postHeads(0, q, k, v, angles, rows)
+			for _, a := range []compute.Tensor{q, k, v} {
+				part := make([]float32, a.Len())
+				d.Download(compute.F32s(part, len(part)).Data, a)
+				all = append(all, part...)
+			}
+			return all
+		}
+		got := run()
+		x.heads128 = x.heads
+		if want := run(); !slices.Equal(got, want) {
+			t.Errorf("%d heads have other bits", heads)
+		}
+	}
+}
