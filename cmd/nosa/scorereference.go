@@ -28,7 +28,7 @@ const ahead = 64
 
 // openReference begins to score ids by a model as exactly as it is had here.
 func (c *ScoreCmd) openReference(ctx context.Context, g *Globals, ids []int32) (_ *reference, err error) {
-	f := ModelFlags{Model: c.Reference, Attention: "full", TopkQ: -1, Window: -1, Chunk: 512, Device: "cpu", Threads: c.Threads, Numerics: "f32", KVDtype: "f32", KVKeep: "lru",
+	f := ModelFlags{Model: c.Reference, Attention: "full", TopkQ: -1, Window: -1, Device: "cpu", Threads: c.Threads, Numerics: "f32", KVDtype: "f32", KVKeep: "lru",
 		Context: c.Context, RopeScaling: c.RopeScaling}
 	o, err := f.options()
 	if err != nil {
