@@ -7,7 +7,7 @@ import "nosa/dtype"
 // faster.
 type Reference struct{}
 
-var _ Device = Reference{}
+var _ TilesDevice = Reference{}
 
 // Name is "reference"; --device does not offer it.
 func (Reference) Name() string { return "reference" }
@@ -128,6 +128,35 @@ func (Reference) Attend(state, q Tensor, c *Cache, t Tile, sel Selection, parts 
 func (Reference) AttendEnd(out, state Tensor, t Tile) {
 	heads, dim := out.Dims[1], out.Dims[2]
 	AttendEnd(out.F32()[t.Row*heads*dim:(t.Row+t.N)*heads*dim], state.F32()[:t.N*heads*StateLen(dim)], dim)
+}
+
+// TakesTiles: any.
+func (Reference) TakesTiles(Layout, int, int) bool { return true }
+
+// AppendTiles is Append of each tile.
+func (r Reference) AppendTiles(c *Cache, tiles []Tile, k, v, s Tensor) {
+	for _, t := range tiles {
+		r.Append(c, t, k, v, s)
+	}
+}
+
+// SealTiles is Seal of each tile and KV head, into slots [tiles, kvHeads]; −1 leaves one out.
+func (r Reference) SealTiles(c *Cache, tiles []Tile, slots []int32) {
+	for i, slot := range slots {
+		if slot >= 0 {
+			r.Seal(c, tiles[i/c.Heads], i%c.Heads, slot)
+		}
+	}
+}
+
+// SelectTiles: see the definition.
+func (Reference) SelectTiles(sel Selection, q Tensor, c *Cache, tiles []Tile, p SelectParams) {
+	SelectTiles(sel, q, c, tiles, p)
+}
+
+// AttendTiles: see the definition.
+func (Reference) AttendTiles(out, q Tensor, c *Cache, tiles []Tile, sel Selection, slots [][]int32) {
+	AttendTiles(out, q, c, tiles, sel, slots)
 }
 
 func optional(t Tensor) []float32 {

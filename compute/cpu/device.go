@@ -98,6 +98,10 @@ func (d *Device) Numbers() string {
 // Numerics names the numbers in which quantised weights are multiplied.
 func (d *Device) Numerics() string { return d.numerics.String() }
 
+// TakesTiles: none, as what the host chooses costs no waiting here, and a tile is enough for
+// all threads.
+func (d *Device) TakesTiles(compute.Layout, int, int) bool { return false }
+
 // Close ends the workers and gives back all memory that Alloc gave. No op may
 // run any more.
 func (d *Device) Close() error {
