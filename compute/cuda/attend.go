@@ -49,11 +49,7 @@ func (d *Device) Attend(state, q compute.Tensor, c *compute.Cache, t compute.Til
 		own: int32(blocks - 1), most: int32(most)}
 	if c.Scores {
 		a.score = c.Score.Addr
-		tables := make([][]int32, c.Heads)
-		for h := range tables {
-			tables[h] = t.Tables[h][:blocks]
-		}
-		a.tables = list(d, tables...)
+		a.tables = list(d, tables(t, c.Heads, blocks)...)
 	}
 	lists, sums := 4*c.Heads*(1+most), 4*heads*most*(2+c.Dim)
 	step := rowsAtOnce(t.N, lists+sums)

@@ -9,13 +9,18 @@
 //         order. To a block that a row did not select it adds nothing, to the bit: its weights are
 //         0 and what was summed is multiplied by 1. So neither the rows beside it nor the cuts of
 //         a call enter, and a run that a call ends in stays in the state.
+// tiles   where all blocks are in slots a launch has many tiles: grid (.., tiles, heads). A thread
+//         block walks all runs of its queries, joins them as they end, and writes outputs: there is
+//         no state, and nothing that the host must know. What rows selected becomes its lists.
 // numbers queries, weights, keys and values are bfloat16 (float16 where the cache is), sums
 //         float32
 // bytes   a run's sums are written and read again: (2+dim) floats for each query, against
-//         2·64·dim elements of each block
+//         2·64·dim elements of each block; those of a whole walk are not
 #include "layout.cuh"
 #include "ptx.cuh"
 #include "sum.cuh"
+#include "tile.cuh"
+#include <type_traits>
 
 enum { TOKENS = 64 };
 
@@ -34,6 +39,40 @@ struct attend_tile_args {
 	float *sums;         // [runs, N·heads·group, 2]: maximum and sum
 	int rows, group, places, own, pos, most, run_count, longest;
 };
+
+struct attend_tiles_args {
+	layout l;
+	float *out;          // [.., heads·group, dim]
+	const float *q;      // as out
+	const uint8_t *slots;
+	const float *score;  // [ids, block] or none
+	const int *selected; // [rows, heads, places]
+	const int *count;    // [rows, heads]; −1: every block
+	const tile *tiles;
+	const int *slot_of;  // [heads, most]: a block's slot
+	const int *id_of;    // [heads, most]: its id, where there is a score
+	int group, places, most, longest;
+};
+
+// The run of a block that rows of block own see: as in attend_tile.go.
+__device__ __forceinline__ int run_of(int b, int own) {
+	constexpr int recent = 64, short_run = 8, long_runs = 8, longest = 512;
+	const int far = max(0, own + 1 - recent), size = min(max(short_run, (far + long_runs - 1) / long_runs), longest);
+	return b < far ? b / size : (far + size - 1) / size + (b - far) / short_run;
+}
+
+// What a thread block is for, of either.
+struct attend_work {
+	const float *q, *tail;
+	const int *selected, *count;
+	int rows, own, pos;
+};
+__device__ __forceinline__ attend_work work_of(const attend_tile_args &a) { return {a.q, a.tail, a.selected, a.count, a.rows, a.own, a.pos}; }
+__device__ __forceinline__ attend_work work_of(const attend_tiles_args &a) {
+	const tile &t = a.tiles[blockIdx.y];
+	return {a.q + (size_t)t.from * a.l.heads * a.group * a.l.dim, t.tail, a.selected + (size_t)t.first * a.l.heads * a.places,
+		a.count + (size_t)t.first * a.l.heads, t.rows, t.pos / a.l.block, t.pos};
+}
 
 #define LOG2E 1.4426950408889634f
 
@@ -176,8 +215,9 @@ __device__ __forceinline__ void weighted(float (&acc)[DIM / 8][4], const uint32_
 #endif
 }
 
-template <int KV, int DIM, int M> __device__ __forceinline__ void attend_tile(const attend_tile_args &a) {
+template <int KV, int DIM, int M, class ARGS> __device__ __forceinline__ void attend_tile(const ARGS &a) {
 	using S = stage<DIM>;
+	constexpr bool WHOLE = std::is_same<ARGS, attend_tiles_args>::value; // all runs, from the first to the last
 	constexpr bool CODED = KV == KV_Q8 || KV == KV_Q4;
 	constexpr int PIECES = DIM / 8, THREADS = 2 * M;
 	extern __shared__ uint4 shared[];
@@ -185,51 +225,116 @@ template <int KV, int DIM, int M> __device__ __forceinline__ void attend_tile(co
 	__shared__ uint32_t poison[DIM][2]; // tokens whose value of a channel is not finite
 	const layout &l = a.l;
 	const int tid = threadIdx.x, lane = tid % 32, warp = tid / 32, h = blockIdx.z, dim = l.dim, block = l.block;
-	const int *run = a.runs + ((size_t)h * a.run_count + blockIdx.y) * 3;
-	const int first = run[0], n = run[1], number = run[2];
-	if (n == 0) return;
+	const attend_work w = work_of(a);
+	int first = 0, n = 0, number = -1; // first block and how many the lists have; the run that sums are of
+	if constexpr (!WHOLE) {
+		const int *run = a.runs + ((size_t)h * a.run_count + blockIdx.y) * 3;
+		first = run[0], n = run[1], number = run[2];
+		if (n == 0) return;
+	}
 	uint8_t *const queries = (uint8_t *)((size_t)shared + 1023 & ~(size_t)1023), *const stages = queries + 2 * M * DIM;
 	uint8_t *const raws = stages + (CODED ? 1 : 2) * S::BYTES; // codes of two blocks
 	float *const biases = (float *)(raws + (CODED ? 2 * l.block_bytes : 0)); // of two blocks
 	uint32_t *const mask = (uint32_t *)(biases + 2 * TOKENS); // [longest, 2]: rows that selected a block
 	int *const numbers = (int *)(mask + 2 * a.longest), *const slots = numbers + a.longest, *const ids = slots + a.longest;
+	// Of whole walks: a bit for each block that a row selected, and how many are in the words before.
+	uint32_t *const chosen_bits = (uint32_t *)(ids + a.longest);
+	const int words = w.own / 32 + 1;
+	int *const before = (int *)(chosen_bits + words);
 
 	// Queries m0 to m0+count−1 of all, of rows row0 to row0+rows−1.
-	const int m0 = blockIdx.x * M, all = a.rows * a.group, count = min(M, all - m0);
+	const int m0 = blockIdx.x * M, all = w.rows * a.group, count = min(M, all - m0);
+	if (WHOLE && count <= 0) return;
 	const int row0 = m0 / a.group, rows = (m0 + count - 1) / a.group - row0 + 1;
 	const int heads = l.heads * a.group;
 	const auto flat = [&](int m) { return (m / a.group * l.heads + h) * a.group + m % a.group; }; // of all queries
 	if (tid < 2) everything[tid] = 0;
-	for (int i = tid; i < n; i += THREADS) {
-		const int *w = a.wanted + (size_t)h * 3 * a.most + first + i;
-		numbers[i] = w[0], slots[i] = w[a.most], ids[i] = w[2 * a.most];
-		mask[2 * i] = mask[2 * i + 1] = 0;
-	}
+	if constexpr (WHOLE) {
+		for (int i = tid; i < words; i += THREADS) chosen_bits[i] = 0;
+	} else
+		for (int i = tid; i < n; i += THREADS) {
+			const int *w = a.wanted + (size_t)h * 3 * a.most + first + i;
+			numbers[i] = w[0], slots[i] = w[a.most], ids[i] = w[2 * a.most];
+			mask[2 * i] = mask[2 * i + 1] = 0;
+		}
 	for (int i = tid; i < M * PIECES; i += THREADS) {
 		const int m = i / PIECES, c = i % PIECES;
 		uint4 v = {};
-		if (m < count && 8 * c < dim) v = eight_of<KV>(a.q + (size_t)flat(m0 + m) * dim + 8 * c);
+		if (m < count && 8 * c < dim) v = eight_of<KV>(w.q + (size_t)flat(m0 + m) * dim + 8 * c);
 		*(uint4 *)(queries + row_at<M>(m, c)) = v;
 	}
 	__syncthreads();
-	for (int i = tid; i < rows * a.places; i += THREADS) {
-		const int r = i / a.places, p = i % a.places;
-		const size_t at = (size_t)(row0 + r) * l.heads + h;
-		const int chosen = a.count[at];
-		if (p == 0 && chosen < 0) atomicOr(&everything[r / 32], 1u << r % 32);
-		if (p >= chosen) continue;
-		const int b = a.selected[at * a.places + p];
-		if (b < numbers[0] || b > numbers[n - 1]) continue;
-		int lo = 0, hi = n - 1;
-		while (lo < hi) {
-			const int mid = (lo + hi) / 2;
-			if (numbers[mid] < b) lo = mid + 1; else hi = mid;
+	// Each block that a row of the thread block selected.
+	const auto each_choice = [&](auto f) {
+		for (int i = tid; i < rows * a.places; i += THREADS) {
+			const int r = i / a.places, p = i % a.places;
+			const size_t at = (size_t)(row0 + r) * l.heads + h;
+			if (p < w.count[at]) f(r, w.selected[at * a.places + p]);
 		}
-		if (numbers[lo] == b) atomicOr(&mask[2 * lo + r / 32], 1u << r % 32);
+	};
+	for (int r = tid; r < rows; r += THREADS)
+		if (w.count[(size_t)(row0 + r) * l.heads + h] < 0) atomicOr(&everything[r / 32], 1u << r % 32);
+	int total_blocks = 0; // of the walk
+	if constexpr (WHOLE) {
+		each_choice([&](int, int b) { atomicOr(&chosen_bits[b / 32], 1u << b % 32); });
+		__syncthreads();
+		if (everything[0] | everything[1]) {
+			for (int i = tid; i < words; i += THREADS) chosen_bits[i] = i < words - 1 || w.own % 32 == 31 ? ~0u : (2u << w.own % 32) - 1;
+			__syncthreads();
+		}
+		if (warp == 0)
+			for (int i = lane, sum = 0; i < words + lane; i += 32) { // all lanes go as often
+				const int own = i < words ? __popc(chosen_bits[i]) : 0;
+				int upto = own;
+#pragma unroll
+				for (int d = 1; d < 32; d *= 2) {
+					const int v = __shfl_up_sync(~0u, upto, d);
+					if (lane >= d) upto += v;
+				}
+				if (i < words) before[i] = sum + upto - own;
+				sum += __shfl_sync(~0u, upto, 31);
+			}
+		__syncthreads();
+		total_blocks = before[words - 1] + __popc(chosen_bits[words - 1]);
+	} else {
+		each_choice([&](int r, int b) {
+			if (b < numbers[0] || b > numbers[n - 1]) return;
+			int lo = 0, hi = n - 1;
+			while (lo < hi) {
+				const int mid = (lo + hi) / 2;
+				if (numbers[mid] < b) lo = mid + 1; else hi = mid;
+			}
+			if (numbers[lo] == b) atomicOr(&mask[2 * lo + r / 32], 1u << r % 32);
+		});
+		__syncthreads();
+		for (int i = tid; i < 2 * n; i += THREADS) mask[i] |= everything[i % 2];
+		__syncthreads();
 	}
-	__syncthreads();
-	for (int i = tid; i < 2 * n; i += THREADS) mask[i] |= everything[i % 2];
-	__syncthreads();
+	// The lists of the blocks of a whole walk from one on, as many as there is room for.
+	const auto list_from = [&](int from) {
+		if constexpr (WHOLE) {
+			n = min(a.longest, total_blocks - from);
+			__syncthreads();
+			for (int i = tid; i < 2 * n; i += THREADS) mask[i] = everything[i % 2];
+			for (int i = tid; i < words; i += THREADS) {
+				int at = before[i] - from;
+				if (at >= n) break;
+				for (uint32_t bits = chosen_bits[i]; bits; bits &= bits - 1, at++) {
+					const int b = 32 * i + __ffs(bits) - 1;
+					if (at < 0 || at >= n) continue;
+					numbers[at] = b;
+					if (b < w.own) slots[at] = a.slot_of[h * a.most + b];
+					if (a.score) ids[at] = a.id_of[h * a.most + b];
+				}
+			}
+			__syncthreads();
+			each_choice([&](int r, int b) {
+				const int at = before[b / 32] + __popc(chosen_bits[b / 32] & ((1u << b % 32) - 1)) - from;
+				if (at >= 0 && at < n) atomicOr(&mask[2 * at + r / 32], 1u << r % 32);
+			});
+			__syncthreads();
+		}
+	};
 	const auto chosen_by = [&](int i) { return (uint64_t)mask[2 * i + 1] << 32 | mask[2 * i]; };
 	const auto next = [&](int i) { // the first block from i on that a row selected
 		while (i < n && chosen_by(i) == 0) i++;
@@ -245,12 +350,12 @@ template <int KV, int DIM, int M> __device__ __forceinline__ void attend_tile(co
 	for (int r = 0; r < 2; r++) rel[r] = query(r) < count ? (m0 + query(r)) / a.group - row0 : 64;
 	const int share = GROUPS ? 64 : 16, from = warp * 16 / share * share; // who goes together
 	for (int m = from; m < min(count, from + share); m += a.group - (m0 + m) % a.group) mine |= 1ull << ((m0 + m) / a.group - row0);
-	const int seen0 = a.pos + row0 + 1 - a.own * block; // keys that row0 sees of the own block
+	const int seen0 = w.pos + row0 + 1 - w.own * block; // keys that row0 sees of the own block
 	// How many keys of block i, or of the own one, a query sees.
 	const auto keys = [&](uint64_t chosen, bool own, int rel) {
 		return rel < 64 && chosen >> rel & 1 ? own ? min(block, seen0 + rel) : block : 0;
 	};
-	const int last = a.pos + a.rows - 1 - a.own * block; // the last token of the tail that there is
+	const int last = w.pos + w.rows - 1 - w.own * block; // the last token of the tail that there is
 
 	const auto see = [] {
 #ifdef HAS_WGMMA
@@ -260,7 +365,7 @@ template <int KV, int DIM, int M> __device__ __forceinline__ void attend_tile(co
 
 	// The own block, from float32.
 	const auto open_keys = [&](uint8_t *to) {
-		const float *from = a.tail + (size_t)h * 2 * block * dim;
+		const float *from = w.tail + (size_t)h * 2 * block * dim;
 #pragma unroll 1
 		for (int i = tid; i < DIM * TOKENS / 8; i += THREADS) {
 			const int d = i / (TOKENS / 8), c = i % (TOKENS / 8);
@@ -270,7 +375,7 @@ template <int KV, int DIM, int M> __device__ __forceinline__ void attend_tile(co
 		}
 	};
 	const auto open_values = [&](uint8_t *to) {
-		const float *from = a.tail + ((size_t)h * 2 + 1) * block * dim;
+		const float *from = w.tail + ((size_t)h * 2 + 1) * block * dim;
 #pragma unroll 1
 		for (int i = tid; i < DIM * TOKENS / 8; i += THREADS) {
 			const int j = i / PIECES, c = i % PIECES;
@@ -284,7 +389,7 @@ template <int KV, int DIM, int M> __device__ __forceinline__ void attend_tile(co
 	const auto fetch_keys = [&](int i, int place) {
 		uint8_t *const to = stages + place * S::BYTES;
 		if (a.score && 4 * tid < block) cp_async_16(biases + place * TOKENS + 4 * tid, a.score + (size_t)ids[i] * block + 4 * tid);
-		if (numbers[i] == a.own) {
+		if (numbers[i] == w.own) {
 			open_keys(to);
 			return;
 		}
@@ -297,7 +402,7 @@ template <int KV, int DIM, int M> __device__ __forceinline__ void attend_tile(co
 	};
 	const auto fetch_values = [&](int i, int place) {
 		uint8_t *const to = stages + place * S::BYTES + S::VALUES;
-		if (numbers[i] == a.own) {
+		if (numbers[i] == w.own) {
 			open_values(to);
 			return;
 		}
@@ -312,7 +417,7 @@ template <int KV, int DIM, int M> __device__ __forceinline__ void attend_tile(co
 		if constexpr (CODED) {
 			if (a.score && 4 * tid < block) cp_async_16(biases + place * TOKENS + 4 * tid, a.score + (size_t)ids[i] * block + 4 * tid);
 			const uint8_t *from = a.slots + (size_t)slots[i] * l.block_bytes;
-			if (numbers[i] != a.own)
+			if (numbers[i] != w.own)
 				for (int j = tid; j < l.block_bytes / 16; j += THREADS) cp_async_16(raws + place * l.block_bytes + 16 * j, from + 16 * j);
 		} else {
 			fetch_keys(i, place);
@@ -322,7 +427,7 @@ template <int KV, int DIM, int M> __device__ __forceinline__ void attend_tile(co
 	};
 	// The codes of block i, at place, as what is multiplied.
 	const auto expand = [&](int i, int place) {
-		if (numbers[i] == a.own) {
+		if (numbers[i] == w.own) {
 			open_keys(stages);
 			open_values(stages + S::VALUES);
 			return;
@@ -361,6 +466,9 @@ template <int KV, int DIM, int M> __device__ __forceinline__ void attend_tile(co
 	};
 
 	float top[2], sum[2], acc[DIM / 8][4];
+	// Of the runs before. Values are not in registers, which the products need, but in memory.
+	float total_top[2], total_sum[2];
+	float4 memory[WHOLE ? DIM / 8 : 1], *const total = in_memory(memory);
 	const float scale = 1 / sqrtf((float)dim);
 	int piece[4]; // of the row of 16 that a lane names to ldmatrix, for the lower and the upper 8 columns
 #pragma unroll
@@ -371,7 +479,7 @@ template <int KV, int DIM, int M> __device__ __forceinline__ void attend_tile(co
 	using weights = uint32_t[TOKENS / 8][2];
 	const auto soften = [&](int i, const float *bias, float (&s)[TOKENS / 8][4], float (&decay)[2]) {
 		const uint64_t chosen = chosen_by(i);
-		const bool own = numbers[i] == a.own;
+		const bool own = numbers[i] == w.own;
 		// Logits are s·unit, in which a bias already is.
 		float unit = scale;
 		if (bias) {
@@ -442,7 +550,7 @@ template <int KV, int DIM, int M> __device__ __forceinline__ void attend_tile(co
 	const auto mark = [&](int i) {
 #pragma unroll
 		for (int r = 0; r < 2; r++) {
-			const int end = keys(chosen_by(i), numbers[i] == a.own, rel[r]);
+			const int end = keys(chosen_by(i), numbers[i] == w.own, rel[r]);
 			const uint64_t sees = end == 64 ? ~0ull : (1ull << end) - 1;
 #pragma unroll
 			for (int d = 0; d < DIM / 8; d++)
@@ -454,109 +562,171 @@ template <int KV, int DIM, int M> __device__ __forceinline__ void attend_tile(co
 		}
 	};
 
+	// Block i is of another run than what was summed: that joins the total.
+	const auto changes = [&](int i) { return WHOLE && run_of(numbers[i], w.own) != number; };
+	const auto join = [&](const float (&top)[2], const float (&sum)[2]) {
+		if constexpr (WHOLE) {
+			float x[2], y[2];
+			bool none[2]; // of the run that the row saw
+#pragma unroll
+			for (int r = 0; r < 2; r++) {
+				x[r] = y[r] = 0, none[r] = top[r] == -INFINITY && sum[r] == 0;
+				if (none[r]) continue;
+				const float most = larger(total_top[r], top[r]), shift = most == -INFINITY ? 0 : most;
+				x[r] = expf(total_top[r] - shift), y[r] = expf(top[r] - shift);
+				total_top[r] = most, total_sum[r] = total_sum[r] * x[r] + sum[r] * y[r];
+			}
+#pragma unroll
+			for (int d = 0; d < DIM / 8; d++) {
+				float4 v = total[d];
+				if (!none[0]) v.x = v.x * x[0] + acc[d][0] * y[0], v.y = v.y * x[0] + acc[d][1] * y[0];
+				if (!none[1]) v.z = v.z * x[1] + acc[d][2] * y[1], v.w = v.w * x[1] + acc[d][3] * y[1];
+				total[d] = v;
+			}
+		}
+	};
+	const auto clear = [&] {
+#pragma unroll
+		for (int d = 0; d < DIM / 8; d++)
+#pragma unroll
+			for (int e = 0; e < 4; e++) acc[d][e] = 0;
+	};
+	const auto open = [&](int i) { // the run of block i, of which nothing is summed yet
+		number = run_of(numbers[i], w.own);
+		top[0] = top[1] = -INFINITY, sum[0] = sum[1] = 0;
+	};
+
 	// A value that is not finite would show in the rows that do not see it too, as 0 times it.
 	// Where a sum is not finite the run is taken again without such values, which then are put
 	// where they are seen: other sums have the same bits either way.
 	for (bool careful = false;; careful = true) {
+		if constexpr (WHOLE) {
+			number = -1;
+			top[0] = top[1] = total_top[0] = total_top[1] = -INFINITY, sum[0] = sum[1] = total_sum[0] = total_sum[1] = 0;
+			clear();
 #pragma unroll
-		for (int r = 0; r < 2; r++) {
-			const float *s = a.state + (size_t)flat(m0 + query(r)) * (1 + 2 * (2 + dim));
-			const bool goes_on = rel[r] < 64 && s[0] == number + 1;
-			top[r] = goes_on ? s[1] : -INFINITY, sum[r] = goes_on ? s[2] : 0;
+			for (int d = 0; d < DIM / 8; d++) total[d] = {};
+		} else {
 #pragma unroll
-			for (int d = 0; d < DIM / 8; d++)
+			for (int r = 0; r < 2; r++) {
+				const float *s = a.state + (size_t)flat(m0 + query(r)) * (1 + 2 * (2 + dim));
+				const bool goes_on = rel[r] < 64 && s[0] == number + 1;
+				top[r] = goes_on ? s[1] : -INFINITY, sum[r] = goes_on ? s[2] : 0;
 #pragma unroll
-				for (int e = 0; e < 2; e++) acc[d][2 * r + e] = goes_on && 8 * d + t + e < dim ? s[3 + 8 * d + t + e] : 0;
+				for (int d = 0; d < DIM / 8; d++)
+#pragma unroll
+					for (int e = 0; e < 2; e++) acc[d][2 * r + e] = goes_on && 8 * d + t + e < dim ? s[3 + 8 * d + t + e] : 0;
+			}
 		}
-		int i = next(0), place = 0;
+		for (int from = 0; WHOLE ? from < total_blocks : from == 0; from += WHOLE ? a.longest : 1) {
+			list_from(from);
+			int i = next(0), place = 0;
 #ifdef HAS_WGMMA
-		// Two products are under way at a time: those of the next block's logits, while weights
-		// are taken of them, beside those of this one's values.
-		if constexpr (!CODED)
-			if (!careful && i < n) {
-				float s[TOKENS / 8][4], decay[2];
-				weights p;
-				const auto bias = [&](int place) { return a.score ? biases + place * TOKENS : nullptr; };
-				fetch_keys(i, 0), fetch_values(i, 0);
-				cp_async_commit();
-				int after = next(i + 1);
-				if (after < n) fetch_keys(after, 1);
-				cp_async_commit();
-				cp_async_wait<1>();
-				see();
-				__syncthreads();
-				logits<KV, DIM, M>(s, queries, stages, piece);
-				soften(i, bias(0), s, decay);
-				pack(s, p);
-				while (after < n) {
+			// Two products are under way at a time: those of the next block's logits, while weights
+			// are taken of them, beside those of this one's values.
+			if constexpr (!CODED)
+				if (!careful && i < n) {
+					float s[TOKENS / 8][4], decay[2];
+					weights p;
+					const auto bias = [&](int place) { return a.score ? biases + place * TOKENS : nullptr; };
+					fetch_keys(i, 0), fetch_values(i, 0);
+					cp_async_commit();
+					int after = next(i + 1);
+					if (after < n) fetch_keys(after, 1);
+					cp_async_commit();
+					cp_async_wait<1>();
+					see();
+					__syncthreads();
+					logits<KV, DIM, M>(s, queries, stages, piece);
+					if (changes(i)) join(top, sum), clear(), open(i);
+					soften(i, bias(0), s, decay);
+					pack(s, p);
+					while (after < n) {
+						cp_async_wait<0>();
+						see();
+						__syncthreads();
+						const int third = next(after + 1);
+						if (third < n) fetch_keys(third, place);
+						fetch_values(after, place ^ 1);
+						cp_async_commit();
+						rescale(decay);
+						logits<KV, DIM, M, true>(s, queries, stages + (place ^ 1) * S::BYTES, piece);
+						weighted<KV, DIM, true>(acc, p, stages + place * S::BYTES + S::VALUES, piece);
+						wgmma_wait<1, TOKENS / 2>(s[0]);
+						const bool fresh = changes(after);
+						const float last_top[2] = {top[0], top[1]}, last_sum[2] = {sum[0], sum[1]};
+						if (fresh) open(after);
+						soften(after, bias(place ^ 1), s, decay);
+						wgmma_wait<0, DIM / 2>(acc[0]);
+						if (fresh) join(last_top, last_sum), clear();
+						pack(s, p);
+						wgmma_keep<TOKENS / 4>(p[0]);
+						i = after, after = third, place ^= 1;
+					}
 					cp_async_wait<0>();
 					see();
 					__syncthreads();
-					const int third = next(after + 1);
-					if (third < n) fetch_keys(third, place);
-					fetch_values(after, place ^ 1);
-					cp_async_commit();
 					rescale(decay);
-					logits<KV, DIM, M, true>(s, queries, stages + (place ^ 1) * S::BYTES, piece);
-					weighted<KV, DIM, true>(acc, p, stages + place * S::BYTES + S::VALUES, piece);
-					wgmma_wait<1, TOKENS / 2>(s[0]);
-					soften(after, bias(place ^ 1), s, decay);
-					wgmma_wait<0, DIM / 2>(acc[0]);
-					pack(s, p);
-					wgmma_keep<TOKENS / 4>(p[0]);
-					i = after, after = third, place ^= 1;
+					weighted<KV, DIM>(acc, p, stages + place * S::BYTES + S::VALUES, piece);
+					i = n;
 				}
+#endif
+			if (i < n) fetch(i, place);
+			while (i < n) {
+				const int after = next(i + 1);
 				cp_async_wait<0>();
 				see();
 				__syncthreads();
-				rescale(decay);
-				weighted<KV, DIM>(acc, p, stages + place * S::BYTES + S::VALUES, piece);
-				i = n;
+				if constexpr (CODED) {
+					expand(i, place);
+					if (after < n) fetch(after, place ^ 1);
+					see();
+					__syncthreads();
+				} else if (after < n)
+					fetch(after, place ^ 1);
+				uint8_t *here = CODED ? stages : stages + place * S::BYTES;
+				const float *bias = a.score ? biases + place * TOKENS : nullptr;
+				if (careful) scrub(here + S::VALUES);
+				if (changes(i)) join(top, sum), clear(), open(i);
+				if (chosen_by(i) & mine) add(i, here, bias);
+				if (careful) mark(i);
+				i = after, place ^= 1;
 			}
-#endif
-		if (i < n) fetch(i, place);
-		while (i < n) {
-			const int after = next(i + 1);
-			cp_async_wait<0>();
-			see();
-			__syncthreads();
-			if constexpr (CODED) {
-				expand(i, place);
-				if (after < n) fetch(after, place ^ 1);
-				see();
-				__syncthreads();
-			} else if (after < n)
-				fetch(after, place ^ 1);
-			uint8_t *here = CODED ? stages : stages + place * S::BYTES;
-			const float *bias = a.score ? biases + place * TOKENS : nullptr;
-			if (careful) scrub(here + S::VALUES);
-			if (chosen_by(i) & mine) add(i, here, bias);
-			if (careful) mark(i);
-			i = after, place ^= 1;
 		}
+		join(top, sum);
 		bool finite = true;
 #pragma unroll
-		for (int d = 0; d < DIM / 8; d++)
-#pragma unroll
-			for (int e = 0; e < 4; e++) finite &= fabsf(acc[d][e]) < INFINITY;
+		for (int d = 0; d < DIM / 8; d++) {
+			const float4 v = WHOLE ? total[d * WHOLE] : float4{acc[d][0], acc[d][1], acc[d][2], acc[d][3]};
+			finite &= fabsf(v.x) < INFINITY && fabsf(v.y) < INFINITY && fabsf(v.z) < INFINITY && fabsf(v.w) < INFINITY;
+		}
 		if (!__syncthreads_or(!finite) || careful) break;
 	}
 
 #pragma unroll
 	for (int r = 0; r < 2; r++) {
 		if (rel[r] == 64) continue;
-		const size_t at = (size_t)blockIdx.y * a.rows * heads + flat(m0 + query(r));
-		if (t == 0) *(float2 *)(a.sums + 2 * at) = {top[r], sum[r]};
-		if (top[r] == -INFINITY && sum[r] == 0) continue; // nothing to say
-		float *part = a.part + at * dim;
+		if constexpr (WHOLE) {
+			float *out = a.out + (w.q - a.q) + (size_t)flat(m0 + query(r)) * dim;
+			const auto part = [&](float v) { return total_sum[r] != 0 ? v / total_sum[r] : 0; };
 #pragma unroll
-		for (int d = 0; d < DIM / 8; d++)
-			if (8 * d < dim) *(float2 *)(part + 8 * d + t) = {acc[d][2 * r], acc[d][2 * r + 1]};
+			for (int d = 0; d < DIM / 8; d++)
+				if (8 * d < dim) *(float2 *)(out + 8 * d + t) = {part(r ? total[d].z : total[d].x), part(r ? total[d].w : total[d].y)};
+		} else {
+			const size_t at = (size_t)blockIdx.y * w.rows * heads + flat(m0 + query(r));
+			if (t == 0) *(float2 *)(a.sums + 2 * at) = {top[r], sum[r]};
+			if (top[r] == -INFINITY && sum[r] == 0) continue; // nothing to say
+			float *part = a.part + at * dim;
+#pragma unroll
+			for (int d = 0; d < DIM / 8; d++)
+				if (8 * d < dim) *(float2 *)(part + 8 * d + t) = {acc[d][2 * r], acc[d][2 * r + 1]};
+		}
 	}
 }
 
 #define TILE(name, KV, DIM, M) \
-	extern "C" __global__ void __launch_bounds__(2 * M, 128 / M) attend_tile_##name##_##DIM##_##M(const __grid_constant__ attend_tile_args a) { attend_tile<KV, DIM, M>(a); }
+	extern "C" __global__ void __launch_bounds__(2 * M, 128 / M) attend_tile_##name##_##DIM##_##M(const __grid_constant__ attend_tile_args a) { attend_tile<KV, DIM, M>(a); } \
+	extern "C" __global__ void __launch_bounds__(2 * M, 128 / M) attend_tiles_##name##_##DIM##_##M(const __grid_constant__ attend_tiles_args a) { attend_tile<KV, DIM, M>(a); }
 #define TILES(name, KV) TILE(name, KV, 64, 64) TILE(name, KV, 128, 64)
 TILES(bf16, KV_BF16)
 TILES(f16, KV_F16)

@@ -1,38 +1,41 @@
 // Rows into the tail with their means, and full tails into slots.
 // Twins: compute/append.go, EncodeBlock of compute/layout.go
 #include "encode.cuh"
+#include "tile.cuh"
 
 struct append_args {
 	layout l;
-	float *tail;          // [heads, 2, block·dim]
-	const float *k, *v;   // [N, heads, dim]
-	const float *s;       // [N, heads] or none
+	const tile *tiles;
+	const float *k, *v;   // [.., heads, dim]
+	const float *s;       // [.., heads] or none
 	uint8_t *means;       // [ids, summary bytes] or none
 	float *seg_score;     // [ids, segments] or none
 	float *score;         // [ids, block] or none
-	const int *ids;       // [heads]: the own block's
-	int at, n;            // first token in the block, tokens
+	const int *ids;       // [tiles, heads]: the own block's
 };
 
-// grid (heads)   block 256
+// grid (heads, tiles, channels / 32)   block 256
 extern "C" __global__ void append(const __grid_constant__ append_args a) {
 	const layout &l = a.l;
-	const int h = blockIdx.x, id = a.ids[h];
-	float *key = a.tail + (size_t)h * 2 * l.block * l.dim, *val = key + (size_t)l.block * l.dim;
-	for (int i = threadIdx.x; i < a.n * l.dim; i += blockDim.x) {
-		const int r = i / l.dim, d = i % l.dim;
-		const size_t from = ((size_t)r * l.heads + h) * l.dim + d;
-		key[d * l.block + a.at + r] = a.k[from];
-		val[(a.at + r) * l.dim + d] = a.v[from];
+	const tile &t = a.tiles[blockIdx.y];
+	const int h = blockIdx.x, id = a.ids[blockIdx.y * l.heads + h], n = t.rows, at = t.pos % l.block;
+	const int d0 = blockIdx.z * 32, dims = min(32, l.dim - d0);
+	float *key = t.tail + (size_t)h * 2 * l.block * l.dim, *val = key + (size_t)l.block * l.dim;
+	for (int i = threadIdx.x; i < n * dims; i += blockDim.x) {
+		const int r = i / dims, d = d0 + i % dims;
+		const size_t from = ((size_t)(t.from + r) * l.heads + h) * l.dim + d;
+		key[d * l.block + at + r] = a.k[from];
+		val[(at + r) * l.dim + d] = a.v[from];
 	}
-	if (a.score)
-		for (int r = threadIdx.x; r < a.n; r += blockDim.x) a.score[(size_t)id * l.block + a.at + r] = a.s[(size_t)r * l.heads + h];
+	const bool scores = a.score && d0 == 0; // of tokens: once
+	if (scores)
+		for (int r = threadIdx.x; r < n; r += blockDim.x) a.score[(size_t)id * l.block + at + r] = a.s[(size_t)(t.from + r) * l.heads + h];
 	if (l.segments == 0) return;
 	__syncthreads();
 	const int stride = l.block / l.segments;
-	const int first = a.at / stride, last = (a.at + a.n) / stride; // those that are complete now
-	for (int i = threadIdx.x; i < (last - first) * l.dim; i += blockDim.x) {
-		const int seg = first + i / l.dim, d = i % l.dim;
+	const int first = at / stride, last = (at + n) / stride; // those that are complete now
+	for (int i = threadIdx.x; i < (last - first) * dims; i += blockDim.x) {
+		const int seg = first + i / dims, d = d0 + i % dims;
 		double sum = 0; // in the order of tokens, as it was cut into calls or not
 		for (int j = 0; j < stride; j++) sum += (double)key[d * l.block + seg * stride + j];
 		float mean = (float)(sum / stride);
@@ -42,7 +45,7 @@ extern "C" __global__ void append(const __grid_constant__ append_args a) {
 		else
 			((__half *)summary)[summary_at(l, seg, d)] = __float2half_rn(smaller(65504, larger(-65504, mean)));
 	}
-	if (a.seg_score)
+	if (scores && a.seg_score)
 		for (int seg = first + threadIdx.x; seg < last; seg += blockDim.x) {
 			double sum = 0;
 			for (int j = 0; j < stride; j++) sum += (double)a.score[(size_t)id * l.block + seg * stride + j];
@@ -52,9 +55,14 @@ extern "C" __global__ void append(const __grid_constant__ append_args a) {
 
 struct seal_args {
 	layout l;
-	uint8_t *slot;
-	const float *tail; // [2, block·dim] of the head
+	uint8_t *slots;
+	const tile *tiles;
+	const int *slot_of; // [tiles, heads]; −1: nothing to do
 };
 
-// grid (dim + block)   block 32: a warp has a row, of keys and then of values
-extern "C" __global__ void seal(const __grid_constant__ seal_args a) { encode_row(a.l, a.slot, a.tail, blockIdx.x); }
+// grid (dim + block, heads, tiles)   block 32: a warp has a row, of keys and then of values
+extern "C" __global__ void seal(const __grid_constant__ seal_args a) {
+	const int h = blockIdx.y, slot = a.slot_of[blockIdx.z * a.l.heads + h];
+	if (slot < 0) return;
+	encode_row(a.l, a.slots + (size_t)slot * a.l.block_bytes, a.tiles[blockIdx.z].tail + (size_t)h * 2 * a.l.block * a.l.dim, blockIdx.x);
+}

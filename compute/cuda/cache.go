@@ -22,36 +22,27 @@ func LayoutOf(l compute.Layout) LayoutArgs {
 }
 
 type appendArgs struct {
-	l                               LayoutArgs
-	tail, k, v, s                   uintptr
-	means, segScore, score, ownList uintptr
-	at, n                           int32
+	l                           LayoutArgs
+	tiles, k, v, s              uintptr
+	means, segScore, score, ids uintptr
 }
 
 // Append: see the definition.
 func (d *Device) Append(c *compute.Cache, t compute.Tile, k, v, s compute.Tensor) {
-	own := t.Own(c.Block)
-	ids := make([]int32, c.Heads)
-	for h := range ids {
-		ids[h] = t.Tables[h][own]
-	}
-	row := uintptr(t.Row * c.Heads * 4)
-	a := appendArgs{l: LayoutOf(c.Layout), tail: t.Tail.Addr,
-		k: k.Addr + row*uintptr(c.Dim), v: v.Addr + row*uintptr(c.Dim),
-		means: c.Segments.Addr, ownList: list(d, ids), at: int32(t.Pos % c.Block), n: int32(t.N)}
-	if c.Scores {
-		a.s, a.segScore, a.score = s.Addr+row, c.SegScore.Addr, c.Score.Addr
-	}
-	launch(d, d.k.append, grid(c.Heads, 1, 1), 256, 0, &a)
+	d.AppendTiles(c, []compute.Tile{t}, k, v, s)
 }
 
 type sealArgs struct {
-	l          LayoutArgs
-	slot, tail uintptr
+	l                    LayoutArgs
+	slots, tiles, slotOf uintptr
 }
 
 // Seal writes the tile's full tail of one KV head into a slot, in the cache's format.
 func (d *Device) Seal(c *compute.Cache, t compute.Tile, head int, slot int32) {
-	a := sealArgs{LayoutOf(c.Layout), c.Slots.Rows(int(slot), int(slot)+1).Addr, t.Tail.Addr + uintptr(head*2*c.Block*c.Dim*4)}
-	launch(d, d.k.seal, grid(c.Dim+c.Block, 1, 1), 32, 0, &a)
+	slots := make([]int32, c.Heads)
+	for h := range slots {
+		slots[h] = -1
+	}
+	slots[head] = slot
+	d.SealTiles(c, []compute.Tile{t}, slots)
 }

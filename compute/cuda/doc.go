@@ -32,6 +32,14 @@
 // Options.Numerics of compute.NumericsF32, and for layouts that they do not take (tiles,
 // scoreTiles), all is float32, and a block is read once for each row (attend.cu, score.cu).
 //
+// # Tiles together
+//
+// A prompt's step has many tiles of a layer, and each would leave most of a GPU empty. As a
+// compute.TilesDevice it takes them in one launch an op (tiles.go): keys and values of all are
+// appended and sealed, their blocks scored and chosen, and attended to, without a word to the
+// host. Thread blocks walk the same runs in the same order as those of single tiles do, so
+// that the bits are the same.
+//
 // # What is not here yet
 //
 // Package step has the products of models whose weights are packed. The ones here, which

@@ -31,21 +31,22 @@ func FormatName(t dtype.Type) string { return formats[t] }
 type kernels struct {
 	modules []driver.Module
 
-	embed                                          map[dtype.Type]driver.Function
-	linear                                         map[dtype.Type]linearKernels
-	product                                        map[dtype.Type][4]driver.Function // for up to 8, 16, 32 and 64 rows
-	rmsNorm, angles, rotate                        driver.Function
-	swiglu, addScaled, scale                       driver.Function
-	importance                                     driver.Function
-	append, seal                                   driver.Function
-	scoreParts, scoreBlocks, scoreImp              driver.Function
-	selectBlocks                                   driver.Function
-	attendBegin, attendList                        driver.Function
-	attendBlock                                    [compute.KVQ4 + 1]driver.Function
-	attendFold, attendEnd                          driver.Function
-	attendTile                                     [compute.KVQ4 + 1]tileKernels
-	attendTileFold                                 driver.Function
-	scoreTileSums, scoreTileWindows, scoreTilePool driver.Function
+	embed                             map[dtype.Type]driver.Function
+	linear                            map[dtype.Type]linearKernels
+	product                           map[dtype.Type][4]driver.Function // for up to 8, 16, 32 and 64 rows
+	rmsNorm, angles, rotate           driver.Function
+	swiglu, addScaled, scale          driver.Function
+	importance                        driver.Function
+	append, seal                      driver.Function
+	scoreParts, scoreBlocks, scoreImp driver.Function
+	selectBlocks                      driver.Function
+	attendBegin, attendList           driver.Function
+	attendBlock                       [compute.KVQ4 + 1]driver.Function
+	attendFold, attendEnd             driver.Function
+	attendTile, attendTiles           [compute.KVQ4 + 1]tileKernels // of runs, and of whole walks
+	attendTileFold                    driver.Function
+	scoreTileImage, scoreTileQueries  driver.Function
+	scoreTile                         map[int]scoreTileKernels // by panels of channels
 }
 
 // linearKernels multiply groups of 1, 4 and 8 rows.
@@ -53,6 +54,10 @@ type linearKernels struct{ one, four, eight driver.Function }
 
 // tileKernels attend to up to 64 channels, and to up to 128.
 type tileKernels struct{ narrow, wide driver.Function }
+
+// scoreTileKernels are the two passes of block scores, the second for groups of 16 places and
+// for groups of fewer.
+type scoreTileKernels struct{ sums, blocks, few driver.Function }
 
 // load loads the modules and finds every kernel.
 func (k *kernels) load(ctx *driver.Context) error {
@@ -98,8 +103,7 @@ func (k *kernels) load(ctx *driver.Context) error {
 		"attend attend_begin":  &k.attendBegin, "attend attend_list": &k.attendList,
 		"attend attend_fold": &k.attendFold, "attend attend_end": &k.attendEnd,
 		"attend_tile attend_tile_fold": &k.attendTileFold,
-		"score_tile score_tile_sums":   &k.scoreTileSums, "score_tile score_tile_windows": &k.scoreTileWindows,
-		"score_tile score_tile_pool": &k.scoreTilePool,
+		"score_tile score_tile_image":  &k.scoreTileImage, "score_tile score_tile_queries": &k.scoreTileQueries,
 	} {
 		module, function, _ := strings.Cut(name, " ")
 		*f = find(module, function)
@@ -110,6 +114,15 @@ func (k *kernels) load(ctx *driver.Context) error {
 	for t := compute.KVBF16; t <= compute.KVQ4; t++ {
 		p := "attend_tile_" + t.String()
 		k.attendTile[t] = tileKernels{find("attend_tile", p+"_64_64"), find("attend_tile", p+"_128_64")}
+		p = "attend_tiles_" + t.String()
+		k.attendTiles[t] = tileKernels{find("attend_tile", p+"_64_64"), find("attend_tile", p+"_128_64")}
+	}
+	k.scoreTile = map[int]scoreTileKernels{}
+	for _, panels := range []int{1, 2, 4} {
+		of := func(pass string) driver.Function {
+			return find("score_tile", fmt.Sprintf("score_tile_%s_%d", pass, panels))
+		}
+		k.scoreTile[panels] = scoreTileKernels{of("sums"), of("blocks"), of("blocks_few")}
 	}
 	return errors.Join(errs...)
 }
@@ -117,9 +130,12 @@ func (k *kernels) load(ctx *driver.Context) error {
 // widen allows the kernels that want more than the usual 48 KiB of shared memory what
 // there is.
 func (k *kernels) widen(ctx *driver.Context, shared int) error {
-	wide := append(k.attendBlock[:], k.scoreTileSums, k.scoreTileWindows)
-	for _, t := range k.attendTile[compute.KVBF16:] {
-		wide = append(wide, t.narrow, t.wide)
+	wide := append([]driver.Function{}, k.attendBlock[:]...)
+	for t := compute.KVBF16; t <= compute.KVQ4; t++ {
+		wide = append(wide, k.attendTile[t].narrow, k.attendTile[t].wide, k.attendTiles[t].narrow, k.attendTiles[t].wide)
+	}
+	for _, t := range k.scoreTile {
+		wide = append(wide, t.sums, t.blocks, t.few)
 	}
 	var errs []error
 	for _, f := range wide {

@@ -66,6 +66,29 @@ PTX void cp_async_commit() { asm volatile("cp.async.commit_group;" ::: "memory")
 // the bytes after a barrier.
 template <int N> PTX void cp_async_wait() { asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory"); }
 
+// A place of shared memory where threads and copies meet in rounds. A round ends when as many
+// have arrived as barrier_init says and all bytes are there that they expect. After barriers are
+// made barrier_made and a barrier of the block come before the first use.
+#ifdef __CUDA_ARCH_FEAT_SM90_ALL
+#define HAS_COPY_ENGINE 1
+PTX void barrier_init(uint64_t *b, int arrivals) { asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(shared_address(b)), "r"(arrivals) : "memory"); }
+PTX void barrier_made() { asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory"); }
+PTX void barrier_arrive(uint64_t *b) { asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(shared_address(b)) : "memory"); }
+// Arrives, and names bytes that copies will bring.
+PTX void barrier_expect(uint64_t *b, int bytes) {
+	asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(shared_address(b)), "r"(bytes) : "memory");
+}
+// Waits for the end of the round under way if that is an even one, with odd 0, or an odd one, with 1.
+PTX void barrier_wait(uint64_t *b, int odd) {
+	asm volatile("{ .reg .pred p; AGAIN: mbarrier.try_wait.parity.shared::cta.b64 p, [%0], %1; @!p bra AGAIN; }" ::"r"(shared_address(b)), "r"(odd) : "memory");
+}
+
+// Copies of the copy engine, by one thread, of bytes that are a multiple of 16.
+PTX void copy_bulk(void *to, const void *from, int bytes, uint64_t *b) {
+	asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(shared_address(to)), "l"(from), "r"(bytes), "r"(shared_address(b)) : "memory");
+}
+#endif
+
 // 16 bytes that are read once and that no kernel writes meanwhile: they take no place in
 // the first cache.
 PTX uint4 load_stream_16(const void *p) {
@@ -138,6 +161,12 @@ PTX void wgmma_f16_m64n128k16(float *c, const uint32_t *a, uint64_t b) {
 	             : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3]), "+f"(c[4]), "+f"(c[5]), "+f"(c[6]), "+f"(c[7]), "+f"(c[8]), "+f"(c[9]), "+f"(c[10]), "+f"(c[11]), "+f"(c[12]), "+f"(c[13]), "+f"(c[14]), "+f"(c[15]), "+f"(c[16]), "+f"(c[17]), "+f"(c[18]), "+f"(c[19]), "+f"(c[20]), "+f"(c[21]), "+f"(c[22]), "+f"(c[23]), "+f"(c[24]), "+f"(c[25]), "+f"(c[26]), "+f"(c[27]), "+f"(c[28]), "+f"(c[29]), "+f"(c[30]), "+f"(c[31]), "+f"(c[32]), "+f"(c[33]), "+f"(c[34]), "+f"(c[35]), "+f"(c[36]), "+f"(c[37]), "+f"(c[38]), "+f"(c[39]), "+f"(c[40]), "+f"(c[41]), "+f"(c[42]), "+f"(c[43]), "+f"(c[44]), "+f"(c[45]), "+f"(c[46]), "+f"(c[47]), "+f"(c[48]), "+f"(c[49]), "+f"(c[50]), "+f"(c[51]), "+f"(c[52]), "+f"(c[53]), "+f"(c[54]), "+f"(c[55]), "+f"(c[56]), "+f"(c[57]), "+f"(c[58]), "+f"(c[59]), "+f"(c[60]), "+f"(c[61]), "+f"(c[62]), "+f"(c[63])
 	             : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(b));
 }
+// c [64, 64] = (add ? c : 0) + a [64, 16] · b [16, 64]; rows of a are queries, rows of b are columns of c.
+PTX void wgmma_f16_rows_m64n64k16(float *c, uint64_t a, uint64_t b, bool add) {
+	asm volatile("{ .reg .pred p; setp.ne.b32 p, %34, 0; wgmma.mma_async.sync.aligned.m64n64k16.f32.f16.f16 {%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15,%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31}, %32, %33, p, 1, 1, 0, 0; }"
+	             : "+f"(c[0]), "+f"(c[1]), "+f"(c[2]), "+f"(c[3]), "+f"(c[4]), "+f"(c[5]), "+f"(c[6]), "+f"(c[7]), "+f"(c[8]), "+f"(c[9]), "+f"(c[10]), "+f"(c[11]), "+f"(c[12]), "+f"(c[13]), "+f"(c[14]), "+f"(c[15]), "+f"(c[16]), "+f"(c[17]), "+f"(c[18]), "+f"(c[19]), "+f"(c[20]), "+f"(c[21]), "+f"(c[22]), "+f"(c[23]), "+f"(c[24]), "+f"(c[25]), "+f"(c[26]), "+f"(c[27]), "+f"(c[28]), "+f"(c[29]), "+f"(c[30]), "+f"(c[31])
+	             : "l"(a), "l"(b), "r"((int)add));
+}
 #endif
 
 // A word that the host or another kernel may change at any time.
@@ -152,6 +181,12 @@ PTX float exp2_approx(float v) {
 	float e;
 	asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(e) : "f"(v));
 	return e;
+}
+
+// An array of the thread that stays in memory, where its registers are needed for others.
+PTX float4 *in_memory(float4 *p) {
+	asm volatile("" : "+l"(p)::"memory");
+	return p;
 }
 
 // The line of p is on its way to the second cache.
@@ -356,6 +391,7 @@ template <int N> PTX void cp_async_wait() { emulated::copies_wait(N); }
 PTX uint4 load_stream_16(const void *p) { return *(const uint4 *)p; }
 PTX uint32_t load_system(const uint32_t *p) { return *(const volatile uint32_t *)p; }
 PTX float exp2_approx(float v) { return v < -126 ? 0 : exp2f(v); }
+PTX float4 *in_memory(float4 *p) { return p; }
 PTX void prefetch_l2(const void *) {}
 PTX void wait_for_earlier() {}
 PTX void allow_later() {}

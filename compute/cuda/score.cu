@@ -3,13 +3,13 @@
 //         order that depends on their number alone
 #include "layout.cuh"
 #include "sum.cuh"
+#include "tile.cuh"
 
 struct score_args {
 	layout l;
 	float *out;             // [N, heads, blocks]
 	const float *q;         // [N, heads·group, dim]: the tile's rows
 	const uint8_t *means;   // [ids, summary bytes]
-	const float *seg_score; // [ids, segments]
 	const int *tables;      // [heads, blocks]: ids
 	float *part;            // [N, heads, group, blocks·segments]: products with means
 	float *window;          // [N, heads, blocks·segments]
@@ -69,16 +69,26 @@ extern "C" __global__ void score_blocks(const __grid_constant__ score_args a) {
 	}
 }
 
-// grid (blocks / 256, N, heads)   block 256
-extern "C" __global__ void score_importance(const __grid_constant__ score_args a) {
-	const int b = blockIdx.x * blockDim.x + threadIdx.x, row = blockIdx.y, h = blockIdx.z;
-	if (b >= a.blocks) return;
-	const int m = windows(a, row), segs = a.l.segments;
+struct importance_args {
+	layout l;
+	float *out;             // [rows, heads, most]
+	const float *seg_score; // [ids, segments]
+	const int *tables;      // [heads, most]: ids
+	const tile *tiles;
+	int most, kernel, stride;
+};
+
+// grid (blocks / 256, rows of a tile, tiles · heads)   block 256
+extern "C" __global__ void score_importance(const __grid_constant__ importance_args a) {
+	const int b = blockIdx.x * blockDim.x + threadIdx.x, row = blockIdx.y, h = blockIdx.z % a.l.heads, segs = a.l.segments;
+	const tile &t = a.tiles[blockIdx.z / a.l.heads];
+	if (row >= t.rows || b > t.pos / a.l.block) return;
+	const int n = t.pos + row + 1, m = n < a.kernel ? 0 : (n - a.kernel) / a.stride + 1;
 	float best = -INFINITY;
 	for (int w = max(0, segs * b - a.l.span + 1); w < min(m, segs * (b + 1)); w++) {
 		double sum = 0;
-		for (int i = w; i < w + a.l.span; i++) sum += (double)a.seg_score[(size_t)a.tables[h * a.blocks + i / segs] * segs + i % segs];
+		for (int i = w; i < w + a.l.span; i++) sum += (double)a.seg_score[(size_t)a.tables[h * a.most + i / segs] * segs + i % segs];
 		best = larger(best, (float)(sum / a.l.span));
 	}
-	a.out[((size_t)row * a.l.heads + h) * a.blocks + b] = best;
+	a.out[((size_t)(t.first + row) * a.l.heads + h) * a.most + b] = best;
 }

@@ -8,9 +8,9 @@ import (
 
 // scoreArgs is the struct of score.cu.
 type scoreArgs struct {
-	l                                             LayoutArgs
-	out, q, means, segScore, tables, part, window uintptr
-	blocks, group, pos, kernel, stride            int32
+	l                                   LayoutArgs
+	out, q, means, tables, part, window uintptr
+	blocks, group, pos, kernel, stride  int32
 }
 
 // scratchBytes is what the rows of a tile may take of the scratch memory at a time, if
@@ -22,11 +22,7 @@ func rowsAtOnce(rows, bytes int) int { return min(rows, max(1, scratchBytes/max(
 
 func scoreOf(d *Device, out compute.Tensor, c *compute.Cache, t compute.Tile) scoreArgs {
 	blocks := t.Own(c.Block) + 1
-	tables := make([][]int32, c.Heads)
-	for h := range tables {
-		tables[h] = t.Tables[h][:blocks]
-	}
-	return scoreArgs{l: LayoutOf(c.Layout), out: out.Addr, tables: list(d, tables...), blocks: int32(blocks),
+	return scoreArgs{l: LayoutOf(c.Layout), out: out.Addr, tables: list(d, tables(t, c.Heads, blocks)...), blocks: int32(blocks),
 		pos: int32(t.Pos), kernel: int32(c.Kernel), stride: int32(c.Stride)}
 }
 
@@ -34,7 +30,15 @@ func scoreOf(d *Device, out compute.Tensor, c *compute.Cache, t compute.Tile) sc
 func (d *Device) ScoreBlocks(out, q compute.Tensor, c *compute.Cache, t compute.Tile) {
 	heads := q.Dims[1]
 	if d.scoreTiles(c.Layout, heads/c.Heads) {
-		d.scoreTile(out, q, c, t)
+		tiles, blocks := []compute.Tile{t}, t.Own(c.Block)+1
+		p := d.scorePlan(c.Layout, heads, blocks, tiles)
+		scratch, err := d.scratch.need(d.ctx, p.bytes())
+		if err != nil {
+			d.keep(err)
+			return
+		}
+		at, ids := tileList(d, tiles, tables(t, c.Heads, blocks)...)
+		d.scoreTile(out.Addr, q, c, tiles, at, ids, blocks, p, scratch)
 		return
 	}
 	a := scoreOf(d, out, c, t)
@@ -61,29 +65,19 @@ func (d *Device) ScoreBlocks(out, q compute.Tensor, c *compute.Cache, t compute.
 
 // ScoreImportance: see the definition.
 func (d *Device) ScoreImportance(out compute.Tensor, c *compute.Cache, t compute.Tile) {
-	a := scoreOf(d, out, c, t)
-	a.segScore = c.SegScore.Addr
-	launch(d, d.k.scoreImp, grid(ceil(int(a.blocks), 256), t.N, c.Heads), 256, 0, &a)
-}
-
-// selectArgs is the struct of select.cu.
-type selectArgs struct {
-	blocks, count, byQuery, byScore uintptr
-	heads, places, own, pos         int32
-	init, local, query, k, denseLen int32
+	tiles, blocks := []compute.Tile{t}, t.Own(c.Block)+1
+	at, ids := tileList(d, tiles, tables(t, c.Heads, blocks)...)
+	d.importance(out.Addr, c, tiles, at, ids, blocks)
 }
 
 // Select: see the definition.
 func (d *Device) Select(sel compute.Selection, byQuery, byScore compute.Tensor, t compute.Tile, block int, p compute.SelectParams) {
-	own := t.Own(block)
-	a := selectArgs{blocks: sel.Blocks.Addr, count: sel.Count.Addr,
-		heads: int32(sel.Blocks.Dims[1]), places: int32(sel.Blocks.Dims[2]), own: int32(own), pos: int32(t.Pos),
-		init: int32(p.Init), local: int32(p.Local), query: int32(p.Query), k: int32(p.K), denseLen: int32(p.DenseLen)}
+	var query, score uintptr
 	if p.ByQuery {
-		a.byQuery = byQuery.Addr
+		query = byQuery.Addr
 	}
 	if p.ByScore {
-		a.byScore = byScore.Addr
+		score = byScore.Addr
 	}
-	launch(d, d.k.selectBlocks, grid(t.N, sel.Blocks.Dims[1], 1), 256, 4*ceil(own+1, 32), &a)
+	d.choose(sel, query, score, []compute.Tile{t}, t.Own(block)+1, block, p)
 }

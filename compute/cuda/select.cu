@@ -1,15 +1,16 @@
 // The blocks that rows attend to, exactly: no other set and no other order than the
 // definition's, with ties, infinities and what is not a number. Twin: compute/selection.go
-// grid    (N, heads)   block 256   shared  a bit for each block
+// grid    (rows of a tile, heads, tiles)   block 256   shared  a bit for each block
 // how     scores as integers of the same order; the place of the last one that is taken is
 //         found digit by digit (four passes of counting); those above it are taken, and of
 //         those equal to it the first
-#include <stdint.h>
+#include "tile.cuh"
 
 struct select_args {
-	int *blocks, *count;              // [N, heads, places], [N, heads]
-	const float *by_query, *by_score; // [N, heads, own+1], or none
-	int heads, places, own, pos;
+	int *blocks, *count;              // [rows, heads, places], [rows, heads]
+	const float *by_query, *by_score; // [rows, heads, most], or none
+	const tile *tiles;
+	int heads, places, most, block;
 	int init, local, query, k, dense_len;
 };
 
@@ -54,10 +55,23 @@ __device__ void take(uint32_t *in, const float *score, int blocks, int &have, in
 			if (!has(in, b) && (shift == 24 || v >> (shift + 8) == prefix >> (shift + 8))) atomicAdd(&counts[v >> shift & 255], 1);
 		}
 		__syncthreads();
-		if (threadIdx.x == 0) {
-			int digit = 255, left = need;
-			while (digit > 0 && counts[digit] < left) left -= counts[digit--];
-			chosen[0] = digit, chosen[1] = left;
+		// The last digit that is taken, by a warp: a lane has eight, the first of them the highest.
+		if (threadIdx.x < 32) {
+			const int lane = threadIdx.x, from = 255 - 8 * lane;
+			int own = 0;
+			for (int i = 0; i < 8; i++) own += counts[from - i];
+			int upto = own;
+#pragma unroll
+			for (int d = 1; d < 32; d *= 2) {
+				const int v = __shfl_up_sync(~0u, upto, d);
+				if (lane >= d) upto += v;
+			}
+			const unsigned enough = __ballot_sync(~0u, upto >= need);
+			if (lane == (enough ? __ffs(enough) - 1 : 31)) {
+				int digit = from, left = need - (upto - own);
+				while (digit > max(0, from - 7) && counts[digit] < left) left -= counts[digit--];
+				chosen[0] = digit, chosen[1] = left;
+			}
 		}
 		__syncthreads();
 		prefix |= (uint32_t)chosen[0] << shift;
@@ -84,23 +98,25 @@ __device__ void take(uint32_t *in, const float *score, int blocks, int &have, in
 extern "C" __global__ void select_blocks(const __grid_constant__ select_args a) {
 	extern __shared__ uint32_t in[];
 	__shared__ int scan[9];
-	const int row = blockIdx.x, h = blockIdx.y, blocks = a.own + 1;
-	const size_t at = (size_t)row * a.heads + h;
-	if (a.pos + row < a.dense_len || blocks <= a.k) {
+	const tile &t = a.tiles[blockIdx.z];
+	const int row = blockIdx.x, h = blockIdx.y, own = t.pos / a.block, blocks = own + 1;
+	if (row >= t.rows) return;
+	const size_t at = (size_t)(t.first + row) * a.heads + h;
+	if (t.pos + row < a.dense_len || blocks <= a.k) {
 		if (threadIdx.x == 0) a.count[at] = -1;
 		return;
 	}
 	for (int i = threadIdx.x; i <= (blocks - 1) / 32; i += 256) {
 		uint32_t bits = 0;
 		for (int b = 32 * i; b < min(blocks, 32 * i + 32); b++)
-			if (b < a.init || b >= a.own - a.local) bits |= 1u << (b % 32);
+			if (b < a.init || b >= own - a.local) bits |= 1u << (b % 32);
 		in[i] = bits;
 	}
 	__syncthreads();
-	const int local = min(a.local, a.own) + 1;
-	int have = local + min(a.init, a.own + 1 - local);
-	if (a.by_query) take(in, a.by_query + at * blocks, blocks, have, a.by_score ? min(a.k, a.init + a.local + a.query) : a.k);
-	if (a.by_score) take(in, a.by_score + at * blocks, blocks, have, a.k);
+	const int local = min(a.local, own) + 1;
+	int have = local + min(a.init, own + 1 - local);
+	if (a.by_query) take(in, a.by_query + at * a.most, blocks, have, a.by_score ? min(a.k, a.init + a.local + a.query) : a.k);
+	if (a.by_score) take(in, a.by_score + at * a.most, blocks, have, a.k);
 
 	int *out = a.blocks + at * a.places, written = 0;
 	for (int from = 0; from < blocks; from += 256) {

@@ -201,3 +201,72 @@ func BenchmarkTileScore(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkTiles is what a chunk of 2048 rows at the end of a context costs a layer, by part:
+// keys and values appended and sealed, selection of 64 blocks a row with scores, attention to
+// these, and to all.
+func BenchmarkTiles(b *testing.B) {
+	d := open(b)
+	contexts, size := tileSizes()
+	tiles := min(32, size)
+	for i, name := range []string{"4K", "32K", "128K"} {
+		blocks := contexts[i]
+		tiles := min(tiles, blocks)
+		x := newTileBench(b, d, compute.KVBF16, blocks, 1, nil)
+		rows := tiles * tileBlock
+		alloc := func(t dtype.Type, shape ...int) compute.Tensor {
+			y, err := d.Alloc(t, shape...)
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.Cleanup(func() { d.Free(y) })
+			if t == dtype.F32 {
+				rng, v := rand.New(rand.NewPCG(5, 6)), make([]float32, y.Len())
+				for i := range v {
+					v[i] = float32(rng.NormFloat64())
+				}
+				d.Upload(y, compute.F32s(v, len(v)).Data)
+			}
+			return y
+		}
+		q, k, v, out := alloc(dtype.F32, rows, tileHeads, tileDim), alloc(dtype.F32, rows, tileKV, tileDim), alloc(dtype.F32, rows, tileKV, tileDim), alloc(dtype.F32, rows, tileHeads, tileDim)
+		tails := alloc(dtype.F32, tiles*tileKV, 2, tileBlock, tileDim)
+		sel := compute.Selection{Blocks: alloc(dtype.I32, rows, tileKV, 64), Count: alloc(dtype.I32, rows, tileKV)}
+		var all []compute.Tile
+		var ids []int32 // slots have the numbers of blocks here
+		for i := range tiles {
+			t := compute.Tile{Row: i * tileBlock, N: tileBlock, Pos: (blocks - tiles + i) * tileBlock, Tables: x.t.Tables, Tail: tails.Rows(i*tileKV, (i+1)*tileKV)}
+			all = append(all, t)
+			for h := range tileKV {
+				ids = append(ids, t.Tables[h][t.Own(tileBlock)])
+			}
+		}
+		b.Run(name+"/append", func(b *testing.B) {
+			timedAs(b, d, float64(rows), "rows/s", func(int) {
+				d.AppendTiles(x.c, all, k, v, compute.Tensor{})
+				d.SealTiles(x.c, all, ids)
+			})
+		})
+		windows := 0
+		for r := range rows {
+			windows += x.c.Windows((blocks-tiles)*tileBlock + r + 1)
+		}
+		b.Run(name+"/select", func(b *testing.B) {
+			flops := 2 * tileHeads * windows * tileDim
+			p := compute.SelectParams{Init: 1, Local: 16, K: 64, ByQuery: true}
+			timedAs(b, d, float64(flops)/1e12, "TFLOP/s", func(int) { d.SelectTiles(sel, q, x.c, all, p) })
+		})
+		b.Run(name+"/sparse", func(b *testing.B) {
+			flops := 4 * rows * tileHeads * min(64, blocks) * tileBlock * tileDim
+			timedAs(b, d, float64(flops)/1e12, "TFLOP/s", func(int) { d.AttendTiles(out, q, x.c, all, sel, x.t.Tables) })
+		})
+		b.Run(name+"/full", func(b *testing.B) {
+			flops := 0
+			for i := range all {
+				flops += 4 * tileBlock * tileHeads * (blocks - tiles + i + 1) * tileBlock * tileDim
+			}
+			d.SelectTiles(sel, q, x.c, all, compute.SelectParams{DenseLen: 1 << 30})
+			timedAs(b, d, float64(flops)/1e12, "TFLOP/s", func(int) { d.AttendTiles(out, q, x.c, all, sel, x.t.Tables) })
+		})
+	}
+}
