@@ -33,17 +33,22 @@ func (q *Sequence) Seal(ctx context.Context, t compute.Tile, layer int) error {
 			return fmt.Errorf("kv: seal: %w", s.blame(q, id, err))
 		}
 		s.dev.Seal(&s.cache, t, h, slot)
-		b := &s.blocks[id]
-		b.is |= full
-		if !s.cfg.below() {
-			s.unpin(id)
-			continue
-		}
-		b.is |= waitDown // and keeps the pin
-		s.waitDown.push(id)
-		s.settle(false)
+		s.becameFull(id)
 	}
 	return nil
+}
+
+// becameFull says that a block is in its slot, complete.
+func (s *Store) becameFull(id int32) {
+	b := &s.blocks[id]
+	b.is |= full
+	if !s.cfg.below() {
+		s.unpin(id)
+		return
+	}
+	b.is |= waitDown // and keeps the pin
+	s.waitDown.push(id)
+	s.settle(false)
 }
 
 // slotFor finds a slot for a block that has none, and pins it.
