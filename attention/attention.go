@@ -42,6 +42,8 @@ type Attention struct {
 	own     []compute.Part    // the own block, for each KV head
 	parts   []compute.Part    // the last round and the own block
 	all     []int32           // 0, 1, 2, …
+
+	together *together // nil: tile by tile
 }
 
 // New prepares an Attention and its scratch memory on the device.
@@ -68,6 +70,9 @@ func New(dev compute.Device, store *kv.Store, cfg Config) (*Attention, error) {
 		a.byScore = alloc(dtype.F32, l.Block*l.Heads*most)
 	}
 	a.state = alloc(dtype.F32, l.Block, cfg.Heads, compute.StateLen(l.Dim))
+	if err == nil {
+		a.together, err = newTogether(dev, store, l, cfg.Heads, cfg.Context, a.blocks.Dims[2])
+	}
 	if err != nil {
 		a.Close()
 		return nil, fmt.Errorf("attention: scratch memory: %w", err)
@@ -91,16 +96,21 @@ func New(dev compute.Device, store *kv.Store, cfg Config) (*Attention, error) {
 	return a, nil
 }
 
-// ScratchBytes is the device memory that New takes, for the memory plan.
-func ScratchBytes(m Method, c Constants, l compute.Layout, heads, context int) int64 {
+// ScratchBytes is the device memory that New takes at most, for the memory plan; tiles says
+// that the device may take them together.
+func ScratchBytes(m Method, c Constants, l compute.Layout, heads, context int, tiles bool) int64 {
 	p := m.Params(c)
 	most := int64((context + l.Block - 1) / l.Block)
-	n := int64(l.Block*l.Heads)*(max(1, min(int64(p.Most()), most))+1) + int64(l.Block*heads*compute.StateLen(l.Dim))
+	places := max(1, min(int64(p.Most()), most))
+	n := int64(l.Block*l.Heads)*(places+1) + int64(l.Block*heads*compute.StateLen(l.Dim))
 	if p.ByQuery {
 		n += int64(l.Block*l.Heads) * most
 	}
 	if p.ByScore {
 		n += int64(l.Block*l.Heads) * most
+	}
+	if tiles {
+		return 4*n + togetherBytes(l, int64(context), places)
 	}
 	return 4 * n
 }
@@ -111,6 +121,9 @@ func (a *Attention) Close() {
 		if !t.None() {
 			a.dev.Free(t)
 		}
+	}
+	if a.together != nil {
+		a.together.close()
 	}
 }
 
@@ -128,10 +141,13 @@ type Span struct {
 	S            compute.Tensor
 }
 
-// Run attends for the rows of a span, tile by tile. The sequence must have
+// Run attends for the rows of a span, tile by tile, or for many tiles together. The sequence must have
 // reserved room for them. On an error the sequence is unfit for further steps
 // and is to be freed; others are untouched.
 func (a *Attention) Run(ctx context.Context, s Span) error {
+	if a.takes(s) {
+		return a.runTogether(ctx, s)
+	}
 	for done := 0; done < s.N; {
 		pos := s.Pos + done
 		n := min(s.N-done, a.layout.Block-pos%a.layout.Block)

@@ -11,6 +11,9 @@
 //	attends    over each round, then over the own block, in ascending order
 //	seals      the tail, when it is full
 //
+// A device that takes tiles together (compute.TilesDevice) is given those of a prompt's step
+// at once, in the same order of ops (together.go).
+//
 // Prefill and decode are the same walk; a decode step is a tile of one query. So
 // a query gets the same bits however its prompt was cut.
 //

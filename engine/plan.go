@@ -101,7 +101,7 @@ func fit(c *model.Config, s *settings, weights, available int64) (*Plan, error) 
 	}
 	p := &Plan{
 		Context: s.Context, Method: s.method.Name(), Blocks: int(blocks), BlockLen: int64(l.BlockBytes()), Weights: weights,
-		Step:      c.WorkspaceBytes(s.rows(), s.logitRows(), packed) + attention.ScratchBytes(s.method, s.constants, l, c.Heads, s.Context) + stepSlack,
+		Step:      c.WorkspaceBytes(s.rows(), s.logitRows(), packed) + attention.ScratchBytes(s.method, s.constants, l, c.Heads, s.Context, s.free > 0) + stepSlack,
 		Available: available, DeviceFree: s.free,
 	}
 	// The parts that do not depend on budgets, by the store's own account.
