@@ -54,7 +54,7 @@ func (c *ScoreCmd) Run(ctx context.Context, g *Globals) (err error) {
 	defer cancel(nil)
 	var ref *reference
 	if c.Reference != "" {
-		if ref, err = c.openReference(ctx, g, ids); err != nil {
+		if ref, err = c.openReference(ctx, g, ids, o); err != nil {
 			return err
 		}
 		defer func() { err = errors.Join(err, ref.close()) }()

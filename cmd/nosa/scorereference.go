@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"nosa/compute"
 	"nosa/engine"
 )
 
@@ -26,14 +27,12 @@ type reference struct {
 // ahead is how many positions a reference runs ahead.
 const ahead = 64
 
-// openReference begins to score ids by a model as exactly as it is had here.
-func (c *ScoreCmd) openReference(ctx context.Context, g *Globals, ids []int32) (_ *reference, err error) {
-	f := ModelFlags{Model: c.Reference, Attention: "full", TopkQ: -1, Window: -1, Device: "cpu", Threads: c.Threads, Numerics: "f32", KVDtype: "f32", KVKeep: "lru",
-		Context: c.Context, RopeScaling: c.RopeScaling}
-	o, err := f.options()
-	if err != nil {
-		return nil, err
-	}
+// openReference begins to score ids by a model as exactly as it is had here, with the
+// positions of the other.
+func (c *ScoreCmd) openReference(ctx context.Context, g *Globals, ids []int32, of engine.Options) (_ *reference, err error) {
+	f := ModelFlags{Model: c.Reference, Device: "cpu", Threads: c.Threads, Numerics: "f32"}
+	o := engine.NewOptions()
+	o.Attention, o.KVType, o.RopeType, o.RopeBy, o.Context = "full", compute.KVF32, of.RopeType, of.RopeBy, c.Context
 	src, err := f.source()
 	if err != nil {
 		return nil, err

@@ -44,8 +44,11 @@ func (d *Device) AllocHost(n int) ([]byte, error) {
 	}
 	_ = unix.Madvise(b, unix.MADV_HUGEPAGE) // without them it takes longer
 	touch(b)
-	if err := d.ctx.RegisterHost(b); err != nil {
-		return nil, errors.Join(err, os.NewSyscallError("munmap", unix.Munmap(b)))
+	if d.ctx.RegisterHost(b) != nil { // the driver's own way may be open, or say more of why not
+		if err := unix.Munmap(b); err != nil {
+			return nil, os.NewSyscallError("munmap", err)
+		}
+		return d.ctx.AllocHost(n)
 	}
 	d.hosts.mu.Lock()
 	defer d.hosts.mu.Unlock()
