@@ -225,10 +225,16 @@ PTX void stmatrix_x4(void *row, uint32_t a, uint32_t b, uint32_t c, uint32_t d) 
 PTX void matrix_written() { asm volatile("fence.proxy.async.shared::cta;" ::: "memory"); }
 PTX void matrix_begin() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
 PTX void matrix_commit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
-template <int N> PTX void matrix_end(float *c) {
-	asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory");
+// Waits until at most the last LEFT commits are under way; a of those before may be touched, not c.
+template <int LEFT> PTX void matrix_wait() { asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(LEFT) : "memory"); }
+// c of what has been waited for may be touched.
+template <int N> PTX void matrix_has(float *c) {
 #pragma unroll
 	for (int i = 0; i < N / 2; i++) asm volatile("" : "+f"(c[i])::"memory");
+}
+template <int N> PTX void matrix_end(float *c) {
+	matrix_wait<0>();
+	matrix_has<N>(c);
 }
 
 #define C8(i) "+f"(c[i]), "+f"(c[i + 1]), "+f"(c[i + 2]), "+f"(c[i + 3]), "+f"(c[i + 4]), "+f"(c[i + 5]), "+f"(c[i + 6]), "+f"(c[i + 7])
@@ -241,7 +247,7 @@ template <int N> PTX void matrix_end(float *c) {
 #define LIST32 LIST16 ",%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31"
 #define LIST48 LIST32 ",%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47"
 #define LIST64 LIST48 ",%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,%59,%60,%61,%62,%63"
-#define LIST80 LIST64 ",%64,%65,%66,%67,%68,%69,%70,%71,%72,%73,%74,%75,%76,%77,%78,%79"
+#define LIST96 LIST64 ",%64,%65,%66,%67,%68,%69,%70,%71,%72,%73,%74,%75,%76,%77,%78,%79,%80,%81,%82,%83,%84,%85,%86,%87,%88,%89,%90,%91,%92,%93,%94,%95"
 template <int N> PTX void matrix_bf16(float *c, const uint32_t *a, const void *b, bool add_to) {
 	const uint64_t d = (shared_address(b) >> 4 & 0x3fff) | 128ull >> 4 << 16 | 1024ull >> 4 << 32;
 	if constexpr (N == 32) WGMMA("32", LIST16, "16", "17", "18", "19", "20", "21", C8(0), C8(8));
@@ -249,8 +255,8 @@ template <int N> PTX void matrix_bf16(float *c, const uint32_t *a, const void *b
 	if constexpr (N == 64) WGMMA("64", LIST32, "32", "33", "34", "35", "36", "37", C8(0), C8(8), C8(16), C8(24));
 	if constexpr (N == 96) WGMMA("96", LIST48, "48", "49", "50", "51", "52", "53", C8(0), C8(8), C8(16), C8(24), C8(32), C8(40));
 	if constexpr (N == 128) WGMMA("128", LIST64, "64", "65", "66", "67", "68", "69", C8(0), C8(8), C8(16), C8(24), C8(32), C8(40), C8(48), C8(56));
-	if constexpr (N == 160) WGMMA("160", LIST80, "80", "81", "82", "83", "84", "85", C8(0), C8(8), C8(16), C8(24), C8(32), C8(40), C8(48), C8(56), C8(64), C8(72));
-	static_assert(N == 32 || N == 48 || N == 64 || N == 96 || N == 128 || N == 160);
+	if constexpr (N == 192) WGMMA("192", LIST96, "96", "97", "98", "99", "100", "101", C8(0), C8(8), C8(16), C8(24), C8(32), C8(40), C8(48), C8(56), C8(64), C8(72), C8(80), C8(88));
+	static_assert(N == 32 || N == 48 || N == 64 || N == 96 || N == 128 || N == 192);
 }
 #undef C8
 #undef WGMMA
@@ -259,7 +265,48 @@ template <int N> PTX void matrix_bf16(float *c, const uint32_t *a, const void *b
 #undef LIST32
 #undef LIST48
 #undef LIST64
-#undef LIST80
+#undef LIST96
+#endif
+
+// What the blocks of a cluster, copies of whole ranges and their barriers take, of sm_90a alone.
+//
+// An mbarrier is 8 bytes of shared memory. Its phases end one after the other, each when as many
+// arrivals have come as it was made for, and all bytes that those announced. Who waits says whether
+// the phase is an even one or an odd one, from 0.
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL)
+PTX void mbarrier_init(uint64_t *b, int arrivals) { asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(shared_address(b)), "r"(arrivals) : "memory"); }
+// Copies may arrive at the barriers that a thread has made, and after a barrier of the block all its threads.
+PTX void mbarrier_made() { asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory"); }
+PTX void mbarrier_arrive(uint64_t *b) { asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(shared_address(b)) : "memory"); }
+PTX void mbarrier_expect(uint64_t *b, int bytes) {
+	asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(shared_address(b)), "r"(bytes) : "memory");
+}
+PTX void mbarrier_wait(uint64_t *b, int phase) {
+	asm volatile("{ .reg .pred p; again: mbarrier.try_wait.parity.shared::cta.b64 p, [%0], %1; @p bra done; bra again; done: }" ::"r"(shared_address(b)), "r"(phase) : "memory");
+}
+
+// Copies of one thread from global to shared memory, multiples of 16 bytes at 16, that an mbarrier
+// has announced. Streamed bytes are the first to leave the second cache.
+PTX void copy_range(void *to, const void *from, int bytes, uint64_t *b) {
+	asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(shared_address(to)), "l"(from), "r"(bytes), "r"(shared_address(b)) : "memory");
+}
+PTX void stream_range(void *to, const void *from, int bytes, uint64_t *b) {
+	asm volatile("{ .reg .b64 p; createpolicy.fractional.L2::evict_first.b64 p, 1.0; cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1], %2, [%3], p; }"
+	             ::"r"(shared_address(to)), "l"(from), "r"(bytes), "r"(shared_address(b)) : "memory");
+}
+// A range is on its way to the second cache.
+PTX void prefetch_range_l2(const void *p, int bytes) { asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(p), "r"(bytes) : "memory"); }
+
+// The barrier of all threads of a cluster: what they wrote before they came, all see after they have waited.
+PTX void cluster_arrive() { asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory"); }
+PTX void cluster_wait() { asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory"); }
+// What lies at p in the shared memory of the cluster's block rank.
+PTX float4 load_of_block(const float4 *p, int rank) {
+	float4 v;
+	asm volatile("{ .reg .b32 r; mapa.shared::cluster.u32 r, %4, %5; ld.shared::cluster.v4.f32 {%0,%1,%2,%3}, [r]; }"
+	             : "=f"(v.x), "=f"(v.y), "=f"(v.z), "=f"(v.w) : "r"(shared_address(p)), "r"(rank) : "memory");
+	return v;
+}
 #endif
 
 #else
@@ -377,6 +424,8 @@ template <int N> void group_lanes(void *const *lanes) {
 PTX void matrix_written() {}
 PTX void matrix_begin() {}
 PTX void matrix_commit() {}
+template <int LEFT> PTX void matrix_wait() {}
+template <int N> PTX void matrix_has(float *) {}
 template <int N> PTX void matrix_end(float *) {}
 template <int N> PTX void matrix_bf16(float *c, const uint32_t *a, const void *b, bool add) {
 	group_lane l = {c, a, (const uint16_t *)b, add};
@@ -387,6 +436,18 @@ PTX void cp_async_16(void *to, const void *from, bool valid = true) { emulated::
 PTX void cp_async_8(void *to, const void *from) { emulated::copy_later(to, from, 8, true); }
 PTX void cp_async_commit() { emulated::copies_commit(); }
 template <int N> PTX void cp_async_wait() { emulated::copies_wait(N); }
+
+PTX void mbarrier_init(uint64_t *b, int arrivals) { emulated::mbarrier_init(b, arrivals); }
+PTX void mbarrier_made() {}
+PTX void mbarrier_arrive(uint64_t *b) { emulated::mbarrier_arrive(b, 0); }
+PTX void mbarrier_expect(uint64_t *b, int bytes) { emulated::mbarrier_arrive(b, bytes); }
+PTX void mbarrier_wait(uint64_t *b, int phase) { emulated::mbarrier_wait(b, phase); }
+PTX void copy_range(void *to, const void *from, int bytes, uint64_t *b) { emulated::range_later(to, from, bytes, b); }
+PTX void stream_range(void *to, const void *from, int bytes, uint64_t *b) { emulated::range_later(to, from, bytes, b); }
+PTX void prefetch_range_l2(const void *, int) {}
+PTX void cluster_arrive() { emulated::cluster_arrive(); }
+PTX void cluster_wait() { emulated::cluster_wait(); }
+PTX float4 load_of_block(const float4 *p, int rank) { return *(const float4 *)emulated::of_rank(p, rank); }
 
 PTX uint4 load_stream_16(const void *p) { return *(const uint4 *)p; }
 PTX uint32_t load_system(const uint32_t *p) { return *(const volatile uint32_t *)p; }

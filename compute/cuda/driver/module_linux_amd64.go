@@ -94,12 +94,32 @@ func (c *Context) LaunchEarly(f Function, grid, block Dim, shared int, s Stream,
 		c.Launch(f, grid, block, shared, s, params)
 		return
 	}
+	c.launchWith(f, grid, block, shared, s, params, mayStartEarly)
+}
+
+// LaunchClusters is Launch of a kernel whose blocks run in clusters of that size, by which the
+// grid's can be divided; early: it is LaunchEarly. GPUs that have clusters have drivers that know
+// both.
+func (c *Context) LaunchClusters(f Function, grid, cluster, block Dim, early bool, shared int, s Stream, params []byte) {
+	const clusterDimension = 4
+	size := words(cluster)
+	of := launchAttribute{id: clusterDimension, value: [16]uint32{size[0], size[1], size[2]}}
+	if early {
+		c.launchWith(f, grid, block, shared, s, params, of, mayStartEarly)
+		return
+	}
+	c.launchWith(f, grid, block, shared, s, params, of)
+}
+
+// mayStartEarly is programmatic stream serialization.
+var mayStartEarly = launchAttribute{id: 6, value: [16]uint32{1}}
+
+func (c *Context) launchWith(f Function, grid, block Dim, shared int, s Stream, params []byte, attributes ...launchAttribute) {
 	if len(params) > launchAt {
 		panic(fmt.Sprintf("driver: a parameter of %d bytes, at most %d", len(params), launchAt))
 	}
-	const programmaticStreamSerialization = 6
-	x := launchConfig{grid: words(grid), block: words(block), shared: uint32(shared), stream: s, attributes: 1,
-		attribute: launchAttribute{id: programmaticStreamSerialization, value: 1}}
+	x := launchConfig{grid: words(grid), block: words(block), shared: uint32(shared), stream: s, attributes: uint32(len(attributes))}
+	copy(x.attribute[:], attributes)
 	c.enter()
 	c.d.t.postLaunch(c.fail, uintptr(cuLaunchKernelEx), c.d.at[cuLaunchKernelEx], uintptr(f), params, &x)
 	c.leave()
@@ -107,21 +127,20 @@ func (c *Context) LaunchEarly(f Function, grid, block Dim, shared int, s Stream,
 
 func words(d Dim) [3]uint32 { return [3]uint32{uint32(d.X), uint32(d.Y), uint32(d.Z)} }
 
-// launchConfig is CUlaunchConfig, and behind it the attribute that it names.
+// launchConfig is CUlaunchConfig, and behind it the attributes that it names.
 type launchConfig struct {
 	grid, block [3]uint32
 	shared      uint32
 	stream      Stream
 	at          uintptr // of attribute
 	attributes  uint32
-	attribute   launchAttribute
+	attribute   [2]launchAttribute
 }
 
 type launchAttribute struct {
 	id    uint32
 	_     uint32
-	value uint32
-	_     [15]uint32
+	value [16]uint32
 }
 
 // BeginCapture makes the stream record what is posted to it instead of doing it.

@@ -112,7 +112,7 @@ func (r *ring) postLaunch(fail *Failure, tag, fn, kernel uintptr, params []byte,
 	e.args = [maxArgs]uintptr{uintptr(unsafe.Pointer(config)), kernel}
 	e.name(params, 2)
 	*config = *x
-	config.at = uintptr(unsafe.Pointer(&config.attribute))
+	config.at = uintptr(unsafe.Pointer(&config.attribute[0]))
 	return r.publish()
 }
 

@@ -31,6 +31,7 @@ enum result : uint32_t {
 	INVALID_CONTEXT = 201, ALREADY_REGISTERED = 712, NOT_REGISTERED = 713, INVALID_HANDLE = 400, NOT_FOUND = 500, NOT_READY = 600,
 	ILLEGAL_ADDRESS = 700, OUT_OF_RESOURCES = 701, CAPTURE_UNSUPPORTED = 900, CAPTURE_INVALIDATED = 901,
 	CAPTURE_UNMATCHED = 903, CAPTURE_UNJOINED = 904, CAPTURE_ISOLATION = 905, CAPTURED_EVENT = 907, UPDATE_FAILURE = 910,
+	INVALID_CLUSTER_SIZE = 912,
 };
 
 struct {
@@ -57,6 +58,7 @@ struct {
 	{CAPTURE_ISOLATION, "CUDA_ERROR_STREAM_CAPTURE_ISOLATION", "dependency created on uncaptured work in another stream"},
 	{CAPTURED_EVENT, "CUDA_ERROR_CAPTURED_EVENT", "operation not permitted on an event last recorded in a capturing stream"},
 	{UPDATE_FAILURE, "CUDA_ERROR_GRAPH_EXEC_UPDATE_FAILURE", "the graph update was not performed because it included changes which violated constraints"},
+	{INVALID_CLUSTER_SIZE, "CUDA_ERROR_INVALID_CLUSTER_SIZE", "cluster misconfiguration"},
 };
 
 // Memory. Each allocation ends at a page that can not be touched, as nearly as its
@@ -158,7 +160,7 @@ struct node {
 	enum kind { KERNEL, COPY, FILL } is;
 	const source *from;
 	const kernel *what;
-	size3 grid, block;
+	size3 grid, block, cluster;
 	size_t shared;
 	std::vector<char> parameter;
 	uintptr_t dst, src;
@@ -263,7 +265,7 @@ result refuse(result r, std::string why) {
 
 std::string do_node(const node &n) {
 	switch (n.is) {
-	case node::KERNEL: return run_kernel(*n.from, *n.what, n.grid, n.block, n.shared, n.parameter.data());
+	case node::KERNEL: return run_kernel(*n.from, *n.what, n.grid, n.block, n.cluster, n.shared, n.parameter.data());
 	case node::COPY: {
 		std::string s = run_guarded([](void *p) { memmove((void *)((const node *)p)->dst, (const void *)((const node *)p)->src, ((const node *)p)->n); }, (void *)&n);
 		return s.empty() ? s : "copy of " + std::to_string(n.n) + " bytes: " + s;
@@ -811,8 +813,8 @@ API cuFuncSetAttribute(uintptr_t h, int which, int v) {
 	return SUCCESS;
 }
 
-API cuLaunchKernel(uintptr_t h, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz, unsigned shared, uintptr_t s,
-		   void **parameters, void **extra) {
+static result launch(uintptr_t h, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz, size3 cluster, unsigned shared,
+		     uintptr_t s, void **parameters, void **extra) {
 	LOCKED;
 	function *f = functions.find(h);
 	if (!f) return INVALID_HANDLE;
@@ -826,11 +828,18 @@ API cuLaunchKernel(uintptr_t h, unsigned gx, unsigned gy, unsigned gz, unsigned 
 		return refuse(OUT_OF_RESOURCES, name + ": " + std::to_string(threads) + " threads, compiled for " + std::to_string(f->what->threads));
 	if (shared > (unsigned)f->most_shared)
 		return refuse(INVALID_VALUE, name + ": " + std::to_string(shared) + " bytes of dynamic shared memory, it may have " + std::to_string(f->most_shared));
+	if (cluster.x == 0 || cluster.y == 0 || cluster.z == 0 || (uint64_t)cluster.x * cluster.y * cluster.z > 8 || gx % cluster.x || gy % cluster.y || gz % cluster.z)
+		return refuse(INVALID_CLUSTER_SIZE, name + ": clusters of " + std::to_string(cluster.x) + "," + std::to_string(cluster.y) + "," + std::to_string(cluster.z));
 	if (!parameters || extra) return INVALID_VALUE;
 	node n = {};
-	n.is = node::KERNEL, n.from = f->from, n.what = f->what, n.grid = {gx, gy, gz}, n.block = {bx, by, bz}, n.shared = shared;
+	n.is = node::KERNEL, n.from = f->from, n.what = f->what, n.grid = {gx, gy, gz}, n.block = {bx, by, bz}, n.cluster = cluster, n.shared = shared;
 	n.parameter.assign((const char *)parameters[0], (const char *)parameters[0] + f->what->bytes);
 	return give(s, std::move(n));
+}
+
+API cuLaunchKernel(uintptr_t h, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by, unsigned bz, unsigned shared, uintptr_t s,
+		   void **parameters, void **extra) {
+	return launch(h, gx, gy, gz, bx, by, bz, {1, 1, 1}, shared, s, parameters, extra);
 }
 
 // As the headers of CUDA have it.
@@ -847,9 +856,15 @@ struct launch_config {
 
 // A kernel that may start early starts when it would without that.
 API cuLaunchKernelEx(const launch_config *c, uintptr_t h, void **parameters, void **extra) {
-	for (uint32_t i = 0; i < c->count; i++)
-		if (c->attributes[i].id != 6) return INVALID_VALUE; // programmatic stream serialization
-	return cuLaunchKernel(h, c->grid[0], c->grid[1], c->grid[2], c->block[0], c->block[1], c->block[2], c->shared, c->stream, parameters, extra);
+	size3 cluster = {1, 1, 1};
+	for (uint32_t i = 0; i < c->count; i++) {
+		const launch_attribute &a = c->attributes[i];
+		if (a.id == 4) // cluster dimension
+			cluster = {a.value[0], a.value[1], a.value[2]};
+		else if (a.id != 6) // programmatic stream serialization
+			return INVALID_VALUE;
+	}
+	return launch(h, c->grid[0], c->grid[1], c->grid[2], c->block[0], c->block[1], c->block[2], cluster, c->shared, c->stream, parameters, extra);
 }
 
 API cuStreamBeginCapture_v2(uintptr_t h, int) {

@@ -58,6 +58,17 @@ void copy_later(void *to, const void *from, int bytes, bool valid);
 void copies_commit();
 void copies_wait(int groups);
 
+// Of a cluster: its barrier, and the place in another block's dynamic shared memory.
+void cluster_arrive();
+void cluster_wait();
+void *of_rank(const void *p, int rank);
+
+// An mbarrier is there for arrivals, and for bytes that range_later brings.
+void mbarrier_init(void *bar, int arrivals);
+void mbarrier_arrive(void *bar, int bytes);
+void mbarrier_wait(void *bar, int phase);
+void range_later(void *to, const void *from, int bytes, void *bar);
+
 [[noreturn]] void fault(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void aligned(const void *p, int to, const char *what);
 

@@ -51,7 +51,8 @@ namespace emulated {
 order in_order = FORWARD;
 char *dynamic_shared;
 
-enum { MOST = 1024, STACK = 256 << 10, PAGE = 4096, GUARD = 64 << 10, MARGIN = 1024 };
+enum { MOST = 1024, CLUSTER = 8, STACK = 256 << 10, PAGE = 4096, GUARD = 64 << 10, MARGIN = 1024 };
+enum : size_t { SHARED_STRIDE = SHARED_BYTES + MARGIN + GUARD };
 
 namespace {
 
@@ -62,7 +63,7 @@ struct copy {
 	bool valid;
 };
 
-enum state { NEW, RUNNING, MEETING, BARRIER, NAP, ENDED };
+enum state { NEW, RUNNING, MEETING, BARRIER, CLUSTER_BARRIER, MBARRIER, NAP, ENDED };
 
 struct fiber {
 	void *sp;
@@ -72,6 +73,8 @@ struct fiber {
 	uint3 at;
 	std::vector<copy> copies;
 	int group;
+	unsigned phase; // of the cluster's barrier, when it came there
+	bool arrived;
 };
 
 // Lanes that wait for others of their warp.
@@ -89,16 +92,40 @@ struct warp {
 	meeting_point points[32];
 };
 
-fiber fibers[MOST];
-warp warps[MOST / 32];
-uint64_t ready[MOST / 64], living[MOST / 64];
-int threads, alive, current, napping;
+// A block of a cluster. Static shared memory is one for all; that of the others is kept.
+struct block {
+	fiber fibers[MOST];
+	warp warps[MOST / 32];
+	uint64_t ready[MOST / 64], living[MOST / 64];
+	int alive, current, napping;
+	uint3 at;
+	char *shared; // dynamic
+	std::string kept;
+	struct {
+		int arrived, sum, last;
+		const char *where;
+	} bar;
+};
+
+block blocks[CLUSTER];
+block *own = blocks; // that of the thread that goes
+int threads, cluster, living_blocks;
 double napped;
+const source *from_source;
 
 struct {
-	int arrived, sum, last;
-	const char *where;
-} bar;
+	int arrived;
+	unsigned phase;
+} together; // the cluster's barrier
+
+// Copies of a whole range that are under way, and the mbarriers that wait for them.
+struct range_copy {
+	char *to;
+	const char *from;
+	int bytes;
+	void *bar;
+};
+std::vector<range_copy> ranges;
 
 const kernel *running;
 const void *argument;
@@ -106,7 +133,7 @@ void *launcher; // the place of run_kernel
 std::vector<char *> stacks;
 char *stack_area, *ended_stack;
 int stacks_made;
-char *shared_area; // dynamic shared memory ends where its guard begins
+char *shared_area; // of CLUSTER blocks: dynamic shared memory ends where its guard begins
 size_t shared_bytes;
 pid_t thread_id;
 std::string message;
@@ -123,9 +150,9 @@ uint64_t seed = 1;
 
 // A thread that waits keeps its state until it goes on.
 void wait(state s, const char *where) {
-	fibers[current].is = s;
-	fibers[current].waits = where;
-	ready[current / 64] &= ~(1ull << current % 64);
+	own->fibers[own->current].is = s;
+	own->fibers[own->current].waits = where;
+	own->ready[own->current / 64] &= ~(1ull << own->current % 64);
 }
 
 int pick() {
@@ -133,19 +160,19 @@ int pick() {
 	switch (in_order) {
 	case FORWARD:
 		for (int w = 0; w < words; w++)
-			if (ready[w]) return 64 * w + __builtin_ctzll(ready[w]);
+			if (own->ready[w]) return 64 * w + __builtin_ctzll(own->ready[w]);
 		return -1;
 	case BACKWARD:
 		for (int w = words - 1; w >= 0; w--)
-			if (ready[w]) return 64 * w + 63 - __builtin_clzll(ready[w]);
+			if (own->ready[w]) return 64 * w + 63 - __builtin_clzll(own->ready[w]);
 		return -1;
 	case RANDOM: {
 		const int from = (int)(random_number() % (unsigned)threads);
-		const uint64_t late = ready[from / 64] >> from % 64;
+		const uint64_t late = own->ready[from / 64] >> from % 64;
 		if (late) return from + __builtin_ctzll(late);
 		for (int i = 1; i <= words; i++) {
 			const int w = (from / 64 + i) % words;
-			if (ready[w]) return 64 * w + __builtin_ctzll(ready[w]);
+			if (own->ready[w]) return 64 * w + __builtin_ctzll(own->ready[w]);
 		}
 		return -1;
 	}
@@ -160,7 +187,7 @@ std::string dims(unsigned x, unsigned y, unsigned z) {
 std::string place() { return std::string("kernel ") + running->name + ", block " + dims(blockIdx.x, blockIdx.y, blockIdx.z); }
 
 std::string thread_place() {
-	const uint3 t = fibers[current].at;
+	const uint3 t = own->fibers[own->current].at;
 	return place() + ", thread " + dims(t.x, t.y, t.z) + ": ";
 }
 
@@ -177,8 +204,8 @@ std::string thread_place() {
 	message = place() + ": its threads wait for each other.";
 	int groups = 0;
 	for (int i = 0, j; i < threads; i = j) {
-		const fiber &f = fibers[i];
-		for (j = i + 1; j < threads && fibers[j].is == f.is && (f.is == ENDED || fibers[j].waits == f.waits); j++) {}
+		const fiber &f = own->fibers[i];
+		for (j = i + 1; j < threads && own->fibers[j].is == f.is && (f.is == ENDED || own->fibers[j].waits == f.waits); j++) {}
 		if (++groups > 12) {
 			message += " …";
 			break;
@@ -190,10 +217,11 @@ std::string thread_place() {
 }
 
 void thread_main();
+void mbarrier_done(void *bar, int arrivals, int bytes);
 
 void start(fiber &f) {
 	if (stacks.empty()) {
-		if (stacks_made > MOST) abort();
+		if (stacks_made > MOST * CLUSTER) abort();
 		// Tops lie at different places of a page, so that they do not share lines of the cache.
 		char *s = stack_area + (size_t)stacks_made * (STACK + PAGE);
 		mprotect(s, PAGE, PROT_NONE);
@@ -215,33 +243,91 @@ double seconds() {
 	return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
+bool can_go(const block &b) {
+	for (int w = 0; w < (threads + 63) / 64; w++)
+		if (b.ready[w]) return true;
+	return false;
+}
+
+// Static shared memory becomes that of another block of the cluster.
+void turn_to(block *b) {
+	if (b == own) return;
+	const size_t n = (size_t)(from_source->to - from_source->from);
+	own->kept.assign(from_source->from, n);
+	own = b;
+	memcpy(from_source->from, own->kept.data(), n);
+	blockIdx = own->at;
+	dynamic_shared = own->shared;
+}
+
+// Threads that wait in a state look again.
+void wake(state s) {
+	for (int i = 0; i < cluster; i++)
+		for (int j = 0; j < threads; j++)
+			if (blocks[i].fibers[j].is == s) blocks[i].ready[j / 64] |= 1ull << j % 64;
+}
+
+void land(size_t i) {
+	const range_copy c = ranges[i];
+	ranges.erase(ranges.begin() + (ptrdiff_t)i);
+	memcpy(c.to, c.from, (size_t)c.bytes);
+	mbarrier_done(c.bar, 0, c.bytes);
+}
+
+// Finds a block with a thread that can go on, where the own has none. Copies of ranges come
+// when nobody can, or in any order, or have come at once.
+bool find() {
+	for (;;) {
+		const int from = in_order == RANDOM ? (int)(random_number() % (unsigned)cluster) : in_order == BACKWARD ? cluster - 1 : 0;
+		for (int i = 0; i < cluster; i++) {
+			block *b = &blocks[(from + (in_order == BACKWARD ? cluster - i : i)) % cluster];
+			if (!can_go(*b)) continue;
+			turn_to(b);
+			return true;
+		}
+		if (ranges.empty()) return false;
+		land(in_order == BACKWARD ? ranges.size() - 1 : random_number() % ranges.size());
+	}
+}
+
 // Goes on with the next thread that can.
 void next() {
-	int i = pick();
-	if (i < 0 && napping > 0) {
-		// All sleep: for something that the host does, or for ever.
-		if (napped == 0) napped = seconds();
-		if (seconds() - napped > 10) {
-			napping = 0;
-			fault("it has slept for 10 s. Blocks run one after the other here: none can wait for a later one");
-		}
-		usleep(20);
-		for (int j = 0; j < threads; j++)
-			if (fibers[j].is == NAP) ready[j / 64] |= 1ull << j % 64;
-		napping = 0;
-		i = pick();
+	void **from = &own->fibers[own->current].sp;
+	const block *const before = own;
+	if (in_order == RANDOM && cluster > 1 && random_number() % 64 == 0) {
+		block *b = &blocks[random_number() % (unsigned)cluster];
+		if (can_go(*b)) turn_to(b);
 	}
-	if (i < 0 && alive > 0) stuck();
-	void **from = &fibers[current].sp;
+	if (in_order == RANDOM && !ranges.empty() && random_number() % 16 == 0) land(random_number() % ranges.size());
+	int i = pick();
+	if (i < 0 && find()) i = pick();
+	if (i < 0) {
+		int asleep = 0;
+		for (int b = 0; b < cluster; b++) asleep += blocks[b].napping;
+		if (asleep > 0) {
+			// All sleep: for something that the host does, or for ever.
+			if (napped == 0) napped = seconds();
+			if (seconds() - napped > 10) {
+				for (int b = 0; b < cluster; b++) blocks[b].napping = 0;
+				fault("it has slept for 10 s. Blocks run one after the other here: none can wait for a later one");
+			}
+			usleep(20);
+			wake(NAP);
+			for (int b = 0; b < cluster; b++) blocks[b].napping = 0;
+			find();
+			i = pick();
+		}
+	}
+	if (i < 0 && living_blocks > 0) stuck();
 	if (i < 0) {
 		void *none;
 		emulated_switch(&none, launcher);
 	}
-	fiber &to = fibers[i];
+	fiber &to = own->fibers[i];
 	if (to.is == NEW) start(to);
 	to.is = RUNNING;
-	if (i == current) return;
-	current = i;
+	if (own == before && i == own->current) return;
+	own->current = i;
 	threadIdx = to.at;
 	emulated_switch(from, to.sp);
 }
@@ -250,18 +336,28 @@ void complete(warp &w, int base, int at) {
 	meeting_point &p = w.points[at];
 	if (p.whole && p.arrived != ~0u) fault("%s: lanes of the warp are missing, %08x are here", p.name, p.arrived);
 	p.op(p.lanes);
-	ready[base / 64] |= (uint64_t)p.arrived << base % 64;
+	own->ready[base / 64] |= (uint64_t)p.arrived << base % 64;
 	if (at != --w.count) p = w.points[w.count];
 }
 
 void complete_barrier() {
-	bar.arrived = 0, bar.last = bar.sum, bar.sum = 0, bar.where = nullptr;
-	memcpy(ready, living, sizeof ready); // all are here
+	own->bar.arrived = 0, own->bar.last = own->bar.sum, own->bar.sum = 0, own->bar.where = nullptr;
+	memcpy(own->ready, own->living, sizeof own->ready); // all are here
+}
+
+// All threads that there are have come to the cluster's barrier.
+void complete_cluster() {
+	int all = 0;
+	for (int i = 0; i < cluster; i++) all += blocks[i].alive;
+	if (together.arrived == 0 || together.arrived < all) return;
+	together.arrived = 0;
+	together.phase++;
+	wake(CLUSTER_BARRIER);
 }
 
 void meet_at(unsigned mask, meeting *op, void *mine, const char *name, bool whole) {
-	warp &w = warps[current / 32];
-	const int lane = current % 32;
+	warp &w = own->warps[own->current / 32];
+	const int lane = own->current % 32;
 	if (!(mask >> lane & 1)) fault("%s: its mask %08x does not have the lane itself, %d", name, mask, lane);
 	int at = 0;
 	while (at < w.count && !(w.points[at].mask == mask && w.points[at].op == op)) at++;
@@ -274,22 +370,27 @@ void meet_at(unsigned mask, meeting *op, void *mine, const char *name, bool whol
 	p.lanes[lane] = mine;
 	p.arrived |= 1u << lane;
 	wait(MEETING, name);
-	if (p.arrived == (mask & w.alive)) complete(w, current / 32 * 32, at);
+	if (p.arrived == (mask & w.alive)) complete(w, own->current / 32 * 32, at);
 	next();
 }
 
 void thread_main() {
 	running->run(argument);
-	fiber &f = fibers[current];
+	fiber &f = own->fibers[own->current];
+	if (f.arrived) fault("has come to the barrier of the cluster, and does not wait there");
 	wait(ENDED, nullptr);
-	warp &w = warps[current / 32];
-	w.alive &= ~(1u << current % 32);
-	living[current / 64] &= ~(1ull << current % 64);
-	alive--;
+	warp &w = own->warps[own->current / 32];
+	w.alive &= ~(1u << own->current % 32);
+	own->living[own->current / 64] &= ~(1ull << own->current % 64);
+	if (--own->alive == 0) living_blocks--;
 	napped = 0;
 	for (int i = w.count - 1; i >= 0; i--)
-		if (w.points[i].arrived == (w.points[i].mask & w.alive)) complete(w, current / 32 * 32, i);
-	if (alive > 0 && bar.arrived == alive) complete_barrier();
+		if (w.points[i].arrived == (w.points[i].mask & w.alive)) complete(w, own->current / 32 * 32, i);
+	if (own->alive > 0 && own->bar.arrived == own->alive) complete_barrier();
+	if (own->alive == 0)
+		for (const range_copy &c : ranges)
+			if (c.bar >= own->shared && c.bar < own->shared + shared_bytes) fault("the block has ended, and a copy to its shared memory has not come");
+	complete_cluster();
 	// This stack is in use until the next thread goes.
 	if (ended_stack) stacks.push_back(ended_stack);
 	ended_stack = f.stack;
@@ -297,49 +398,67 @@ void thread_main() {
 	__builtin_unreachable();
 }
 
-void run_block(const source &s) {
-	unwritten(s.from, (size_t)(s.to - s.from));
+void prepare(block &b, int rank) {
 	const size_t dynamic = (shared_bytes + 127) / 128 * 128;
-	dynamic_shared = shared_area + SHARED_BYTES + MARGIN - dynamic;
-	// What lies before and behind is looked at afterwards.
-	char *const first = dynamic_shared - MARGIN, *const end = shared_area + SHARED_BYTES + MARGIN;
-	unwritten(first, (size_t)(end - first));
-	threads = (int)(blockDim.x * blockDim.y * blockDim.z);
-	alive = threads;
-	napping = 0, napped = 0;
-	bar = {};
-	memset(ready, 0, sizeof ready);
+	char *const end = shared_area + (size_t)rank * SHARED_STRIDE + SHARED_BYTES + MARGIN;
+	b.shared = end - dynamic;
+	unwritten(b.shared - MARGIN, dynamic + MARGIN);
+	b.kept.assign(from_source->from, (size_t)(from_source->to - from_source->from));
+	b.alive = threads;
+	b.napping = 0;
+	b.bar = {};
+	memset(b.ready, 0, sizeof b.ready);
 	for (int i = 0; i < threads; i++) {
-		fiber &f = fibers[i];
+		fiber &f = b.fibers[i];
 		const unsigned n = (unsigned)i;
 		f.at = {n % blockDim.x, n / blockDim.x % blockDim.y, n / blockDim.x / blockDim.y};
 		f.copies.clear();
 		f.group = 0;
+		f.arrived = false;
 		f.stack = nullptr;
-		ready[i / 64] |= 1ull << i % 64;
+		b.ready[i / 64] |= 1ull << i % 64;
 		f.is = NEW;
 	}
 	for (int i = 0; i < threads; i += 32) {
-		warp &w = warps[i / 32];
+		warp &w = b.warps[i / 32];
 		w.count = 0;
 		w.alive = threads - i >= 32 ? ~0u : (1u << (threads - i)) - 1;
 	}
-	memcpy(living, ready, sizeof living);
-	current = pick();
-	start(fibers[current]);
-	fibers[current].is = RUNNING;
-	threadIdx = fibers[current].at;
-	emulated_switch(&launcher, fibers[current].sp);
+	memcpy(b.living, b.ready, sizeof b.living);
+}
+
+// The blocks of a cluster, whose places are in at.
+void run_cluster() {
+	unwritten(from_source->from, (size_t)(from_source->to - from_source->from));
+	threads = (int)(blockDim.x * blockDim.y * blockDim.z);
+	living_blocks = cluster;
+	napped = 0;
+	together = {};
+	ranges.clear();
+	for (int i = 0; i < cluster; i++) prepare(blocks[i], i);
+	own = &blocks[0];
+	blockIdx = own->at, dynamic_shared = own->shared;
+	find();
+	own->current = pick();
+	start(own->fibers[own->current]);
+	own->fibers[own->current].is = RUNNING;
+	threadIdx = own->fibers[own->current].at;
+	emulated_switch(&launcher, own->fibers[own->current].sp);
 	if (ended_stack) stacks.push_back(ended_stack);
 	ended_stack = nullptr;
 	if (!message.empty()) return;
+	// What lies before and behind of dynamic shared memory is looked at now.
 	const uint32_t u = UNWRITTEN;
-	for (char *p = first; p < end; p++) {
-		if (p == dynamic_shared && (p += shared_bytes) == end) break;
-		if (*p == ((const char *)&u)[(p - first) % 4]) continue;
-		message = place() + ": a thread wrote at byte " + std::to_string(p - dynamic_shared) + " of dynamic shared memory, which has " +
-			  std::to_string(shared_bytes);
-		return;
+	for (int i = 0; i < cluster; i++) {
+		char *const first = blocks[i].shared - MARGIN, *const end = blocks[i].shared + (shared_bytes + 127) / 128 * 128;
+		for (char *p = first; p < end; p++) {
+			if (p == blocks[i].shared && (p += shared_bytes) == end) break;
+			if (*p == ((const char *)&u)[(p - first) % 4]) continue;
+			turn_to(&blocks[i]);
+			message = place() + ": a thread wrote at byte " + std::to_string(p - dynamic_shared) + " of dynamic shared memory, which has " +
+				  std::to_string(shared_bytes);
+			return;
+		}
 	}
 }
 
@@ -350,9 +469,9 @@ void after_signal() {
 	std::string where;
 	const uintptr_t a = caught.address;
 	if (caught.number == SIGSEGV || caught.number == SIGBUS) {
-		if (a >= stack && a < stack + (size_t)(MOST + 1) * (STACK + PAGE))
+		if (a >= stack && a < stack + (size_t)(MOST * CLUSTER + 1) * (STACK + PAGE))
 			where = ", the end of the thread's stack";
-		else if (a >= shared - GUARD && a < shared + SHARED_BYTES + MARGIN + GUARD)
+		else if (a >= shared - GUARD && a < shared + CLUSTER * SHARED_STRIDE)
 			where = ", byte " + std::to_string((intptr_t)a - (intptr_t)dynamic_shared) + " of dynamic shared memory, which has " + std::to_string(shared_bytes);
 		else
 			where = describe(a);
@@ -426,10 +545,10 @@ void open_threads() {
 		if (p == MAP_FAILED) perror("emulator: mmap"), _exit(2);
 		return (char *)p;
 	};
-	stack_area = map((size_t)(MOST + 1) * (STACK + PAGE), PROT_READ | PROT_WRITE);
-	shared_area = map(SHARED_BYTES + MARGIN + 2 * GUARD, PROT_NONE) + GUARD;
+	stack_area = map((size_t)(MOST * CLUSTER + 1) * (STACK + PAGE), PROT_READ | PROT_WRITE);
+	shared_area = map(CLUSTER * SHARED_STRIDE + GUARD, PROT_NONE) + GUARD;
 	static_assert((SHARED_BYTES + MARGIN) % PAGE == 0);
-	mprotect(shared_area, SHARED_BYTES + MARGIN, PROT_READ | PROT_WRITE);
+	for (int i = 0; i < CLUSTER; i++) mprotect(shared_area + (size_t)i * SHARED_STRIDE, SHARED_BYTES + MARGIN, PROT_READ | PROT_WRITE);
 
 	thread_id = (pid_t)syscall(SYS_gettid);
 	stack_t alt = {};
@@ -461,12 +580,14 @@ std::string run_guarded(void (*f)(void *), void *arg) {
 	return failed;
 }
 
-std::string run_kernel(const source &s, const kernel &k, size3 grid, size3 block, size_t shared, const void *p) {
-	running = &k, argument = p, shared_bytes = shared;
+std::string run_kernel(const source &s, const kernel &k, size3 grid, size3 block, size3 of, size_t shared, const void *p) {
+	running = &k, argument = p, shared_bytes = shared, from_source = &s;
 	message.clear();
 	gridDim = dim3(grid.x, grid.y, grid.z);
 	blockDim = dim3(block.x, block.y, block.z);
-	const uint64_t n = (uint64_t)grid.x * grid.y * grid.z;
+	cluster = (int)(of.x * of.y * of.z);
+	const size3 clusters = {grid.x / of.x, grid.y / of.y, grid.z / of.z};
+	const uint64_t n = (uint64_t)clusters.x * clusters.y * clusters.z;
 	std::vector<uint32_t> shuffled;
 	if (in_order == RANDOM) {
 		shuffled.resize(n);
@@ -476,12 +597,14 @@ std::string run_kernel(const source &s, const kernel &k, size3 grid, size3 block
 		}
 	}
 	for (uint64_t i = 0; i < n && message.empty(); i++) {
-		const uint64_t b = in_order == FORWARD ? i : in_order == BACKWARD ? n - 1 - i : shuffled[i];
-		blockIdx = {(unsigned)(b % grid.x), (unsigned)(b / grid.x % grid.y), (unsigned)(b / grid.x / grid.y)};
-		run_block(s);
-		if (!message.empty())
-			for (int j = 0; j < threads; j++)
-				if (fibers[j].stack && fibers[j].is != ENDED) stacks.push_back(fibers[j].stack);
+		const uint64_t c = in_order == FORWARD ? i : in_order == BACKWARD ? n - 1 - i : shuffled[i];
+		const unsigned x = (unsigned)(c % clusters.x), y = (unsigned)(c / clusters.x % clusters.y), z = (unsigned)(c / clusters.x / clusters.y);
+		for (unsigned j = 0; j < (unsigned)cluster; j++) blocks[j].at = {x * of.x + j % of.x, y * of.y + j / of.x % of.y, z * of.z + j / of.x / of.y};
+		run_cluster();
+		if (message.empty()) continue;
+		for (int j = 0; j < cluster; j++)
+			for (int t = 0; t < threads; t++)
+				if (blocks[j].fibers[t].stack && blocks[j].fibers[t].is != ENDED) stacks.push_back(blocks[j].fibers[t].stack);
 	}
 	running = nullptr;
 	return message;
@@ -502,24 +625,24 @@ void aligned(const void *p, int to, const char *what) {
 }
 
 int barrier_sum(const char *where, int add) {
-	if (bar.arrived > 0 && bar.where != where && strcmp(bar.where, where)) fault("comes to the barrier of %s, others wait at that of %s", where, bar.where);
-	bar.where = where;
-	bar.sum += add;
-	bar.arrived++;
+	if (own->bar.arrived > 0 && own->bar.where != where && strcmp(own->bar.where, where)) fault("comes to the barrier of %s, others wait at that of %s", where, own->bar.where);
+	own->bar.where = where;
+	own->bar.sum += add;
+	own->bar.arrived++;
 	wait(BARRIER, where);
-	if (bar.arrived == alive) complete_barrier();
+	if (own->bar.arrived == own->alive) complete_barrier();
 	next();
-	return bar.last;
+	return own->bar.last;
 }
 
 void barrier(const char *where) { barrier_sum(where, 0); }
 void meet(unsigned mask, meeting *op, void *mine, const char *name) { meet_at(mask, op, mine, name, false); }
 void collective(unsigned mask, meeting *op, void *mine, const char *name) { meet_at(mask, op, mine, name, true); }
-unsigned active() { return 1u << current % 32; }
+unsigned active() { return 1u << own->current % 32; }
 
 void nap() {
 	wait(NAP, "__nanosleep");
-	napping++;
+	own->napping++;
 	next();
 }
 
@@ -529,14 +652,14 @@ void copy_later(void *to, const void *from, int bytes, bool valid) {
 	aligned(to, bytes, "cp.async to");
 	if (valid) aligned(from, bytes, "cp.async from");
 	unwritten(to, (size_t)bytes);
-	fiber &f = fibers[current];
+	fiber &f = own->fibers[own->current];
 	f.copies.push_back({(char *)to, (const char *)from, bytes, f.group, valid});
 }
 
-void copies_commit() { fibers[current].group++; }
+void copies_commit() { own->fibers[own->current].group++; }
 
 void copies_wait(int groups) {
-	fiber &f = fibers[current];
+	fiber &f = own->fibers[own->current];
 	size_t kept = 0;
 	for (const copy &c : f.copies) {
 		if (c.group >= f.group - groups)
@@ -547,6 +670,86 @@ void copies_wait(int groups) {
 			memset(c.to, 0, (size_t)c.bytes);
 	}
 	f.copies.resize(kept);
+}
+
+void cluster_arrive() {
+	fiber &f = own->fibers[own->current];
+	if (f.arrived) fault("comes to the barrier of the cluster again, before it has waited there");
+	f.arrived = true;
+	f.phase = together.phase;
+	together.arrived++;
+	complete_cluster();
+}
+
+void cluster_wait() {
+	fiber &f = own->fibers[own->current];
+	if (!f.arrived) fault("waits at the barrier of the cluster, where it has not come");
+	while (together.phase == f.phase) {
+		wait(CLUSTER_BARRIER, "the barrier of the cluster");
+		next();
+	}
+	f.arrived = false;
+}
+
+void *of_rank(const void *p, int rank) {
+	const ptrdiff_t at = (const char *)p - own->shared;
+	if (at < 0 || at >= (ptrdiff_t)shared_bytes || rank < 0 || rank >= cluster) fault("0x%zx is not in dynamic shared memory, or there is no block %d in a cluster of %d", (size_t)p, rank, cluster);
+	if (blocks[rank].alive == 0) fault("block %d of the cluster has ended, and its shared memory with it", rank);
+	return blocks[rank].shared + at;
+}
+
+namespace {
+// An mbarrier, as it lies in shared memory.
+struct mbarrier {
+	uint32_t made : 9, phase : 1, all : 11, missing : 11;
+	int32_t bytes; // that have yet to come
+};
+enum { MADE = 0x155 };
+
+mbarrier &made(void *bar) {
+	aligned(bar, 8, "mbarrier");
+	mbarrier &m = *(mbarrier *)bar;
+	if (m.made != MADE) fault("there is no mbarrier at 0x%zx", (size_t)bar);
+	return m;
+}
+
+void mbarrier_done(void *bar, int arrivals, int bytes) {
+	mbarrier &m = *(mbarrier *)bar;
+	if ((int)m.missing < arrivals) fault("an mbarrier for %d has more that come", (int)m.all);
+	m.missing = (m.missing - (unsigned)arrivals) & 2047;
+	m.bytes -= bytes;
+	if (m.missing != 0 || m.bytes != 0) return;
+	m.phase ^= 1;
+	m.missing = m.all;
+	wake(MBARRIER);
+}
+} // namespace
+
+void mbarrier_init(void *bar, int arrivals) {
+	aligned(bar, 8, "mbarrier");
+	*(mbarrier *)bar = {MADE, 0, (unsigned)arrivals & 2047, (unsigned)arrivals & 2047, 0};
+}
+
+void mbarrier_arrive(void *bar, int bytes) {
+	made(bar).bytes += bytes;
+	mbarrier_done(bar, 1, 0);
+}
+
+void mbarrier_wait(void *bar, int phase) {
+	while (made(bar).phase == (unsigned)phase) {
+		wait(MBARRIER, "a wait for an mbarrier");
+		next();
+	}
+}
+
+void range_later(void *to, const void *from, int bytes, void *bar) {
+	aligned(to, 16, "cp.async.bulk to");
+	aligned(from, 16, "cp.async.bulk from");
+	if (bytes <= 0 || bytes % 16) fault("cp.async.bulk: %d bytes", bytes);
+	made(bar);
+	unwritten(to, (size_t)bytes);
+	ranges.push_back({(char *)to, (const char *)from, bytes, bar});
+	if (in_order == FORWARD) land(ranges.size() - 1);
 }
 
 float from_f16(uint16_t v) { return __half2float(__ushort_as_half(v)); }

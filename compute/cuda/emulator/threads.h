@@ -34,7 +34,7 @@ uint64_t random_number();
 
 // Runs a kernel, or bytes that are copied, on the thread that calls it. What a thread of
 // the kernel does wrong comes back as text.
-std::string run_kernel(const source &s, const kernel &k, size3 grid, size3 block, size_t shared, const void *parameter);
+std::string run_kernel(const source &s, const kernel &k, size3 grid, size3 block, size3 cluster, size_t shared, const void *parameter);
 std::string run_guarded(void (*f)(void *), void *arg);
 
 // To be called on the thread that runs kernels, before the first.

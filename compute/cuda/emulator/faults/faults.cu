@@ -82,6 +82,38 @@ FAULT(no_wait) { later<2>(a); }
 FAULT(wait_one) { later<1>(a); }
 FAULT(wait_all) { later<0>(a); }
 
+// A range that an mbarrier waits for: as right as it says, or never made, or short of an arrival.
+template <bool MADE, int ARRIVALS> __device__ void ranged(const fault_args &a) {
+	extern __shared__ uint4 memory[];
+	uint64_t *const room = (uint64_t *)memory;
+	if (threadIdx.x == 0) {
+		if (MADE) mbarrier_init(room, ARRIVALS);
+		mbarrier_made();
+	}
+	__syncthreads();
+	if (threadIdx.x == 0) {
+		mbarrier_expect(room, 32);
+		copy_range(room + 2, a.in, 32, room);
+	}
+	if (a.n) mbarrier_wait(room, 0);
+	if (threadIdx.x < 8) a.out[threadIdx.x] = ((const int *)(room + 2))[threadIdx.x];
+}
+FAULT(range) { ranged<true, 1>(a); }
+FAULT(range_unmade) { ranged<false, 1>(a); }
+FAULT(range_short) { ranged<true, 2>(a); }
+
+// Blocks of a cluster read each other's words, with both barriers or one.
+template <bool BEFORE, bool AFTER> __device__ void clustered(const fault_args &a) {
+	extern __shared__ float4 words[];
+	words[threadIdx.x].x = (float)(int)(100 * blockIdx.x + threadIdx.x);
+	if (BEFORE) cluster_arrive(), cluster_wait();
+	a.out[blockIdx.x * blockDim.x + threadIdx.x] = (int)load_of_block(words + threadIdx.x, (int)(blockIdx.x + 1) % a.n).x;
+	if (AFTER) cluster_arrive(), cluster_wait();
+}
+FAULT(cluster) { clustered<true, true>(a); }
+FAULT(cluster_before) { clustered<false, true>(a); }
+FAULT(cluster_after) { clustered<true, false>(a); }
+
 extern "C" __global__ void __launch_bounds__(64) fault_bounds(const __grid_constant__ fault_args a) { a.out[threadIdx.x] = 1; }
 
 // The blocks add what they find: the order of blocks shows.

@@ -154,6 +154,8 @@ func TestFaults(t *testing.T) {
 		{"two_barriers", 0, 64, 0, []string{"comes to the barrier of", "others wait at that of"}},
 		{"missing_lane", 0, 64, 0, []string{"its threads wait for each other", " 5 at the barrier of", "in __shfl_xor_sync"}},
 		{"no_mask", 0, 32, 0, []string{"its mask 00000001 does not have the lane itself"}},
+		{"range_unmade", 1, 32, 48, []string{"there is no mbarrier at"}},
+		{"range_short", 1, 32, 48, []string{"its threads wait for each other", "0-31 in a wait for an mbarrier"}},
 		{"half_a_warp", 0, 32, 0, []string{"mma: lanes of the warp are missing"}},
 	} {
 		t.Run(fmt.Sprint(c.name, c.n), func(t *testing.T) {
@@ -249,6 +251,60 @@ func TestBarrier(t *testing.T) {
 		if (right == 512) != all {
 			t.Errorf("%s: %d of 512 are right", name, right)
 		}
+	}
+}
+
+// TestCluster: blocks of a cluster are beside each other, and what they read of each other is there
+// between their barriers alone.
+func TestCluster(t *testing.T) {
+	launch := func(g *gpu, name string, blocks int, out uintptr) {
+		f, err := g.Function(g.module, "fault_"+name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		a := args{out: out, n: 4}
+		size := func(n int) driver.Dim { return driver.Dim{X: n, Y: 1, Z: 1} }
+		g.LaunchClusters(f, size(blocks), size(4), size(32), true, 16*32, g.stream, unsafe.Slice((*byte)(unsafe.Pointer(&a)), unsafe.Sizeof(a)))
+	}
+	g := open(t)
+	out := g.alloc(4 * 4 * 32)
+	launch(g, "cluster", 4, out)
+	for i, v := range g.words(out, 4*32) {
+		if want := int32(100*((i/32+1)%4) + i%32); v != want {
+			t.Fatalf("word %d is %d, want %d", i, v, want)
+		}
+	}
+	launch(g, "cluster", 6, out)
+	if err := g.Err(); err == nil || !strings.Contains(err.Error(), "clusters of 4,1,1") {
+		t.Errorf("six blocks in clusters of four: %v", err)
+	}
+	launch(g, "cluster_before", 4, out)
+	wrong := 0
+	for i, v := range g.words(out, 4*32) {
+		if v != int32(100*((i/32+1)%4)+i%32) {
+			wrong++
+		}
+	}
+	if wrong == 0 {
+		t.Error("words are there before the barrier")
+	}
+	launch(g, "cluster_after", 4, out)
+	if err := g.Synchronize(g.stream); err == nil || !strings.Contains(err.Error(), "of the cluster has ended") {
+		t.Errorf("shared memory of a block that has ended: %v", err)
+	}
+}
+
+// TestRange: a range comes before its mbarrier's phase ends, and perhaps not sooner.
+func TestRange(t *testing.T) {
+	g := open(t)
+	src := make([]byte, 32)
+	for i := range 8 {
+		binary.LittleEndian.PutUint32(src[4*i:], uint32(i+1))
+	}
+	in, out := g.upload(src), g.alloc(32)
+	g.launch(g.stream, "fault_range", 1, 32, 48, args{out: out, in: in, n: 1})
+	if got, want := [8]int32(g.words(out, 8)), [8]int32{1, 2, 3, 4, 5, 6, 7, 8}; got != want {
+		t.Errorf("%d, want %d", got, want)
 	}
 }
 
