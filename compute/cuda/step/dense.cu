@@ -1,6 +1,7 @@
 // The small ops of a step between products. Twins: compute/embed.go, compute/norm.go
 // order   a row's sums know its length and the block's size alone
 #include "../decode.cuh"
+#include "arranged.cuh"
 #include "step.cuh"
 
 struct embed_args {
@@ -35,10 +36,11 @@ template <int T> __device__ void embed(const embed_args &a) {
 EACH_FORMAT(EMBED)
 
 struct norm_args {
-	__nv_bfloat16 *out;      // [n, width]
+	__nv_bfloat16 *out;      // [n, width], or arranged
 	const float *x, *weight; // [n, width], [width]
 	int width;               // a multiple of 4
 	float eps, scale;        // of what comes out
+	int groups;              // of 8 rows, where it is arranged, else 0
 };
 
 __device__ __forceinline__ float square(const float4 &v, float sum) { return fmaf(v.w, v.w, fmaf(v.z, v.z, fmaf(v.y, v.y, fmaf(v.x, v.x, sum)))); }
@@ -67,12 +69,18 @@ extern "C" __global__ void __launch_bounds__(512, 3) step_norm(const __grid_cons
 		const float4 w = weight[i];
 		alignas(8) const __nv_bfloat162 p[2] = {__floats2bfloat162_rn(w.x * (v.x * inv) * a.scale, w.y * (v.y * inv) * a.scale),
 		                             __floats2bfloat162_rn(w.z * (v.z * inv) * a.scale, w.w * (v.w * inv) * a.scale)};
-		((uint2 *)(a.out + (size_t)blockIdx.x * a.width))[i] = *(const uint2 *)p;
+		if (!a.groups) {
+			((uint2 *)(a.out + (size_t)blockIdx.x * a.width))[i] = *(const uint2 *)p;
+			return;
+		}
+#pragma unroll
+		for (int h = 0; h < 2; h++) *(__nv_bfloat162 *)(a.out + arranged(blockIdx.x, 4 * i + 2 * h, a.groups)) = p[h];
 	};
 #pragma unroll
 	for (int j = 0; j < HELD; j++)
 		if (threadIdx.x + j * step < fours) put(threadIdx.x + j * step, held[j]);
 	for (int i = threadIdx.x + HELD * step; i < fours; i += step) put(i, x[i]);
+	if (a.groups && threadIdx.x < 32 && a.width % 64) a.out[arranged(blockIdx.x, a.width + threadIdx.x, a.groups)] = __float2bfloat16_rn(0); // the unit's other half
 }
 
 struct round_args {

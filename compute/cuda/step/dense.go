@@ -29,9 +29,9 @@ type dense struct {
 	biases []compute.Tensor
 
 	rows int
-	h    compute.Tensor // BF16 [rows, hidden or heads·dim]: what a product reads
+	h    compute.Tensor // BF16 [rows, hidden or heads·dim]: what a product reads, arranged or not
 	qkv  compute.Tensor // F32 [rows, (heads + 2·kvHeads)·dim]
-	mid  compute.Tensor // BF16 [rows, intermediate]
+	mid  compute.Tensor // BF16 [rows, intermediate], likewise
 }
 
 var _ compute.Packed = (*dense)(nil)
@@ -193,9 +193,9 @@ func (x *dense) join(pair bool, parts ...compute.Projection) (w weight, err erro
 func (x *dense) buffers(rows int) []buffer {
 	m := x.model
 	return []buffer{
-		{&x.h, compute.Describe(dtype.BF16, rows, max(m.Hidden, m.Heads*m.Dim))},
+		{&x.h, describeActivations(rows, max(m.Hidden, m.Heads*m.Dim))},
 		{&x.qkv, compute.Describe(dtype.F32, rows, (m.Heads+2*m.KVHeads)*m.Dim)},
-		{&x.mid, compute.Describe(dtype.BF16, rows, m.Intermediate)},
+		{&x.mid, describeActivations(rows, m.Intermediate)},
 	}
 }
 
@@ -292,8 +292,8 @@ func (x *dense) Project(layer int, q, k, v, hidden, angles compute.Tensor) {
 	if n == 0 {
 		return
 	}
-	x.postNorm(hidden, y.AttnNorm, 1)
-	x.products.run(x.g, x.qkv.Addr, x.h.Addr, &y.qkv, n, epilogue{kind: store, bias: y.qkv.bias})
+	h := x.postNorm(hidden, y.AttnNorm, 1)
+	x.products.run(x.g, x.qkv.Addr, h, &y.qkv, n, epilogue{kind: store, bias: y.qkv.bias})
 	x.postHeads(layer, q, k, v, angles, n)
 }
 
@@ -325,7 +325,7 @@ func (x *dense) Join(layer int, hidden, attended compute.Tensor) {
 		return
 	}
 	x.postRound(attended)
-	x.products.run(x.g, hidden.Addr, x.h.Addr, &y.o, n, epilogue{kind: add, scale: x.model.ResidualScale, bias: y.o.bias})
+	x.products.run(x.g, hidden.Addr, activations{addr: x.h.Addr}, &y.o, n, epilogue{kind: add, scale: x.model.ResidualScale, bias: y.o.bias})
 }
 
 // postRound posts attention's outputs to h, in bf16.
@@ -340,20 +340,23 @@ func (x *dense) MLP(layer int, hidden compute.Tensor) {
 	if n == 0 {
 		return
 	}
-	x.postNorm(hidden, y.MLPNorm, 1)
-	x.products.run(x.g, x.mid.Addr, x.h.Addr, &y.gateUp, n, epilogue{kind: swiglu})
-	x.products.run(x.g, hidden.Addr, x.mid.Addr, &y.down, n, epilogue{kind: add, scale: x.model.ResidualScale, bias: y.down.bias})
+	h := x.postNorm(hidden, y.MLPNorm, 1)
+	x.products.run(x.g, x.mid.Addr, h, &y.gateUp, n, epilogue{kind: swiglu, arranged: h.arranged})
+	x.products.run(x.g, hidden.Addr, activations{x.mid.Addr, h.arranged}, &y.down, n, epilogue{kind: add, scale: x.model.ResidualScale, bias: y.down.bias})
 }
 
 // Logits: see compute.Dense.
 func (x *dense) Logits(out, hidden compute.Tensor) {
 	if n := hidden.Dims[0]; n > 0 {
-		x.postNorm(hidden, x.model.Norm, x.model.LogitScale)
-		x.products.run(x.g, out.Addr, x.h.Addr, &x.head, n, epilogue{kind: store})
+		h := x.postNorm(hidden, x.model.Norm, x.model.LogitScale)
+		x.products.run(x.g, out.Addr, h, &x.head, n, epilogue{kind: store})
 	}
 }
 
 // postNorm posts the norm of hidden states to h, as a step's.
-func (x *dense) postNorm(hidden, w compute.Tensor, scale float32) {
-	launch(x.g, x.norm, line(hidden.Dims[0]), 512, 0, &normArgs{x.h.Addr, hidden.Addr, w.Addr, int32(x.model.Hidden), x.model.Eps, scale})
+func (x *dense) postNorm(hidden, w compute.Tensor, scale float32) activations {
+	n := hidden.Dims[0]
+	h := activations{x.h.Addr, x.products.arranged(x.g, n)}
+	launch(x.g, x.norm, line(n), 512, 0, &normArgs{h.addr, hidden.Addr, w.Addr, int32(x.model.Hidden), x.model.Eps, scale, groupsOf(n, h.arranged)})
+	return h
 }

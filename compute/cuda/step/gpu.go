@@ -76,6 +76,12 @@ func launchEarly[T any](g *gpu, f driver.Function, grid driver.Dim, threads, sha
 	g.ctx.LaunchEarly(f, grid, driver.Dim{X: threads, Y: 1, Z: 1}, shared, g.stream, params)
 }
 
+// launchClusters is launchEarly of a kernel of sm_90a, whose blocks of a cluster run together.
+func launchClusters[T any](g *gpu, f driver.Function, grid, cluster driver.Dim, threads, shared int, args *T) {
+	params := unsafe.Slice((*byte)(unsafe.Pointer(args)), unsafe.Sizeof(*args))
+	g.ctx.LaunchClusters(f, grid, cluster, driver.Dim{X: threads, Y: 1, Z: 1}, !g.late, shared, g.stream, params)
+}
+
 // launchOn is launch to another stream, without shared memory.
 func launchOn[T any](g *gpu, s driver.Stream, f driver.Function, grid driver.Dim, threads int, args *T) {
 	params := unsafe.Slice((*byte)(unsafe.Pointer(args)), unsafe.Sizeof(*args))

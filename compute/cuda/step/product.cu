@@ -12,18 +12,21 @@
 //         and their grids differ in nothing else: a row has the same bits in all of them.
 #include "../decode.cuh"
 #include "../ptx.cuh"
+#include "arranged.cuh"
+#include <type_traits>
 
 enum { STORE, ADD, SWIGLU };
 
 struct product_args {
-	void *out;               // [rows, n] f32; SWIGLU: [rows, n/2] bf16
-	const __nv_bfloat16 *x;  // [rows, k]
+	void *out;               // [rows, n] f32; SWIGLU: [rows, n/2] bf16, or arranged
+	const __nv_bfloat16 *x;  // [rows, k]; deep: as step_arrange writes it
 	const uint8_t *weight;   // [tiles, units] of unit<T>::bytes
 	const float *bias;       // [n] or none
 	float *parts;            // sums of pieces, where a block has but one
 	unsigned *counts;        // [gridDim.x] how many blocks of a tile are done; 0 between launches
 	float scale;             // ADD: out += scale · product
 	int rows, n, k, tiles, units, splits, epilogue;
+	int groups;              // SWIGLU: of 8 rows, where out is arranged, else 0
 };
 
 // What a lane has of 16 outputs and 32 elements of k.
@@ -115,33 +118,59 @@ template <int T> __device__ __forceinline__ void multiply(float *acc, const uint
 	}
 }
 
-// What a lane has of 16 outputs and 8 rows goes where it belongs: c is of output g, rows row and
-// row+1, then of output g+8.
-__device__ __forceinline__ void finish(const product_args &a, int tile, int row, const float *c) {
-	const int g = threadIdx.x % 32 / 4;
+// What a lane has of 16 outputs and 8 rows: of output g, rows row and row+1, then of output g+8.
+// What is there before, for ADD.
+__device__ __forceinline__ void earlier(const product_args &a, int tile, int row, float (&old)[4]) {
+	if (a.epilogue != ADD) return;
 #pragma unroll
-	for (int j = 0; j < 2; j++) {
-		if (row + j >= a.rows) return;
-		if (a.epilogue == SWIGLU) { // g is gate, g+8 is up of the same output
-			const int o = 8 * tile + g;
-			if (2 * o < a.n) ((__nv_bfloat16 *)a.out)[(size_t)(row + j) * (a.n / 2) + o] = __float2bfloat16_rn(c[j] / (1 + expf(-c[j])) * c[2 + j]);
-			continue;
+	for (int i = 0; i < 4; i++) {
+		const int o = 16 * tile + 8 * (i / 2) + threadIdx.x % 32 / 4, r = row + i % 2;
+		if (r < a.rows && o < a.n) old[i] = ((const float *)a.out)[(size_t)r * a.n + o];
+	}
+}
+
+// It goes where it belongs.
+__device__ __forceinline__ void finish(const product_args &a, int tile, int row, const float *c, const float (&old)[4]) {
+	const int g = threadIdx.x % 32 / 4;
+	if (a.epilogue == SWIGLU) { // g is gate, g+8 is up of the same output
+		const int o = 8 * tile + g, n = a.n / 2;
+		__nv_bfloat16 v[2], *const out = (__nv_bfloat16 *)a.out;
+#pragma unroll
+		for (int j = 0; j < 2; j++) v[j] = __float2bfloat16_rn(c[j] / (1 + expf(-c[j])) * c[2 + j]);
+		if (a.groups) { // two lanes have two outputs of two rows: each takes a row
+			const bool odd = g % 2;
+			const uint32_t first = __bfloat16_as_ushort(v[0]), second = __bfloat16_as_ushort(v[1]), own = odd ? second : first;
+			const uint32_t other = __shfl_xor_sync(~0u, odd ? first : second, 4);
+			if (row + odd >= a.rows || o >= n) return;
+			uint32_t *const at = (uint32_t *)(out + arranged(row + odd, o - odd, a.groups));
+			*at = odd ? other | own << 16 : own | other << 16;
+			if (n % 64 && o >= n - 32) at[256 / 2] = 0; // the unit's other half
+			return;
 		}
 #pragma unroll
-		for (int i = 0; i < 2; i++) {
-			const int o = 16 * tile + 8 * i + g;
-			if (o >= a.n) continue;
-			float *out = (float *)a.out + (size_t)(row + j) * a.n + o;
-			const float v = a.bias ? c[2 * i + j] + a.bias[o] : c[2 * i + j];
-			*out = a.epilogue == ADD ? __fadd_rn(*out, __fmul_rn(v, a.scale)) : v;
+		for (int j = 0; j < 2; j++)
+			if (row + j < a.rows && o < n) out[(size_t)(row + j) * n + o] = v[j];
+		return;
+	}
+#pragma unroll
+	for (int i = 0; i < 2; i++) {
+		const int o = 16 * tile + 8 * i + g;
+		if (o >= a.n) continue;
+		const float bias = a.bias ? __ldg(a.bias + o) : 0;
+#pragma unroll
+		for (int j = 0; j < 2; j++) {
+			if (row + j >= a.rows) continue;
+			const float v = a.bias ? c[2 * i + j] + bias : c[2 * i + j];
+			((float *)a.out)[(size_t)(row + j) * a.n + o] = a.epilogue == ADD ? __fadd_rn(old[2 * i + j], __fmul_rn(v, a.scale)) : v;
 		}
 	}
 }
 
-// Few rows: every warp has a tile and a piece of k for itself, and reads its units D ahead.
+// Few rows: every warp has a tile and a piece of k for itself, and reads its units D ahead,
+// activations A ahead.
 // grid    (tiles / (warps / splits), rows / (8·N))   block any multiple of splits warps, at most 8
 // bytes   a weight once for 8·N rows
-template <int T, int N, int D> __device__ __forceinline__ void few(const product_args &a) {
+template <int T, int N, int D, int A> __device__ __forceinline__ void few(const product_args &a) {
 	const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, s = warp % a.splits, per = blockDim.x / 32 / a.splits;
 	const int tile = blockIdx.x * per + warp / a.splits, row0 = blockIdx.y * 8 * N;
 	const int from = s * a.units / a.splits, to = (s + 1) * a.units / a.splits;
@@ -168,16 +197,18 @@ template <int T, int N, int D> __device__ __forceinline__ void few(const product
 			for (int h = 0; h < 2; h++) v[n][h] = row[n] && 64 * u + 32 * h < a.k ? *(const uint4 *)(x[n] + 64 * u + 32 * h) : make_uint4(0, 0, 0, 0);
 	};
 	float acc[N][4] = {};
-	uint4 next[N][2];
-	activations(next, from);
+	static_assert(D % A == 0);
+	uint4 next[A][N][2];
+#pragma unroll
+	for (int j = 0; j < A; j++) activations(next[j], from + j);
 	for (int u = from; u < to; u += D)
 #pragma unroll
 		for (int j = 0; j < D; j++) {
 			if (u + j >= to) break;
 			uint4 v[N][2];
 #pragma unroll
-			for (int n = 0; n < N; n++) v[n][0] = next[n][0], v[n][1] = next[n][1];
-			activations(next, u + j + 1);
+			for (int n = 0; n < N; n++) v[n][0] = next[j % A][n][0], v[n][1] = next[j % A][n][1];
+			activations(next[j % A], u + j + A);
 #pragma unroll
 			for (int h = 0; h < 2; h++) {
 				uint32_t f[2][4];
@@ -189,6 +220,10 @@ template <int T, int N, int D> __device__ __forceinline__ void few(const product
 			if (u + j + D < to) ring[j] = load<T>(w + (size_t)(u + j + D) * unit<T>::bytes, lane);
 		}
 
+	float old[N][4];
+	if (s == 0 && tile < a.tiles)
+#pragma unroll
+		for (int n = 0; n < N; n++) earlier(a, tile, row0 + 8 * n + 2 * (lane % 4), old[n]);
 	if (a.splits > 1) {
 		__shared__ float4 sums[8][N][32];
 #pragma unroll
@@ -204,7 +239,7 @@ template <int T, int N, int D> __device__ __forceinline__ void few(const product
 	}
 	if (tile >= a.tiles) return;
 #pragma unroll
-	for (int n = 0; n < N; n++) finish(a, tile, row0 + 8 * n + 2 * (lane % 4), acc[n]);
+	for (int n = 0; n < N; n++) finish(a, tile, row0 + 8 * n + 2 * (lane % 4), acc[n], old[n]);
 }
 
 // Where a block begins. Blocks that run together share rows and weights: eight groups of rows,
@@ -350,149 +385,274 @@ template <int T, int WM, int WN, int MT, int NT, int STAGES> __device__ __forcei
 		const int tile = first + wm * MT + m;
 		if (tile >= a.tiles) break;
 #pragma unroll
-		for (int n = 0; n < NT; n++) finish(a, tile, row0 + 8 * (wn * NT + n) + 2 * (lane % 4), acc + 4 * (m * NT + n));
+		for (int n = 0; n < NT; n++) {
+			const int row = row0 + 8 * (wn * NT + n) + 2 * (lane % 4);
+			float old[4];
+			earlier(a, tile, row, old);
+			finish(a, tile, row, acc + 4 * (m * NT + n), old);
+		}
 	}
 }
 
-// Many rows, of sm_90a: a block has 4·WM tiles and 8·WN·NT rows, a warpgroup 4 of the tiles and
-// 8·NT of the rows. Weights come to shared memory STAGES units ahead. Activations go by registers,
-// from where stmatrix puts them into the order that the units have: the matrix of word j of the
-// lanes is what an mma of few has as its word j. Pieces are as of tiles; SUMS: those of a block
-// that has several lie in registers.
-// grid    as of tiles   block 4·WM·WN warps
-// shared  2 units of activations, STAGES of weights, 16·4·WM·8·WN·NT floats as of tiles
-template <int T, int WM, int WN, int NT, int STAGES, bool SUMS> __device__ __forceinline__ void wide(const product_args &a) {
-#if defined(__CUDA_ARCH_FEAT_SM90_ALL) || defined(NOSA_EMULATED)
-	enum { WARPS = 4 * WM * WN, THREADS = 32 * WARPS, TILES = 4 * WM, ROWS = 8 * WN * NT, UNIT = unit<T>::bytes, X = ROWS * 128, W = TILES * UNIT, N = 8 * NT };
-	enum { HALVES = ROWS / 4, MOVES = (HALVES + WARPS - 1) / WARPS }; // of 8 rows and half a unit
-	extern __shared__ uint4 memory[];
-	uint8_t *const shared = (uint8_t *)memory, *const weights = shared + 2 * X;
-	float4 *const totals = (float4 *)(weights + STAGES * W);
-	const int thread = threadIdx.x, lane = thread % 32, warp = thread / 32, wm = warp / 4 % WM, wn = warp / 4 / WM;
-	const placed at = place(a, TILES, ROWS);
-	const int first = at.tile, row0 = at.row;
+struct arrange_args {
+	uint32_t *out;          // [units, ceil(rows / 8)] of 256
+	const __nv_bfloat16 *x; // [rows, k]
+	int rows, k, units;
+};
 
-	const bool whole = gridDim.y == 1;
-	int s = whole ? 0 : blockIdx.y;
-	const int from = s * a.units / a.splits, to = whole ? a.units : (s + 1) * a.units / a.splits;
-
-	static_assert(TILES <= WARPS);
-	const uint8_t *const own = a.weight + (size_t)min(first + warp % TILES, a.tiles - 1) * a.units * UNIT + 16 * lane;
-	const auto fetch = [&](int u) {
-		if (u < to && warp < TILES) {
-			uint8_t *stage = weights + (u - from) % STAGES * W + warp * UNIT + 16 * lane;
-#pragma unroll
-			for (int i = 0; i < UNIT; i += 512)
-				if (i + 512 <= UNIT || i + 16 * lane < UNIT) cp_async_16(stage + i, own + (unsigned)(u * UNIT) + i);
-		}
-		cp_async_commit();
-	};
-	uint4 moved[MOVES];
-	const unsigned row = warp / 2 * 8 + lane / 4, column = warp % 2 * 32 + lane % 4 * 8;
-	const __nv_bfloat16 *const mine = a.x + (size_t)(row0 + row) * a.k + column;
-	const auto read = [&](int u) {
-#pragma unroll
-		for (int i = 0; i < MOVES; i++) {
-			const bool valid = u < to && row0 + row + i * WARPS * 4 < a.rows && 64 * u + column < a.k;
-			moved[i] = valid ? *(const uint4 *)(mine + (unsigned)(i * WARPS * 4 * a.k + 64 * u)) : make_uint4(0, 0, 0, 0);
-		}
-	};
-	const auto write = [&](int u) {
-#pragma unroll
-		for (int i = 0; i < MOVES; i++)
-			if (HALVES % WARPS == 0 || i * WARPS + warp < HALVES) stmatrix_x4(shared + (u - from) % 2 * X + 512 * (i * WARPS + warp) + 16 * lane, moved[i].x, moved[i].y, moved[i].z, moved[i].w);
-	};
-
-	float acc[4 * NT] = {}, sums[SUMS ? 4 * NT : 1] = {};
-	for (int i = 0; i < STAGES - 1; i++) fetch(from + i);
+// Activations as deep reads them: a unit of 8 rows and 64 elements of k is 1 KiB, in which word j
+// of what a lane reads in few lies behind all words before it, lane after lane. What there is no
+// row or no k for is zero.
+// grid (ceil(units · ceil(rows / 8) / 4))   block 256: a warp has half a unit
+extern "C" __global__ void __launch_bounds__(256) step_arrange(const __grid_constant__ arrange_args a) {
 	allow_later();
 	wait_for_earlier();
-	read(from);
-	write(from);
-	read(from + 1);
-	matrix_written();
-	cp_async_wait<STAGES - 2>();
+	const int groups = (a.rows + 7) / 8, i = blockIdx.x * 8 + threadIdx.x / 32, lane = threadIdx.x % 32;
+	if (i >= 2 * a.units * groups) return;
+	const int h = i % 2, u = i / 2 % a.units, group = i / 2 / a.units, row = 8 * group + lane / 4, at = 64 * u + 32 * h;
+	const uint4 v = row < a.rows && at < a.k ? *(const uint4 *)(a.x + (size_t)row * a.k + at + 8 * (lane % 4)) : make_uint4(0, 0, 0, 0);
+	uint32_t *out = a.out + ((size_t)u * groups + group) * 256 + 128 * h + lane;
+	out[0] = v.x, out[32] = v.y, out[64] = v.z, out[96] = v.w;
+}
+
+// A ring of N places in shared memory, and which of its rounds is on.
+template <int N> struct ring {
+	int at = 0, phase = 0;
+	__device__ __forceinline__ void next() {
+		if (++at == N) at = 0, phase ^= 1;
+	}
+};
+
+// More rows, of sm_90a: a block has G warpgroups, each 4 tiles, and 8·N rows. Its weights come to
+// shared memory W steps of K units ahead, each warp's by itself, the activations, arranged, A steps
+// ahead. A warpgroup has weights in registers and activations in shared memory for its products,
+// and gets the next weights while it still multiplies. With gridDim.y pieces of k each block has
+// one, and those of a tile are a cluster: each adds an equal part of the sums of all, which it
+// reads in their shared memory. Else a block has all pieces, their sum in registers (SUMS).
+// grid    (tiles / (4·G) · rows / (8·N), 1 or splits)   block 4·G warps
+// shared  barriers, W steps of weights, A of activations; or the sums of a piece
+template <int T, int G, int N, int K, int W, int A, bool SUMS, int PART> __device__ __forceinline__ void deep(const product_args &a) {
+#if defined(__CUDA_ARCH_FEAT_SM90_ALL) || defined(NOSA_EMULATED)
+	enum { TILES = 4 * G, ROWS = 8 * N, UNIT = unit<T>::bytes, STEP = TILES * K * UNIT, X = ROWS * 128, THREADS = 128 * G, C = 4 * N };
+	extern __shared__ uint4 memory[];
+	uint64_t *const weights_are = (uint64_t *)memory, *const rows_are = weights_are + W, *const rows_were = rows_are + A;
+	static_assert(8 * (W + 2 * A) <= 256);
+	uint8_t *const weights = (uint8_t *)memory + 256, *const activations = weights + W * STEP;
+	const int thread = threadIdx.x, lane = thread % 32, warp = thread / 32;
+	const placed at = place(a, TILES, ROWS);
+	const int row0 = at.row, tile = at.tile + warp;
+	const bool whole = gridDim.y == 1;
+	int s = whole ? 0 : blockIdx.y;
+	static_assert(K == 1 || K == 2);
+	const int from = s * a.units / a.splits, n = (whole ? a.units : (s + 1) * a.units / a.splits) - from;
+	if (thread == 0) {
+		for (int i = 0; i < W; i++) mbarrier_init(weights_are + i, TILES);
+		for (int i = 0; i < A; i++) mbarrier_init(rows_are + i, 1), mbarrier_init(rows_were + i, TILES);
+		mbarrier_made();
+	}
 	__syncthreads();
-	// With one block on a multiprocessor a warp gets its fragments while it still multiplies those
-	// before: a lane reads what it has copied itself.
-	constexpr bool EAGER = SUMS && WN == 1 && T == BF16 && NT <= 16; // else registers run out
-	const auto weight_at = [&](int u) { return weights + (u - from) % STAGES * W + (4 * wm + warp % 4) * UNIT; };
-	const auto get = [&](uint32_t (&f)[2][2][4], int u) {
-#pragma unroll
-		for (int h = 0; h < 2; h++) fragments(half_at<T>(weight_at(u), h, lane), f[h]);
+	allow_later();
+
+	// Units are counted from the block's first one. Each fetch is one lane's.
+	const int groups = (a.rows + 7) / 8, x_bytes = min(N, groups - row0 / 8) * 1024;
+	const uint8_t *const w = a.weight + ((size_t)min(tile, a.tiles - 1) * a.units + from) * UNIT;
+	const uint8_t *const x = (const uint8_t *)a.x + ((size_t)from * groups + row0 / 8) * 1024;
+	const auto fetch_weights = [&](int u, int to) {
+		const int bytes = min((int)K, n - u) * UNIT;
+		mbarrier_expect(weights_are + to, bytes);
+		stream_range(weights + to * STEP + warp * K * UNIT, w + (size_t)u * UNIT, bytes, weights_are + to);
 	};
-	int end = (s + 1) * a.units / a.splits;
-	const auto one = [&](int u, uint32_t (&f)[2][2][4], uint32_t (&next)[2][2][4]) {
-		const uint8_t *x = shared + (u - from) % 2 * X + wn * NT * 1024;
-		const auto ahead = [&] {
-			fetch(u + STAGES - 1);
-			write(u + 1);
-			read(u + 2);
-			matrix_written();
-			cp_async_wait<STAGES - 2>();
+	const auto fetch_rows = [&](int u, int to) {
+		const int units = min((int)K, n - u);
+		mbarrier_expect(rows_are + to, units * x_bytes);
+		for (int i = 0; i < units; i++) copy_range(activations + (to * K + i) * X, x + (size_t)(u + i) * groups * 1024, x_bytes, rows_are + to);
+	};
+	if (lane == 0)
+		for (int i = 0; i < W && i * K < n; i++) fetch_weights(i * K, i);
+	wait_for_earlier();
+	if (thread == 0)
+		for (int i = 0; i < A && i * K < n; i++) fetch_rows(i * K, i);
+
+	float acc[C], sums[SUMS ? C : 1];
+#pragma unroll
+	for (int i = 0; i < C; i++) acc[i] = 0;
+	ring<W> wr, spent;        // the next step of weights, that whose place gets new ones
+	ring<A> xr, read, refill; // the next step of rows, that which is read, that whose place gets new ones
+	int end = (s + 1) * a.units / a.splits - from;
+	const auto weights_at = [&](int u) { return weights + wr.at * STEP + (warp * K + u % K) * UNIT; };
+	const auto have_weights = [&](int u) {
+		if (u % K == 0) mbarrier_wait(weights_are + wr.at, wr.phase);
+	};
+	// A unit's weights are in registers: products of them have been posted, so that no lane's
+	// reading is under way any more when others come in their place.
+	const auto weights_read = [&](int u) {
+		if ((u + 1) % K) return;
+		__syncwarp();
+		const int next = u + 1 - K + W * K;
+		if (lane == 0 && next < n) fetch_weights(next, spent.at);
+		spent.next();
+	};
+	const auto have_rows = [&](int u) {
+		if (u % K == 0) mbarrier_wait(rows_are + xr.at, xr.phase);
+		const uint8_t *const x = activations + (xr.at * K + u % K) * X;
+		if ((u + 1) % K == 0) xr.next();
+		return x;
+	};
+	// A unit is multiplied. Others are about as far: in the place of the step before come new rows.
+	const auto rows_read = [&](int u) {
+		if ((u + 1) % K == 0) {
+			if (lane == 0) mbarrier_arrive(rows_were + read.at);
+			read.next();
+		}
+		if (thread != 0 || u % K || u < K) return;
+		if (u - K + A * K < n) {
+			mbarrier_wait(rows_were + refill.at, refill.phase);
+			fetch_rows(u - K + A * K, refill.at);
+		}
+		refill.next();
+	};
+	const auto piece_ends = [&](int u) { return SUMS && whole && a.splits > 1 && u + 1 == end; };
+	const auto next_piece = [&] {
+		if constexpr (SUMS) {
+#pragma unroll
+			for (int i = 0; i < C; i++) {
+				sums[i] = s > 0 ? sums[i] + acc[i] : acc[i];
+				acc[i] = s + 1 < a.splits ? 0 : sums[i];
+			}
+		}
+		s++;
+		end = (s + 1) * a.units / a.splits - from;
+	};
+	if constexpr (T == BF16) {
+		const uint8_t *x;
+		const auto get = [&](uint32_t (&f)[2][2][4], int u) {
+			have_weights(u);
+#pragma unroll
+			for (int h = 0; h < 2; h++) fragments(half_at<T>(weights_at(u), h, lane), f[h]);
+			if ((u + 1) % K == 0) wr.next();
 		};
-		if constexpr (T == BF16) {
-			if constexpr (!EAGER) get(f, u);
+		const auto one = [&](int u, uint32_t (&f)[2][2][4], uint32_t (&next)[2][2][4]) {
 			matrix_begin();
 #pragma unroll
-			for (int j = 0; j < 4; j++) matrix_bf16<N>(acc, f[j / 2][j % 2], x + 256 * j, true);
+			for (int j = 0; j < 4; j++) matrix_bf16<ROWS>(acc, f[j / 2][j % 2], x + 256 * j, true);
 			matrix_commit();
-			ahead();
-			if constexpr (EAGER) get(next, u + 1);
-			matrix_end<N>(acc);
-		} else {
-			enum { PART = N < 96 ? N : N / 2 }; // of the rows at once
-			const uint8_t *w = weight_at(u);
-			const uint2 d = *(const uint2 *)(w + 512 * unit<T>::vectors + 8 * (lane / 4));
-#pragma unroll
-			for (int h = 0; h < 2; h++) {
-				fragments(half_at<T>(w, h, lane), f[h]);
-				const float d0 = scale_of(d.x, h), d1 = scale_of(d.y, h);
-#pragma unroll
-				for (int p = 0; p < N; p += PART) {
-					float t[PART / 2];
-					matrix_begin();
-					matrix_bf16<PART>(t, f[h][0], x + 128 * p + 512 * h, false);
-					matrix_bf16<PART>(t, f[h][1], x + 128 * p + 512 * h + 256, true);
-					matrix_commit();
-					if (h + p == 0) ahead();
-					matrix_end<PART>(t);
-#pragma unroll
-					for (int i = 0; i < PART / 2; i++) acc[p / 2 + i] = fmaf(i % 4 < 2 ? d0 : d1, t[i], acc[p / 2 + i]);
-				}
+			matrix_wait<1>();
+			if (u + 1 < n) get(next, u + 1);
+			weights_read(u);
+			if (u > 0) rows_read(u - 1);
+			if (u + 1 < n) x = have_rows(u + 1);
+			if (piece_ends(u)) {
+				matrix_end<ROWS>(acc);
+				next_piece();
 			}
-		}
-		if (whole && u + 1 == end && a.splits > 1) {
-			if constexpr (SUMS) {
-#pragma unroll
-				for (int i = 0; i < 4 * NT; i++) {
-					sums[i] = s > 0 ? sums[i] + acc[i] : acc[i];
-					acc[i] = s + 1 < a.splits ? 0 : sums[i];
-				}
-			} else {
-#pragma unroll
-				for (int i = 0; i < NT; i++) carry(acc + 4 * i, totals + i * THREADS + thread, s > 0, s + 1 < a.splits);
-			}
-			s++;
-			end = (s + 1) * a.units / a.splits;
-		}
-		__syncthreads();
-	};
-	uint32_t f[2][2][4], g[2][2][4];
-	if constexpr (EAGER) {
-		get(f, from);
-		for (int u = from; u < to; u += 2) {
+		};
+		uint32_t f[2][2][4], g[2][2][4];
+		get(f, 0);
+		x = have_rows(0);
+		for (int u = 0; u < n; u += 2) {
 			one(u, f, g);
-			if (u + 1 < to) one(u + 1, g, f);
+			if (u + 1 < n) one(u + 1, g, f);
 		}
+		matrix_end<ROWS>(acc);
 	} else {
-		for (int u = from; u < to; u++) one(u, f, f);
-	}
-	if (!whole && !last_of(a, s, acc, (bool *)shared)) return;
-	const int tile = first + 4 * wm + warp % 4;
-	if (tile >= a.tiles) return;
+		// Of each half of a unit, PART rows at once, while those before are added.
+		enum { PARTS = ROWS / PART };
+		float t[2][PART / 2], d0[2], d1[2];
+		uint32_t f[2][2][4];
+		const auto some = [&](int u0, auto count) {
+			enum { UNITS = decltype(count)::value, POSTS = 2 * PARTS * UNITS };
+			uint2 d;
+			const uint8_t *p, *x;
+			const auto add = [&](int i) {
+				const int h = i / PARTS % 2;
+				float *const c = acc + i % PARTS * (PART / 2);
+				matrix_has<PART>(t[i % 2]);
 #pragma unroll
-	for (int n = 0; n < NT; n++) finish(a, tile, row0 + 8 * (wn * NT + n) + 2 * (lane % 4), acc + 4 * n);
+				for (int j = 0; j < PART / 2; j++) c[j] = fmaf(j % 4 < 2 ? d0[h] : d1[h], t[i % 2][j], c[j]);
+			};
+#pragma unroll
+			for (int i = 0; i < POSTS; i++) {
+				const int h = i / PARTS % 2, u = u0 + i / (2 * PARTS), rows = i % PARTS * PART;
+				if (i % (2 * PARTS) == 0) {
+					have_weights(u);
+					p = weights_at(u);
+					d = *(const uint2 *)(p + 512 * unit<T>::vectors + 8 * (lane / 4));
+					x = have_rows(u);
+				}
+				if (i % PARTS == 0) {
+					fragments(half_at<T>(p, h, lane), f[h]);
+					if (h == 1 && (u + 1) % K == 0) wr.next();
+				}
+				matrix_begin();
+				matrix_bf16<PART>(t[i % 2], f[h][0], x + 128 * rows + 512 * h, false);
+				matrix_bf16<PART>(t[i % 2], f[h][1], x + 128 * rows + 512 * h + 256, true);
+				matrix_commit();
+				if (i % (2 * PARTS) == PARTS) weights_read(u);
+				matrix_wait<1>();
+				if (i > 0) add(i - 1);
+				if (i % PARTS == 0) d0[h] = scale_of(d.x, h), d1[h] = scale_of(d.y, h);
+				if (i > 0 && i % (2 * PARTS) == 0) {
+					rows_read(u - 1);
+					if (piece_ends(u - 1)) next_piece();
+				}
+			}
+			matrix_wait<0>();
+			add(POSTS - 1);
+			rows_read(u0 + UNITS - 1);
+			if (piece_ends(u0 + UNITS - 1)) next_piece();
+		};
+		int u = 0;
+		for (; u + 2 <= n; u += 2) some(u, std::integral_constant<int, 2>());
+		if (u < n) some(u, std::integral_constant<int, 1>());
+	}
+
+	const int row = row0 + 2 * (lane % 4);
+	if (whole) {
+		if (tile >= a.tiles) return;
+		enum { AT_ONCE = 4 };
+#pragma unroll
+		for (int i = 0; i < N; i += AT_ONCE) {
+			float old[AT_ONCE][4];
+#pragma unroll
+			for (int j = 0; j < AT_ONCE; j++) earlier(a, tile, row + 8 * (i + j), old[j]);
+#pragma unroll
+			for (int j = 0; j < AT_ONCE; j++) finish(a, tile, row + 8 * (i + j), acc + 4 * (i + j), old[j]);
+		}
+		return;
+	}
+	float4 *const piece = (float4 *)weights + thread;
+	__syncthreads(); // nobody reads weights and activations any more
+#pragma unroll
+	for (int i = 0; i < N; i++) piece[i * THREADS] = make_float4(acc[4 * i], acc[4 * i + 1], acc[4 * i + 2], acc[4 * i + 3]);
+	cluster_arrive();
+	const int mine = s * N / a.splits, others = tile < a.tiles ? (s + 1) * N / a.splits : mine;
+	enum { AT_ONCE = 4 };
+	float old[AT_ONCE][4];
+	const auto before = [&](int i) {
+#pragma unroll
+		for (int j = 0; j < AT_ONCE; j++)
+			if (i + j < others) earlier(a, tile, row + 8 * (i + j), old[j]);
+	};
+	before(mine);
+	cluster_wait();
+	for (int i = mine; i < others; i += AT_ONCE) {
+		if (i > mine) before(i);
+#pragma unroll
+		for (int j = 0; j < AT_ONCE; j++) {
+			if (i + j >= others) break;
+			float4 v[8];
+#pragma unroll
+			for (int p = 0; p < 8; p++)
+				if (p < a.splits) v[p] = load_of_block(piece + (i + j) * THREADS, p);
+			float c[4] = {v[0].x, v[0].y, v[0].z, v[0].w};
+#pragma unroll
+			for (int p = 1; p < 8; p++)
+				if (p < a.splits) c[0] += v[p].x, c[1] += v[p].y, c[2] += v[p].z, c[3] += v[p].w;
+			finish(a, tile, row + 8 * (i + j), c, old[j]);
+		}
+	}
+	cluster_arrive(); // a block's shared memory is there until all have read it
+	cluster_wait();
 #endif
 }
 
@@ -556,23 +716,28 @@ template <int T> __device__ void pack(const pack_args &a) {
 	for (int i = 0; i < unit<T>::vectors; i++) ((uint4 *)out)[32 * i + lane] = vectors[i];
 }
 
-#define FEW(name, T, N, D, suffix) \
-	extern "C" __global__ void __launch_bounds__(256) step_few_##name##_##suffix(const __grid_constant__ product_args a) { few<T, N, D>(a); }
+#define FEW(name, T, N, D, A, suffix) \
+	extern "C" __global__ void __launch_bounds__(256) step_few_##name##_##suffix(const __grid_constant__ product_args a) { few<T, N, D, A>(a); }
 #define TILES(name, T, suffix, WM, WN, MT, NT, STAGES, LEAST) \
 	extern "C" __global__ void __launch_bounds__(32 * WM * WN, LEAST) step_tiles_##name##_##suffix(const __grid_constant__ product_args a) { tiles<T, WM, WN, MT, NT, STAGES>(a); }
-#define WIDE(name, T, suffix, WM, WN, NT, STAGES, SUMS, LEAST) \
-	extern "C" __global__ void __launch_bounds__(128 * WM * WN, LEAST) step_wide_##name##_##suffix(const __grid_constant__ product_args a) { wide<T, WM, WN, NT, STAGES, SUMS>(a); }
-#define PRODUCTS(name, T, D)                                                                           \
-	FEW(name, T, 1, D, 1a) FEW(name, T, 1, 2 * D, 1b) FEW(name, T, 2, D, 2a)                              \
+#define DEEP(name, T, suffix, G, N, K, W, A, SUMS, PART, LEAST) \
+	extern "C" __global__ void __launch_bounds__(128 * G, LEAST) step_deep_##name##_##suffix(const __grid_constant__ product_args a) { deep<T, G, N, K, W, A, SUMS, PART>(a); }
+#define PRODUCTS(name, T)                                                                              \
 	TILES(name, T, 32b, 8, 1, 1, 4, 4, 2) TILES(name, T, 64b, 8, 1, 1, 8, 4, 2) TILES(name, T, 128b, 4, 2, 2, 8, 3, 1) \
 	extern "C" __global__ void __launch_bounds__(256) step_pack_##name(const __grid_constant__ pack_args a) { pack<T>(a); }
-#define WIDES(name, T) \
-	WIDE(name, T, 64b, 2, 1, 8, 4, false, 2) WIDE(name, T, 96b, 2, 1, 12, 4, false, 2) WIDE(name, T, 96c, 4, 1, 12, 3, false, 1) \
-	WIDE(name, T, 128d, 2, 1, 16, 6, true, 1)
-PRODUCTS(bf16, BF16, 2)
-PRODUCTS(q8_0, Q8_0, 4)
-PRODUCTS(q4_0, Q4_0, 8)
-WIDES(bf16, BF16)
-WIDE(bf16, BF16, 64c, 4, 1, 8, 4, false, 1) WIDE(bf16, BF16, 128c, 4, 1, 16, 4, false, 1) WIDE(bf16, BF16, 160a, 2, 1, 20, 5, true, 1)
-WIDES(q8_0, Q8_0)
-WIDES(q4_0, Q4_0)
+#define CODES(name, T)                                                                                 \
+	FEW(name, T, 1, 4, 2, 1a) FEW(name, T, 1, 8, 4, 1b) FEW(name, T, 2, 4, 2, 2a) FEW(name, T, 2, 8, 2, 2b)  \
+	PRODUCTS(name, T)                                                                                     \
+	DEEP(name, T, 32, 2, 4, 2, 3, 4, false, 32, 2)                                                        \
+	DEEP(name, T, 64, 3, 8, 2, 4, 4, false, 64, 1) DEEP(name, T, 64b, 2, 8, 2, 3, 2, false, 64, 2)          \
+	DEEP(name, T, 96, 3, 12, 2, 4, 4, false, 48, 1) DEEP(name, T, 96b, 2, 12, 2, 2, 2, false, 32, 2)        \
+	DEEP(name, T, 128, 2, 16, 2, 4, 4, false, 128, 1)
+FEW(bf16, BF16, 1, 4, 2, 1a) FEW(bf16, BF16, 1, 8, 4, 1b) FEW(bf16, BF16, 2, 2, 1, 2a) FEW(bf16, BF16, 2, 8, 2, 2b)
+PRODUCTS(bf16, BF16)
+DEEP(bf16, BF16, 32, 1, 4, 2, 2, 3, false, 32, 4) DEEP(bf16, BF16, 32b, 2, 4, 2, 2, 3, false, 32, 2)
+DEEP(bf16, BF16, 64, 3, 8, 2, 3, 3, false, 64, 1) DEEP(bf16, BF16, 64b, 2, 8, 1, 4, 5, false, 64, 2)
+DEEP(bf16, BF16, 96, 3, 12, 2, 3, 3, false, 96, 1) DEEP(bf16, BF16, 96b, 4, 12, 2, 2, 3, false, 96, 1)
+DEEP(bf16, BF16, 128, 3, 16, 2, 2, 3, false, 128, 1) DEEP(bf16, BF16, 128b, 4, 16, 1, 4, 6, false, 128, 1)
+DEEP(bf16, BF16, 192, 2, 24, 2, 2, 3, true, 192, 1)
+CODES(q8_0, Q8_0)
+CODES(q4_0, Q4_0)

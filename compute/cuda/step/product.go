@@ -19,6 +19,9 @@ var errFormat = errors.New("no product of a step has this format")
 // productFormats are the formats that products read, of rows of a multiple of 32.
 var productFormats = []dtype.Type{dtype.BF16, dtype.Q8_0, dtype.Q4_0}
 
+// formatNames are those in the kernels' names.
+var formatNames = map[dtype.Type]string{dtype.BF16: "bf16", dtype.Q8_0: "q8_0", dtype.Q4_0: "q4_0"}
+
 // unitBytes is unit<T>::bytes of product.cu: 16 outputs, 64 elements of k.
 func unitBytes(t dtype.Type) int {
 	switch t {
@@ -37,27 +40,73 @@ type productKernel struct {
 	name        string
 	tiles, rows int // of a block; with tiles 0 a warp has one: those for few rows
 	warps       int
-	stages      int
-	wide        bool // is of sm_90a, and has two units of activations
-	sums        bool // what a block adds up lies in registers
+	stages      int  // of tiles
+	deep        deep // is one of sm_90a, if it has weights
 	f           map[dtype.Type]driver.Function
+}
+
+// deep is what a block of the kernels for many rows of sm_90a has in shared memory.
+type deep struct {
+	units         int  // of a step
+	weights, rows int  // steps
+	sums          bool // all pieces of k may be a block's
+}
+
+// deeps are the kernels for many rows of sm_90a.
+func deeps() (kernels []*productKernel) {
+	add := func(name string, warpgroups, rows int, d deep) {
+		kernels = append(kernels, &productKernel{name: "deep_" + name, tiles: 4 * warpgroups, rows: rows, warps: 4 * warpgroups, deep: d})
+	}
+	add("bf16_32", 1, 32, deep{units: 2, weights: 2, rows: 3})
+	add("bf16_32b", 2, 32, deep{units: 2, weights: 2, rows: 3})
+	add("bf16_64", 3, 64, deep{units: 2, weights: 3, rows: 3})
+	add("bf16_64b", 2, 64, deep{units: 1, weights: 4, rows: 5})
+	add("bf16_96", 3, 96, deep{units: 2, weights: 3, rows: 3})
+	add("bf16_96b", 4, 96, deep{units: 2, weights: 2, rows: 3})
+	add("bf16_128", 3, 128, deep{units: 2, weights: 2, rows: 3})
+	add("bf16_128b", 4, 128, deep{units: 1, weights: 4, rows: 6})
+	add("bf16_192", 2, 192, deep{units: 2, weights: 2, rows: 3, sums: true})
+	for _, format := range []string{"q8_0", "q4_0"} {
+		add(format+"_32", 2, 32, deep{units: 2, weights: 3, rows: 4})
+		add(format+"_64", 3, 64, deep{units: 2, weights: 4, rows: 4})
+		add(format+"_64b", 2, 64, deep{units: 2, weights: 3, rows: 2})
+		add(format+"_96", 3, 96, deep{units: 2, weights: 4, rows: 4})
+		add(format+"_96b", 2, 96, deep{units: 2, weights: 2, rows: 2})
+		add(format+"_128", 2, 128, deep{units: 2, weights: 4, rows: 4})
+	}
+	return kernels
 }
 
 // shared is what a block of the kernel has of shared memory. whole: it has all pieces of k.
 func (k *productKernel) shared(w *weight, whole bool) int {
-	if k.tiles == 0 {
+	sums := 16 * k.tiles * k.rows * 4
+	switch d := k.deep; {
+	case k.tiles == 0:
 		return 0
+	case d.weights > 0:
+		n := d.units * (d.weights*k.tiles*unitBytes(w.format) + d.rows*128*k.rows)
+		if !whole {
+			n = max(n, sums)
+		}
+		return 256 + n
+	default:
+		n := k.stages * (k.tiles*unitBytes(w.format) + 128*k.rows)
+		if whole && w.splits > 1 {
+			n += sums
+		}
+		return n
 	}
-	n := k.stages * k.tiles * unitBytes(w.format)
-	if k.wide {
-		n += 2 * 128 * k.rows
-	} else {
-		n += k.stages * 128 * k.rows
+}
+
+// takes reports whether the kernel multiplies such a weight so.
+func (k *productKernel) takes(w *weight, whole bool) bool {
+	if _, ok := k.f[w.format]; !ok || !whole && w.splits == 1 {
+		return false
 	}
-	if whole && w.splits > 1 && !k.sums {
-		n += 16 * k.tiles * k.rows * 4
+	if k.tiles == 0 {
+		return whole && k.warps%w.splits == 0
 	}
-	return n
+	return k.deep.weights == 0 || !whole || w.splits == 1 || k.deep.sums
 }
 
 // has reports whether there is such a kernel for a format.
@@ -75,8 +124,9 @@ func (k *productKernel) symbol(format string) string {
 type products struct {
 	kernels []*productKernel
 	packs   map[dtype.Type]driver.Function
+	arrange driver.Function
 	shared  int            // what a block may have
-	work    compute.Tensor // counts of blocks that are done, then sums of pieces
+	work    compute.Tensor // counts of blocks that are done, then sums of pieces; or activations, arranged
 }
 
 // countBytes is the room for counts at the beginning of work.
@@ -85,28 +135,23 @@ const countBytes = 1 << 16
 // load loads the kernels.
 func (p *products) load(g *gpu) error {
 	p.kernels = []*productKernel{
-		{name: "few_%s_1a", rows: 8, warps: 8}, {name: "few_%s_1a", rows: 8, warps: 4}, {name: "few_%s_1b", rows: 8, warps: 4},
+		{name: "few_%s_1a", rows: 8, warps: 8}, {name: "few_%s_1a", rows: 8, warps: 4},
+		{name: "few_%s_1b", rows: 8, warps: 8}, {name: "few_%s_1b", rows: 8, warps: 4},
 		{name: "few_%s_2a", rows: 16, warps: 8}, {name: "few_%s_2a", rows: 16, warps: 4},
+		{name: "few_%s_2b", rows: 16, warps: 8}, {name: "few_%s_2b", rows: 16, warps: 4},
 		{name: "tiles_%s_32b", tiles: 8, rows: 32, warps: 8, stages: 4},
 		{name: "tiles_%s_64b", tiles: 8, rows: 64, warps: 8, stages: 4},
 		{name: "tiles_%s_128b", tiles: 8, rows: 128, warps: 8, stages: 3},
 	}
 	if g.props.Major == 9 {
-		p.kernels = append(p.kernels,
-			&productKernel{name: "wide_%s_64b", tiles: 8, rows: 64, warps: 8, stages: 4, wide: true},
-			&productKernel{name: "wide_bf16_64c", tiles: 16, rows: 64, warps: 16, stages: 4, wide: true},
-			&productKernel{name: "wide_%s_96b", tiles: 8, rows: 96, warps: 8, stages: 4, wide: true},
-			&productKernel{name: "wide_%s_96c", tiles: 16, rows: 96, warps: 16, stages: 3, wide: true},
-			&productKernel{name: "wide_bf16_128c", tiles: 16, rows: 128, warps: 16, stages: 4, wide: true},
-			&productKernel{name: "wide_%s_128d", tiles: 8, rows: 128, warps: 8, stages: 6, wide: true, sums: true},
-			&productKernel{name: "wide_bf16_160a", tiles: 8, rows: 160, warps: 8, stages: 5, wide: true, sums: true})
+		p.kernels = append(p.kernels, deeps()...)
 	}
 	p.packs = make(map[dtype.Type]driver.Function)
 	p.shared = g.props.SharedMemory
 	found := make(map[string]*driver.Function)
 	want := func(name string) { found[name] = new(driver.Function) }
-	names := map[dtype.Type]string{dtype.BF16: "bf16", dtype.Q8_0: "q8_0", dtype.Q4_0: "q4_0"}
-	for _, name := range names {
+	want("step_arrange")
+	for _, name := range formatNames {
 		want("step_pack_" + name)
 		for _, k := range p.kernels {
 			if !k.has(name) {
@@ -118,7 +163,8 @@ func (p *products) load(g *gpu) error {
 	if err := g.load("product", found); err != nil {
 		return err
 	}
-	for t, name := range names {
+	p.arrange = *found["step_arrange"]
+	for t, name := range formatNames {
 		p.packs[t] = *found["step_pack_"+name]
 		for _, k := range p.kernels {
 			if !k.has(name) {
@@ -158,7 +204,7 @@ type weight struct {
 // have something to read. It knows the weight alone.
 func splitsOf(tiles, units int) int {
 	splits := 8
-	for splits > 1 && (tiles*splits > 4096 || units < 2*splits) {
+	for splits > 1 && (tiles*splits > 1536 || units < 2*splits) {
 		splits /= 2
 	}
 	return splits
@@ -216,17 +262,37 @@ type packArgs struct {
 	rowBytes, k, units, pair int32
 }
 
+// activations are rows of bf16 at 16 bytes: [rows, k], or arranged as deep reads them.
+type activations struct {
+	addr     uintptr
+	arranged bool
+}
+
+// describeActivations has room for rows of either kind.
+func describeActivations(rows, k int) compute.Tensor {
+	return compute.Describe(dtype.BF16, 8*ceil(rows, 8), 64*ceil(k, 64))
+}
+
+// groupsOf are the groups of 8 rows of what is arranged, else 0.
+func groupsOf(rows int, arranged bool) int32 {
+	if !arranged {
+		return 0
+	}
+	return int32(ceil(rows, 8))
+}
+
 // epilogue is what becomes of a product.
 type epilogue struct {
-	kind  int32
-	scale float32 // of add
-	bias  uintptr // [n] f32 or none; not with swiglu
+	kind     int32
+	scale    float32 // of add
+	bias     uintptr // [n] f32 or none; not with swiglu
+	arranged bool    // swiglu's out is
 }
 
 const (
 	store  = iota // out [rows, n] f32 = product + bias
 	add           // out [rows, n] f32 += scale · (product + bias)
-	swiglu        // out [rows, n/2] bf16 = silu(gate) · up, of a weight that is a pair
+	swiglu        // out = silu(gate) · up, activations [rows, n/2], of a weight that is a pair
 )
 
 // productArgs is the struct of product.cu.
@@ -234,65 +300,98 @@ type productArgs struct {
 	out, x, weight, bias, parts, counts        uintptr
 	scale                                      float32
 	rows, n, k, tiles, units, splits, epilogue int32
+	groups                                     int32
 }
 
-// run multiplies x [rows, k], bf16 and at 16 bytes.
-func (p *products) run(g *gpu, out, x uintptr, w *weight, rows int, e epilogue) {
+// arranged reports whether products of so many rows want activations arranged. Those that are
+// not they arrange themselves.
+func (p *products) arranged(g *gpu, rows int) bool { return rows > 16 && g.props.Major == 9 }
+
+// run multiplies x.
+func (p *products) run(g *gpu, out uintptr, x activations, w *weight, rows int, e epilogue) {
 	k, whole := p.choose(g, w, rows)
 	p.post(g, k, whole, out, x, w, rows, e)
 }
 
-// choose is the kernel for so many rows, and whether its blocks have all of k.
+// choose is the kernel for so many rows, and whether its blocks have all of k. Which is the
+// fastest was measured on an H200, with the weights of an 8B model.
 func (p *products) choose(g *gpu, w *weight, rows int) (k *productKernel, whole bool) {
-	warps := 8
-	if w.splits < 8 {
-		warps = 4
+	switch {
+	case rows <= 16:
+		name, warps := few(g, w, rows)
+		return p.kernel(name, warps), true
+	case g.props.Major == 9:
+		name, whole := chooseDeep(g, w, rows)
+		return p.kernel("deep_"+formatNames[w.format]+name, 0), whole
+	case rows <= 32 || rows > 128 && p.shared < 160<<10:
+		k = p.kernel("tiles_%s_32b", 0) // has room for the sums of many rows' pieces
+	case rows <= 64:
+		k = p.kernel("tiles_%s_64b", 0)
+	default:
+		k = p.kernel("tiles_%s_128b", 0)
 	}
-	name := "few_%s_2a"
-	if rows <= 8 {
-		name = "few_%s_1a"
-		if w.splits == 1 && w.format != dtype.Q4_0 {
-			name, warps = "few_%s_1b", 4
-		}
-	}
-	// What was the fastest on an H200, of many shapes.
-	bf16, large, long := w.format == dtype.BF16, w.tiles >= 8*g.props.Processors, w.units >= 128
-	if rows > 16 {
-		name, warps = "tiles_%s_128b", 0
-		switch wide := g.props.Major == 9; {
-		case rows <= 32 || !wide && rows > 128 && p.shared < 160<<10:
-			name = "tiles_%s_32b" // has room for the sums of many rows' pieces
-		case !wide && rows <= 64:
-			name = "tiles_%s_64b"
-		case !wide:
-		case rows <= 64 && large && bf16:
-			name = "wide_bf16_64c"
-		case rows <= 64 || rows > 96 && rows <= 128 && !(large && bf16):
-			name = "wide_%s_64b"
-		case rows <= 96 && large:
-			name = "wide_%s_96c"
-		case rows <= 96 || rows <= 256 && !(bf16 && (large || long)):
-			name = "wide_%s_96b"
-		case !bf16:
-			name = "wide_%s_128d"
-		case rows <= 256 || long:
-			name = "wide_bf16_128c"
-		default:
-			name = "wide_bf16_160a"
-		}
-	}
-	k = p.kernel(name, warps)
-	if k.tiles == 0 || w.splits == 1 {
+	if w.splits == 1 {
 		return k, true
 	}
 	// All of k where there are blocks for most multiprocessors, as many at a time as there were
 	// if their sums took no room.
-	blocks, beside := ceil(w.tiles, k.tiles)*ceil(rows, k.rows), 1
-	if k.warps == 8 && !k.sums {
-		beside = 2
-	}
+	const beside = 2
+	blocks := ceil(w.tiles, k.tiles) * ceil(rows, k.rows)
 	enough := 4*blocks >= 3*beside*g.props.Processors && beside*(k.shared(w, true)+1024) <= p.shared+1024
 	return k, enough || blocks >= 4*g.props.Processors && k.shared(w, true) <= p.shared
+}
+
+// few is the kernel of at most 16 rows. Those called b have more on the way.
+func few(g *gpu, w *weight, rows int) (name string, warps int) {
+	narrow := w.splits > 1 && w.tiles <= 2*g.props.Processors
+	deep := narrow
+	switch {
+	case w.format == dtype.BF16 && rows <= 8:
+		deep = w.splits == 1 || w.units >= 128
+	case w.format == dtype.Q4_0:
+		deep = w.splits > 1
+	}
+	warps = 4
+	if w.splits == 8 || w.format == dtype.Q4_0 && narrow || w.format != dtype.BF16 && !deep && rows <= 8 {
+		warps = 8
+	}
+	kind := "a"
+	if deep {
+		kind = "b"
+	}
+	return fmt.Sprintf("few_%%s_%d%s", ceil(rows, 8), kind), warps
+}
+
+// chooseDeep is the kernel of more rows. Those called b are for weights whose k is not cut, and
+// which have tiles for all multiprocessors.
+func chooseDeep(g *gpu, w *weight, rows int) (name string, whole bool) {
+	large, bf16 := w.splits == 1, w.format == dtype.BF16
+	switch {
+	case rows <= 32 && large && bf16:
+		return "_32b", true
+	case rows <= 32:
+		return "_32", large
+	case rows <= 64 && large:
+		return "_64b", true
+	case rows <= 64:
+		return "_64", false
+	case rows <= 96 || rows > 128 && rows <= 192:
+		name = "_96"
+	case !bf16:
+		return "_128", large
+	case rows <= 256 && large:
+		return "_128b", true
+	case rows <= 256 || rows <= 512 && (large || w.units >= 128):
+		return "_128", large
+	case large:
+		name = "_96"
+	default:
+		return "_192", 4*ceil(w.tiles, 8)*ceil(rows, 192) >= 2*g.props.Processors
+	}
+	if large {
+		name += "b"
+	}
+	return name, large
 }
 
 // kernel is the one of that name, and, if not 0, of so many warps.
@@ -305,18 +404,20 @@ func (p *products) kernel(name string, warps int) *productKernel {
 	panic("step: no kernel " + name)
 }
 
-// partBytes is what the sums of pieces take where a block has one.
-func (k *productKernel) partBytes(w *weight, rows int) int {
-	return ceil(w.tiles, k.tiles) * ceil(rows, k.rows) * w.splits * 16 * k.tiles * k.rows * 4
-}
-
 // scratch is how many bytes of work a product takes.
 func (p *products) scratch(g *gpu, w *weight, rows int) int {
 	k, whole := p.choose(g, w, rows)
-	if whole {
+	return k.scratch(w, rows, whole)
+}
+
+func (k *productKernel) scratch(w *weight, rows int, whole bool) int {
+	switch {
+	case k.deep.weights > 0:
+		return countBytes + w.units*ceil(rows, 8)*1024
+	case k.tiles == 0 || whole:
 		return 0
 	}
-	return countBytes + k.partBytes(w, rows)
+	return countBytes + ceil(w.tiles, k.tiles)*ceil(rows, k.rows)*w.splits*16*k.tiles*k.rows*4
 }
 
 // reserve makes work at least so long.
@@ -337,20 +438,43 @@ func (p *products) free(d *cuda.Device) {
 	}
 }
 
-func (p *products) post(g *gpu, k *productKernel, whole bool, out, x uintptr, w *weight, rows int, e epilogue) {
-	a := productArgs{out: out, x: x, weight: w.memory.Addr, bias: e.bias, scale: e.scale, rows: int32(rows), n: int32(w.n), k: int32(w.k),
-		tiles: int32(w.tiles), units: int32(w.units), splits: int32(w.splits), epilogue: e.kind}
+// arrangeArgs is the struct of product.cu.
+type arrangeArgs struct {
+	out, x         uintptr
+	rows, k, units int32
+}
+
+// post multiplies with a kernel.
+func (p *products) post(g *gpu, k *productKernel, whole bool, out uintptr, x activations, w *weight, rows int, e epilogue) {
+	if x.arranged && k.deep.weights == 0 {
+		panic("step: a product of few rows whose activations are arranged")
+	}
+	if n := k.scratch(w, rows, whole); n > p.work.Len() {
+		panic(fmt.Sprintf("step: %d bytes for a product that takes %d", p.work.Len(), n))
+	}
+	a := productArgs{out: out, x: x.addr, weight: w.memory.Addr, bias: e.bias, scale: e.scale, rows: int32(rows), n: int32(w.n), k: int32(w.k),
+		tiles: int32(w.tiles), units: int32(w.units), splits: int32(w.splits), epilogue: e.kind, groups: groupsOf(rows, e.arranged)}
 	if k.tiles == 0 {
 		launchEarly(g, k.f[w.format], driver.Dim{X: ceil(w.tiles, k.warps/w.splits), Y: ceil(rows, k.rows), Z: 1}, 32*k.warps, 0, &a)
 		return
 	}
-	blocks, pieces := ceil(w.tiles, k.tiles)*ceil(rows, k.rows), 1
+	grid := driver.Dim{X: ceil(w.tiles, k.tiles) * ceil(rows, k.rows), Y: 1, Z: 1}
 	if !whole {
-		pieces = w.splits
+		grid.Y = w.splits
+	}
+	if k.deep.weights > 0 {
+		if !x.arranged {
+			a.x = p.work.Addr + countBytes
+			launchEarly(g, p.arrange, line(ceil(w.units*ceil(rows, 8), 4)), 256, 0, &arrangeArgs{a.x, x.addr, int32(rows), int32(w.k), int32(w.units)})
+		}
+		launchClusters(g, k.f[w.format], grid, driver.Dim{X: 1, Y: grid.Y, Z: 1}, 32*k.warps, k.shared(w, whole), &a)
+		return
+	}
+	if !whole {
 		a.counts, a.parts = p.work.Addr, p.work.Addr+countBytes
-		if 4*blocks > countBytes || countBytes+k.partBytes(w, rows) > p.work.Len() {
-			panic(fmt.Sprintf("step: %d bytes for a product that takes %d", p.work.Len(), countBytes+k.partBytes(w, rows)))
+		if 4*grid.X > countBytes {
+			panic(fmt.Sprintf("step: counts of %d blocks", grid.X))
 		}
 	}
-	launchEarly(g, k.f[w.format], driver.Dim{X: blocks, Y: pieces, Z: 1}, 32*k.warps, k.shared(w, whole), &a)
+	launchEarly(g, k.f[w.format], grid, 32*k.warps, k.shared(w, whole), &a)
 }

@@ -74,16 +74,14 @@ func (b *productBench) floats(x compute.Tensor) []float32 {
 func (b *productBench) paths(w *weight, rows int, f func(name string, run func(out, x uintptr, rows int, e epilogue))) {
 	for _, k := range b.kernels {
 		for _, whole := range []bool{true, false} {
-			if _, ok := k.f[w.format]; !ok || k.tiles == 0 && (!whole || k.warps < w.splits) || !whole && w.splits == 1 || k.shared(w, whole) > b.shared {
+			if !k.takes(w, whole) || k.shared(w, whole) > b.shared {
 				continue
 			}
-			if !whole {
-				if err := b.reserve(b.d, countBytes+k.partBytes(w, rows)); err != nil {
-					b.Fatal(err)
-				}
+			if err := b.reserve(b.d, k.scratch(w, rows, whole)); err != nil {
+				b.Fatal(err)
 			}
 			f(fmt.Sprintf("%s/%d/%v", k.symbol("x"), k.warps, whole), func(out, x uintptr, rows int, e epilogue) {
-				b.post(b.g, k, whole, out, x, w, rows, e)
+				b.post(b.g, k, whole, out, activations{addr: x}, w, rows, e)
 			})
 		}
 	}
@@ -319,8 +317,8 @@ func TestProductNotNumbers(t *testing.T) {
 	}
 }
 
-// TestProductEarly: products of each other's results, which start early, captured and not, are
-// those of a stream in which each waits.
+// TestProductEarly: products of each other's results, which start early, captured and not, and
+// which hand them on arranged, are those of a stream in which each waits.
 func TestProductEarly(t *testing.T) {
 	b := openProducts(t)
 	const k, half, n, rows = 544, 96, 40, 35
@@ -339,24 +337,27 @@ func TestProductEarly(t *testing.T) {
 	}
 	up, down := pack(true, half, k), pack(false, n/2, half)
 	x, _ := b.upload(dtype.BF16, normal(rng, rows*k), rows, k)
-	mid, out := b.alloc(dtype.BF16, rows, half), b.alloc(dtype.F32, rows, n)
+	room := describeActivations(rows, half)
+	mid, out := b.alloc(dtype.BF16, room.Len()), b.alloc(dtype.F32, rows, n)
 	for _, rows := range []int{1, 12, rows} {
 		if err := b.reserve(b.d, max(b.scratch(b.g, &up, rows), b.scratch(b.g, &down, rows))); err != nil {
 			t.Fatal(err)
 		}
+		arranged := false
 		post := func() {
 			b.g.ctx.Memset(b.g.stream, out.Addr, 0, out.Bytes())
 			for range 5 {
 				b.g.ctx.Memset(b.g.stream, mid.Addr, 0xff, mid.Bytes())
-				b.run(b.g, mid.Addr, x.Addr, &up, rows, epilogue{kind: swiglu})
-				b.run(b.g, out.Addr, mid.Addr, &down, rows, epilogue{kind: add, scale: 0.5})
-				b.run(b.g, out.Addr, mid.Addr, &down, rows, epilogue{kind: add, scale: -0.25})
+				b.run(b.g, mid.Addr, activations{addr: x.Addr}, &up, rows, epilogue{kind: swiglu, arranged: arranged})
+				b.run(b.g, out.Addr, activations{mid.Addr, arranged}, &down, rows, epilogue{kind: add, scale: 0.5})
+				b.run(b.g, out.Addr, activations{mid.Addr, arranged}, &down, rows, epilogue{kind: add, scale: -0.25})
 			}
 		}
 		b.g.late = true
 		post()
 		want := b.download(out)
 		b.g.late = false
+		arranged = b.arranged(b.g, rows)
 		post()
 		if i := firstOther(b.download(out), want); i >= 0 {
 			t.Fatalf("%d rows: byte %d is another where kernels start early", rows, i)
@@ -401,7 +402,7 @@ func TestProductChoice(t *testing.T) {
 					for rows := 1; rows < 4000; rows += 1 + rows/40 {
 						w := weight{format: f, n: 16 * tiles, k: 4096, tiles: tiles, units: 64, splits: splits}
 						k, whole := b.choose(b.g, &w, rows)
-						if k.f[f] == 0 || k.tiles == 0 && k.warps%splits != 0 || k.wide && major < 9 || !whole && rows > 1024 && tiles > 1000 || k.shared(&w, whole) > b.shared {
+						if !k.takes(&w, whole) || k.deep.weights > 0 && major < 9 || !whole && k.deep.weights == 0 && rows > 1024 && tiles > 1000 || k.shared(&w, whole) > b.shared {
 							t.Fatalf("sm_%d0, %v, %d tiles in %d pieces, %d rows: %s, %d bytes of shared memory", major, f, tiles, splits, rows, k.name, k.shared(&w, whole))
 						}
 					}
@@ -535,7 +536,7 @@ func BenchmarkProducts(b *testing.B) {
 				}
 				k, whole := a.choose(a.g, &sets[0], rows)
 				us := a.time(max(4, min(16, 4096/rows)), func(i int) {
-					a.run(a.g, a.out.Addr, a.x.Addr, &sets[i%len(sets)], rows, epilogueOf(size.name, size.pair))
+					a.run(a.g, a.out.Addr, activations{a.x.Addr, a.arranged(a.g, rows)}, &sets[i%len(sets)], rows, epilogueOf(size.name, size.pair))
 				})
 				times := 32.0
 				if size.name == "head" {

@@ -38,7 +38,7 @@ type Step struct {
 	inv              compute.Tensor // F32 [pairs]: the rotation's
 	x, qkv, q        compute.Tensor // F32 [rows, …]
 	logits           compute.Tensor // F32 [rows, vocab]
-	h, attended, mid compute.Tensor // BF16 [rows, …]
+	h, attended, mid compute.Tensor // BF16 [rows, …]; h and mid may be arranged
 	angles           compute.Tensor // F32 [rows, 2, pairs]
 	tails            compute.Tensor // F32 [layers, seats, kvHeads, 2, dim·block]
 	blocks, count    compute.Tensor // I32 [rows, kvHeads, places], [rows, kvHeads]
@@ -174,8 +174,8 @@ func (s *Step) buffers() []buffer {
 		{&s.q, compute.Describe(dtype.F32, n, m.Heads*m.Dim)},
 		{&s.qkv, compute.Describe(dtype.F32, n, max(m.Hidden, (m.Heads+2*m.KVHeads)*m.Dim))},
 		{&s.logits, compute.Describe(dtype.F32, n, m.Vocab)},
-		{&s.h, compute.Describe(dtype.BF16, n, m.Hidden)},
-		{&s.mid, compute.Describe(dtype.BF16, n, m.Intermediate)},
+		{&s.h, describeActivations(n, m.Hidden)},
+		{&s.mid, describeActivations(n, m.Intermediate)},
 		{&s.attended, compute.Describe(dtype.BF16, n, m.Heads*m.Dim)},
 		{&s.tails, compute.Describe(dtype.F32, len(m.Layers)*s.o.Seats, m.KVHeads, 2, l.Dim*l.Block)},
 		{&s.blocks, compute.Describe(dtype.I32, n, m.KVHeads, max(1, s.places))},
@@ -458,6 +458,7 @@ type normArgs struct {
 	out, x, weight uintptr
 	width          int32
 	eps, scale     float32
+	groups         int32
 }
 
 // post posts the launches of a step.
@@ -467,6 +468,8 @@ func (s *Step) post(b bucket) {
 	sel := selectionArgs{places: int32(s.places), blocks: s.blocks.Addr, count: s.count.Addr}
 	score := scoring(s.cacheArgs(0), rows, s.cache.Layout, s.group(), b.blocks, s.o.Select, s.scratch.Addr)
 	plus := epilogue{kind: add, scale: m.ResidualScale}
+	arranged := s.products.arranged(g, b.rows)
+	h, mid := activations{s.h.Addr, arranged}, activations{s.mid.Addr, arranged}
 	if !s.o.Resident {
 		s.pool.begin()
 	}
@@ -476,7 +479,7 @@ func (s *Step) post(b bucket) {
 	for i := range s.weights.layers {
 		y, c := &s.weights.layers[i], s.cacheArgs(i)
 		s.postNorm(b.rows, y.AttnNorm, 1)
-		s.products.run(g, s.qkv.Addr, s.h.Addr, &y.qkv, b.rows, epilogue{kind: store, bias: y.qkv.bias})
+		s.products.run(g, s.qkv.Addr, h, &y.qkv, b.rows, epilogue{kind: store, bias: y.qkv.bias})
 		s.postAppend(y, c, rows)
 		if s.places > 0 {
 			score.c = c
@@ -492,15 +495,15 @@ func (s *Step) post(b bucket) {
 		}
 		s.postAttention(c, rows, sel, b)
 		plus.bias = y.o.bias
-		s.products.run(g, s.x.Addr, s.attended.Addr, &y.o, b.rows, plus)
+		s.products.run(g, s.x.Addr, activations{addr: s.attended.Addr}, &y.o, b.rows, plus)
 		s.postNorm(b.rows, y.MLPNorm, 1)
-		s.products.run(g, s.mid.Addr, s.h.Addr, &y.gateUp, b.rows, epilogue{kind: swiglu})
+		s.products.run(g, s.mid.Addr, h, &y.gateUp, b.rows, epilogue{kind: swiglu, arranged: arranged})
 		plus.bias = y.down.bias
-		s.products.run(g, s.x.Addr, s.mid.Addr, &y.down, b.rows, plus)
+		s.products.run(g, s.x.Addr, mid, &y.down, b.rows, plus)
 	}
 	s.postSeal(rows)
 	s.postNorm(b.rows, m.Norm, m.LogitScale)
-	s.products.run(g, s.logits.Addr, s.h.Addr, &s.weights.head, b.rows, epilogue{kind: store})
+	s.products.run(g, s.logits.Addr, h, &s.weights.head, b.rows, epilogue{kind: store})
 	if !s.o.Resident {
 		s.pool.join()
 		s.pool.report()
@@ -552,7 +555,8 @@ func (s *Step) postSeal(rows rowsArgs) {
 }
 
 func (s *Step) postNorm(rows int, w compute.Tensor, scale float32) {
-	launch(s.g, s.norm, line(rows), 512, 0, &normArgs{s.h.Addr, s.x.Addr, w.Addr, int32(s.model.Hidden), s.model.Eps, scale})
+	launch(s.g, s.norm, line(rows), 512, 0, &normArgs{s.h.Addr, s.x.Addr, w.Addr, int32(s.model.Hidden), s.model.Eps, scale,
+		groupsOf(rows, s.products.arranged(s.g, rows))})
 }
 
 // cacheArgs is the cache as a layer's kernels see it. Ids go down from layer to layer and
