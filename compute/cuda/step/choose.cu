@@ -1,9 +1,9 @@
 // The blocks that rows attend to: scores of blocks from the windows', then the best, exactly;
 // with ties, infinities and what is not a number. Twins: compute/score.go, selection.go
 // how     scores become integers of the same order, in shared memory. Where the last one that
-//         is taken lies a count of their upper bits tells; among those that share them each is
-//         held against all, or, if they are many, their next bits are counted. Of equal ones
-//         the first are taken
+//         is taken lies a count of the upper bits tells of what they are above the least; among
+//         those that share them each is held against all, or, if they are many, their next bits
+//         are counted. Of equal ones the first are taken
 // order   a head's softmax is summed over its chunks in an order that their number gives, a
 //         window's weights over the heads in turn
 #include "../ptx.cuh"
@@ -15,6 +15,9 @@ enum {
 	BATCH = 8,                 // loads of weights that a thread has on their way
 	DIGIT = 11, DIGITS = 2048, // bits that are counted at a time; a thread has four of their values
 	FEW = THREADS / 4,         // that are held against each other
+	ROUND = 4 * THREADS,       // windows of importance that are offered at once
+	SPAN = 33,                 // segments of a window, at most
+	PARTS = (ROUND + SPAN - 1 + THREADS - 1) / THREADS,
 };
 
 struct choose_args {
@@ -41,6 +44,7 @@ constexpr uint32_t none = 0x007fffff; // key_of(−∞), as of a block without w
 struct choice {
 	int blocks, windows, have; // have: blocks that are in
 	uint32_t *key;             // [blocks] of the largest score of their windows
+	uint32_t *importance;      // [blocks] likewise
 	uint32_t *in;              // [words] a bit for each block
 	uint32_t *equal;           // [words]
 	int *before;               // [words + 1]
@@ -53,6 +57,7 @@ struct counting {
 	int sums[32];
 	int last, above, count; // the digit of the last one taken, how many are above it and have it
 	int found;              // of few
+	uint32_t least, most;   // of the keys; ~0 and 0 between takes
 };
 
 __device__ __forceinline__ bool has(const choice &c, int b) { return c.in[b / 32] >> (b % 32) & 1; }
@@ -114,7 +119,7 @@ __device__ __forceinline__ void offer(const choice &c, const layout &l, int w, c
 
 // No window of any block has a score yet.
 __device__ __forceinline__ void blank(const choice &c) {
-	for (int b = threadIdx.x; b < c.blocks; b += THREADS) c.key[b] = none;
+	for (int b = threadIdx.x; b < c.blocks; b += THREADS) c.key[b] = c.importance[b] = none;
 }
 
 // take adds the best blocks by their keys until there are want. Keys and bits are there for
@@ -122,16 +127,27 @@ __device__ __forceinline__ void blank(const choice &c) {
 __device__ void take(choice &c, counting &s, int want) {
 	want = min(want, c.blocks);
 	if (c.have >= want) return;
-	const int need = want - c.have;
-	int rest = need, shift = 32 - DIGIT, bits = DIGIT; // rest: of those that share the bits above
-	uint32_t last = 0;                                 // bits from shift on of the last that is taken
-	int count;                                         // how many have them
+	uint32_t least = ~0u, most = 0;
+	each_block(c, [&](int b) {
+		const uint32_t key = b < c.blocks ? rank(c, b) : 0;
+		if (key > 0) least = min(least, key), most = max(most, key);
+	});
+	for (int d = 16; d > 0; d /= 2) least = min(least, __shfl_xor_sync(~0u, least, d)), most = max(most, __shfl_xor_sync(~0u, most, d));
+	if (threadIdx.x % 32 == 0 && most > 0) atomicMin(&s.least, least), atomicMax(&s.most, most);
+	__syncthreads();
+	least = s.least;
+	int rest = want - c.have, shift = max(0, 32 - __clz((int)(s.most - least)) - DIGIT), bits = DIGIT; // rest: of those that share the bits above
+	uint32_t last = 0;                                                                                // bits from shift on of the last that is taken
+	int count;                                                                                        // how many have them
+	bool first = true;
 	for (;;) {
 		each_block(c, [&](int b) {
 			const uint32_t key = b < c.blocks ? rank(c, b) : 0;
-			if (key > 0 && (bits == DIGIT && shift == 32 - DIGIT || key >> (shift + bits) == last)) atomicAdd(s.digit + (key >> shift & ((1 << bits) - 1)), 1);
+			if (key > 0 && (first || (key - least) >> (shift + bits) == last)) atomicAdd(s.digit + ((key - least) >> shift & ((1 << bits) - 1)), 1);
 		});
 		__syncthreads();
+		if (threadIdx.x == 0) s.least = ~0u, s.most = 0;
+		first = false;
 		uint4 *const mine = (uint4 *)s.digit + (THREADS - 1 - threadIdx.x); // from the largest on
 		const uint4 d = *mine;
 		*mine = {};
@@ -151,7 +167,7 @@ __device__ void take(choice &c, counting &s, int want) {
 	// Those above are in, and where all that share the bits are, those too.
 	const bool whole = count == rest, few = !whole && count <= FEW;
 	each_block(c, [&](int b) {
-		const uint32_t key = b < c.blocks ? rank(c, b) : 0, top = key >> shift;
+		const uint32_t key = b < c.blocks ? rank(c, b) : 0, top = (key - least) >> shift;
 		const bool same = key > 0 && top == last;
 		if (few && same) s.few[atomicAdd(&s.found, 1)] = make_uint2(key, b);
 		const unsigned votes = __ballot_sync(~0u, key > 0 && (top > last || whole && same)), equal = __ballot_sync(~0u, same);
@@ -181,11 +197,52 @@ __device__ void take(choice &c, counting &s, int want) {
 	__syncthreads();
 }
 
+__device__ __forceinline__ float segment_score(const scoring &s, int seat, int h, int segment) {
+	const int segments = s.c.l.segments, block = (segments & (segments - 1)) == 0 ? segment >> (31 - __clz(segments)) : segment / segments;
+	return __ldcg(s.c.seg_score + (size_t)block_id(s.c, seat, h, block) * segments + (segment - block * segments));
+}
+
+// Offers the first windows of importance. segment is for the scores of what they span.
+__device__ __forceinline__ void offer_importance(const scoring &s, const choice &c, float *segment, int seat, int h, int end) {
+	const layout &l = s.c.l;
+	for (int from = 0; from < end; from += ROUND) {
+		const int segments = min((int)ROUND, end - from) + l.span - 1;
+		float v[PARTS];
+#pragma unroll
+		for (int j = 0; j < PARTS; j++) {
+			const int i = j * THREADS + threadIdx.x;
+			if (i < segments) v[j] = segment_score(s, seat, h, from + i);
+		}
+		__syncthreads(); // all have read those of the round before
+#pragma unroll
+		for (int j = 0; j < PARTS; j++) {
+			const int i = j * THREADS + threadIdx.x;
+			if (i < segments) segment[i] = v[j];
+		}
+		__syncthreads();
+		const int at = 4 * threadIdx.x, n = min(4, end - from - at);
+		if (n <= 0) continue;
+		double sum[4] = {};
+		for (int i = 0; i < n - 1 + l.span; i++) {
+			const double x = segment[at + i];
+#pragma unroll
+			for (int j = 0; j < 4; j++)
+				if (i >= j && i < j + l.span) sum[j] += x;
+		}
+		float mean[4];
+		const double part = 1.0 / l.span; // exact, where a product is as good as a quotient
+#pragma unroll
+		for (int j = 0; j < 4; j++) mean[j] = (float)((l.span & (l.span - 1)) == 0 ? sum[j] * part : sum[j] / l.span);
+		offer(c, l, from + at, mean, n);
+	}
+}
+
 // grid (n, heads)   block THREADS   shared  what chooseBytes of choose.go says
 extern "C" __global__ void __launch_bounds__(THREADS, 2) step_choose(const __grid_constant__ choose_args a) {
 	extern __shared__ uint32_t memory[];
 	__shared__ __align__(16) counting counted;
 	__shared__ float top[HEADS], all[HEADS];
+	__shared__ float segment[ROUND + SPAN - 1];
 	const scoring &s = a.s;
 	const layout &l = s.c.l;
 	const int row = blockIdx.x, h = blockIdx.y, pos = s.rows.pos[row], seat = s.rows.seat[row];
@@ -198,7 +255,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2) step_choose(const __gri
 	const int own = pos / l.block, lane = threadIdx.x % 32, words = own / 32 + 1;
 	choice c;
 	c.blocks = own + 1, c.windows = windows(s, pos);
-	c.key = memory, c.in = c.key + c.blocks, c.equal = c.in + words;
+	c.key = memory, c.importance = c.key + c.blocks, c.in = c.importance + c.blocks, c.equal = c.in + words;
 	c.before = (int *)(c.equal + words);
 	each_block(c, [&](int b) {
 		const unsigned votes = __ballot_sync(~0u, b <= own && (b < a.init || b >= own - a.local));
@@ -207,9 +264,26 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2) step_choose(const __gri
 	const int local = min(a.local, own) + 1;
 	c.have = local + min(a.init, own + 1 - local);
 	((uint4 *)counted.digit)[threadIdx.x] = {};
+	if (threadIdx.x == 0) counted.least = ~0u, counted.most = 0;
 	blank(c);
+	choice important = c;
+	important.key = c.importance;
+	// Segments that were complete before this step are there while the kernel before ends.
+	int old = 0;
+	if (a.use_score) {
+		old = min(c.windows, max(0, pos / (l.block / l.segments) - l.span + 1));
+		offer_importance(s, important, segment, seat, h, old);
+		__syncthreads();
+	}
 	wait_for_earlier();
 	allow_later();
+	if (a.use_score)
+		for (int w = old + (THREADS - 1 - (int)threadIdx.x); w < c.windows; w += THREADS) {
+			double sum = 0;
+			for (int i = 0; i < l.span; i++) sum += (double)segment_score(s, seat, h, w + i);
+			const float mean = (float)(sum / l.span);
+			offer(important, l, w, &mean, 1);
+		}
 
 	if (a.use_query) {
 		const int group = s.group, chunks = (c.windows + CHUNK - 1) / CHUNK;
@@ -230,14 +304,17 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2) step_choose(const __gri
 			if (lane < group) part = __ldcg(total + chunk * group + lane);
 			ask(0);
 		};
+		float2 t[2]; // sums of a head's first chunks, read once
+		auto ask_sums = [&](int g) {
+#pragma unroll
+			for (int i = 0; i < 2; i++)
+				t[i] = g < group && lane + 32 * i < chunks ? __ldcg(total + (lane + 32 * i) * group + g) : make_float2(-INFINITY, 0);
+		};
+		ask_sums(threadIdx.x / 32);
 		ask_chunk();
 		for (int g = threadIdx.x / 32; g < group; g += THREADS / 32) {
 			float most = -INFINITY, sum = 0;
-			float2 t[2]; // of rows that are not too long, read once
-#pragma unroll
-			for (int i = 0; i < 2; i++) {
-				t[i] = lane + 32 * i < chunks ? __ldcg(total + (lane + 32 * i) * group + g) : make_float2(-INFINITY, 0);
-			}
+			if (g >= THREADS / 32) ask_sums(g);
 			most = larger(t[0].x, t[1].x);
 #pragma unroll 1
 			for (int i = lane + 64; i < chunks; i += 32) most = larger(most, total[i * group + g].x);
@@ -274,25 +351,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, 2) step_choose(const __gri
 		take(c, counted, a.use_score ? min(s.k, a.init + a.local + a.query) : s.k);
 	}
 	if (a.use_score) {
-		__syncthreads();
-		if (a.use_query) {
-			blank(c);
-			__syncthreads();
-		}
-		for (int w = 4 * threadIdx.x; w < c.windows; w += 4 * THREADS) {
-			const int n = min(4, c.windows - w);
-			float v[4];
-#pragma unroll
-			for (int j = 0; j < 4; j++) {
-				if (j >= n) break;
-				double sum = 0;
-				for (int i = w + j; i < w + j + l.span; i++)
-					sum += (double)s.c.seg_score[(size_t)block_id(s.c, seat, h, i / l.segments) * l.segments + i % l.segments];
-				v[j] = (float)(sum / l.span);
-			}
-			offer(c, l, w, v, n);
-		}
-		__syncthreads();
+		c.key = c.importance;
+		if (!a.use_query) __syncthreads();
 		if (a.by_score)
 			for (int b = threadIdx.x; b < c.blocks; b += THREADS) a.by_score[at * s.c.most + b] = score_of(c.key[b]);
 		take(c, counted, s.k);

@@ -14,11 +14,11 @@ func (s *selecting) loadChoose(g *gpu) error {
 	return g.ctx.SetFunctionAttribute(s.chooseBlocks, driver.MaxDynamicShared, g.props.SharedMemory-chooseShared)
 }
 
-// chooseBytes is the shared memory of a row with so many blocks: a key for each, two sets of
-// bits and a count for each word of them.
+// chooseBytes is the shared memory of a row with so many blocks: two keys for each, two sets
+// of bits and a count for each word of them.
 func chooseBytes(blocks int) int {
 	words := (blocks + 31) / 32
-	return 4*blocks + 4*(3*words+1)
+	return 8*blocks + 4*(3*words+1)
 }
 
 // chooseArgs is the struct of choose.cu. byQuery and byScore are F32 [n, heads, most] for

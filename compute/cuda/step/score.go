@@ -16,7 +16,7 @@ const (
 	scoreSpan     = 33       // segments of a window, at most
 	scoreGroup    = 32       // queries of a KV head, at most
 	scoreSegments = 2048     // segments of a block, at most
-	chooseShared  = 10 << 10 // what the kernel of choose has beside the memory that grows
+	chooseShared  = 18 << 10 // what the kernel of choose has beside the memory that grows
 )
 
 // scoringArgs is the struct of score.cuh.
