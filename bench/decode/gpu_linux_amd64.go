@@ -124,23 +124,28 @@ func (r *gpu) Run(ctx context.Context, s Setting) (out Measured, err error) {
 		for i := range b.rows {
 			b.rows[i] = compute.StepRow{Seat: int32(i), Pos: int32(s.Context + n), Token: int32(b.rng.IntN(m.Shape.Vocab))}
 		}
-		start := time.Now()
-		b.step.Run(b.rows)
-		counts, err := b.step.Wait()
-		took := time.Since(start)
+		ms, counts, err := b.time()
 		if err != nil {
 			return out, err
 		}
 		if n < s.Warm {
 			continue
 		}
-		out.Milliseconds = append(out.Milliseconds, took.Seconds()*1e3)
+		out.Milliseconds = append(out.Milliseconds, ms)
 		for layer, c := range counts.Layers {
 			out.Selected[layer] += c.Selected
 			out.Missed[layer] += c.Misses
 		}
 	}
-	return out, nil
+	return out, b.copies(ctx, &out)
+}
+
+// time runs a step of the rows as they are.
+func (b *batch) time() (ms float64, counts compute.StepCounts, err error) {
+	start := time.Now()
+	b.step.Run(b.rows)
+	counts, err = b.step.Wait()
+	return time.Since(start).Seconds() * 1e3, counts, err
 }
 
 // load sees to the weights of a setting.
@@ -441,6 +446,10 @@ func (b *batch) sit() error {
 		}
 		b.step.Sit(seat, tails)
 		b.step.Grow(seat, columns, pages)
+		// Where every block has a slot, steps that are run find them there.
+		if to, ok := b.step.(step.Copier); ok && !b.o.Resident && b.cache.Slots.Dims[0] >= b.ids() {
+			to.Fetch(columns)
+		}
 	}
 	return b.d.Sync()
 }

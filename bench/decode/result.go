@@ -33,6 +33,8 @@ type Measured struct {
 	Selected     []int64   // blocks, by layer, over these steps
 	Missed       []int64   // of them: brought from the host
 	Slots        int64     // of the pool
+	Without      []float64 // milliseconds of steps like these whose blocks are all there; where blocks were missed
+	CopyMS       float64   // that a step's copies take with nothing beside them; likewise
 	Kernels      []Kernel  // where they were timed
 	Different    float64   // share of the selected blocks that is left when each is counted once
 }
@@ -60,12 +62,22 @@ type Result struct {
 	WorstLayer float64 `json:"hit_rate_worst_layer"`
 	SlotsEach  float64 `json:"slots_per_head"` // of a sequence's layer and KV head
 
+	// What the copies of missed blocks cost, where there are some: a step's time without
+	// them, theirs with nothing beside them, and the share of it that is hidden,
+	// 1 − (ms − ms_without)/copy_ms.
+	WithoutMS float64 `json:"ms_without,omitempty"`
+	CopyMS    float64 `json:"copy_ms,omitempty"`
+	Hidden    float64 `json:"hidden,omitempty"`
+
 	Bytes      step.StepBytes `json:"bytes"` // that a step cannot do without
 	RooflineMS float64        `json:"roofline_ms"`
 	Fraction   float64        `json:"fraction"` // roofline_ms / ms
 	Kernels    []Kernel       `json:"kernels,omitempty"`
 	Different  float64        `json:"different,omitempty"` // of readers: share of the selected blocks, each counted once
 }
+
+// median is that of what is sorted.
+func median(n []float64) float64 { return (n[(len(n)-1)/2] + n[len(n)/2]) / 2 }
 
 // newResult holds what was measured against what the machine allows.
 func newResult(s Setting, m Measured, on *Machine) (Result, error) {
@@ -76,7 +88,11 @@ func newResult(s Setting, m Measured, on *Machine) (Result, error) {
 	}
 	sorted := slices.Sorted(slices.Values(m.Milliseconds))
 	n := len(sorted)
-	r.MS, r.MinMS, r.MaxMS = (sorted[(n-1)/2]+sorted[n/2])/2, sorted[0], sorted[n-1]
+	r.MS, r.MinMS, r.MaxMS = median(sorted), sorted[0], sorted[n-1]
+	if m.CopyMS > 0 {
+		r.WithoutMS, r.CopyMS = median(slices.Sorted(slices.Values(m.Without))), m.CopyMS
+		r.Hidden = 1 - (r.MS-r.WithoutMS)/r.CopyMS
+	}
 	mean := 0.0
 	for _, v := range sorted {
 		mean += v / float64(n)

@@ -76,6 +76,7 @@ func (steadyRunner) Run(_ context.Context, s decode.Setting) (decode.Measured, e
 	m := decode.Measured{Milliseconds: []float64{ms, ms + 1, ms - 1}, Slots: int64(s.Batch) * 64 * 128}
 	if s.System == "nosa" {
 		m.Selected, m.Missed = []int64{1000, 1000}, []int64{10, 30}
+		m.Without, m.CopyMS = []float64{ms - 1, ms - 1, ms}, 5
 		m.Kernels = []decode.Kernel{{Name: "step_attend", MS: 4.5}, {Name: "step_product", MS: 9}}
 	}
 	return m, nil
@@ -104,9 +105,9 @@ func TestBenchDecodeTable(t *testing.T) {
 	want := `cuda:0 (Some GPU); a copy moves 4000 GB/s, the bus 50.0
 8b with random weights, median of 3 steps behind 2
 
-context  system  weights  KV    batch     new     ms    min    max  tokens/s     hits  slots/head  GB read  GB bus  at least ms  reached
-    32K  full    bf16     bf16      4       -  24.00  23.00  25.00     166.7  100.0 %         128    18.91   0.000         4.73     20 %
-    32K  nosa    bf16     bf16      4  16.1 %  24.00  23.00  25.00     166.7   98.0 %         128    15.28   0.011         3.82     16 %
+context  system  weights  KV    batch     new     ms    min    max  tokens/s     hits  slots/head  GB read  GB bus  copies ms  hidden  at least ms  reached
+    32K  full    bf16     bf16      4       -  24.00  23.00  25.00     166.7  100.0 %         128    18.91   0.000          -       -         4.73     20 %
+    32K  nosa    bf16     bf16      4  16.1 %  24.00  23.00  25.00     166.7   98.0 %         128    15.28   0.011       5.00    80 %         3.82     16 %
 8b full, KV bf16, 32 × 32768 tokens: does not fit: 3.0 GiB are free for blocks, 9.0 are needed
 8b nosa, KV bf16, 32 × 32768 tokens: does not fit: 3.0 GiB are free for blocks, 9.0 are needed
 
@@ -145,6 +146,11 @@ func TestBenchDecodeJSON(t *testing.T) {
 		}[kind] {
 			if _, ok := v[key]; !ok {
 				t.Errorf("no %s in %s", key, line)
+			}
+		}
+		for _, key := range []string{"ms_without", "copy_ms", "hidden"} {
+			if _, ok := v[key]; ok != (v["system"] == "nosa" && v["batch"].(float64) == 4 && kind == "decode") {
+				t.Errorf("%s in %s", key, line)
 			}
 		}
 		if _, ok := v["samples_ms"]; ok {

@@ -35,7 +35,7 @@ func (r *decodeReport) write(out *Output) {
 	}
 	s := r.results[0].Setting
 	out.Printf("%s\n\n", out.fold(fmt.Sprintf("%s with random weights, median of %d steps behind %d", s.Shape, s.Steps, s.Warm)))
-	t := newTable("context", "system", "weights", "KV", "batch", "new", "ms", "min", "max", "tokens/s", "hits", "slots/head", "GB read", "GB bus", "at least ms", "reached")
+	t := newTable("context", "system", "weights", "KV", "batch", "new", "ms", "min", "max", "tokens/s", "hits", "slots/head", "GB read", "GB bus", "copies ms", "hidden", "at least ms", "reached")
 	var failed []string
 	for _, f := range r.results {
 		row := []string{tokens(f.Context), f.System, f.Weights, f.KVType, fmt.Sprint(f.Batch)}
@@ -47,9 +47,13 @@ func (r *decodeReport) write(out *Output) {
 		if f.New > 0 {
 			share = fmt.Sprintf("%.3g %%", 100*f.New)
 		}
+		copies, hidden := "-", "-"
+		if f.CopyMS > 0 {
+			copies, hidden = fmt.Sprintf("%.2f", f.CopyMS), fmt.Sprintf("%.0f %%", 100*f.Hidden)
+		}
 		t.row(append(row, share, fmt.Sprintf("%.2f", f.MS), fmt.Sprintf("%.2f", f.MinMS), fmt.Sprintf("%.2f", f.MaxMS), speed(f.Speed), fmt.Sprintf("%.1f %%", 100*f.HitRate),
 			fmt.Sprintf("%.0f", f.SlotsEach), fmt.Sprintf("%.2f", f.Bytes.Device()/1e9), fmt.Sprintf("%.3f", f.Bytes.Bus/1e9),
-			fmt.Sprintf("%.2f", f.RooflineMS), fmt.Sprintf("%.0f %%", 100*f.Fraction))...)
+			copies, hidden, fmt.Sprintf("%.2f", f.RooflineMS), fmt.Sprintf("%.0f %%", 100*f.Fraction))...)
 	}
 	t.write(out)
 	for _, line := range failed {
