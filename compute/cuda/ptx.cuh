@@ -176,6 +176,14 @@ PTX uint32_t load_system(const uint32_t *p) {
 	return v;
 }
 
+// A word that another kernel may change meanwhile: what that one wrote before it, and fenced,
+// is seen by loads past the first cache that come after this one.
+PTX int load_acquire(const int *p) {
+	int v;
+	asm volatile("ld.acquire.gpu.global.u32 %0, [%1];" : "=r"(v) : "l"(p) : "memory");
+	return v;
+}
+
 // 2 to the v, but for two of the last digits; 0 where that is below all normal numbers.
 PTX float exp2_approx(float v) {
 	float e;
@@ -451,6 +459,7 @@ PTX float4 load_of_block(const float4 *p, int rank) { return *(const float4 *)em
 
 PTX uint4 load_stream_16(const void *p) { return *(const uint4 *)p; }
 PTX uint32_t load_system(const uint32_t *p) { return *(const volatile uint32_t *)p; }
+PTX int load_acquire(const int *p) { return __atomic_load_n(p, __ATOMIC_ACQUIRE); }
 PTX float exp2_approx(float v) { return v < -126 ? 0 : exp2f(v); }
 PTX float4 *in_memory(float4 *p) { return p; }
 PTX void prefetch_l2(const void *) {}

@@ -32,9 +32,13 @@ struct attend_args {
 	int group, cuts;    // cuts: of the longest list, without the own block
 	int split;          // whether streams have their places in part
 	int ring, piece;    // pieces of a warp's ring; bytes of one
-	int wave;           // 0: all cuts; 1: those whose blocks are all there; 2: the others
-	const uint8_t *late; // [slots] whether a block is on its way still, while waves are told apart
+	int wave;           // FIRST: cuts whose blocks are all there; SECOND: the others; BOTH, one after the other; 0: all
+	int copiers;
+	const uint8_t *late; // [slots] 1: a block is on its way, while waves are told apart; 2: it was, and has come
+	const int *gathered; // BOTH: when it says copiers, all have come that will
 };
+
+enum { FIRST = 1, SECOND, BOTH };
 
 __device__ constexpr bool coded(int kv) { return kv == KV_Q8 || kv == KV_Q4; }
 __device__ constexpr int boost(int kv) { return coded(kv) ? 8 : 0; } // small scales would leave the exponents of f16
@@ -70,16 +74,34 @@ struct list {
 	__device__ __forceinline__ int cuts() const { return (rest + cut - 1) / cut; }
 };
 
+// The row of a thread block. Of both waves the second has the thread blocks that start last.
+__device__ __forceinline__ int row_of(const attend_args &a) { return blockIdx.z % a.rows.n; }
+
 // Whether another wave has the cut. A warp asks for all of its blocks, at most 32.
+//
+// Both waves run beside the kernels that give slots and fill them. To them a block is late that
+// has no slot yet, or one that is marked, also when it has come since. The second wave waits
+// for its blocks here; those kernels have all begun, and need nothing that it holds.
 __device__ __forceinline__ bool of_other_wave(const attend_args &a, const list &l, int row, int head, int cut) {
 	if (a.wave == 0) return false;
+	const bool second = a.wave == SECOND || a.wave == BOTH && blockIdx.z >= a.rows.n;
 	const int lane = threadIdx.x % 32, i = cut * l.cut + lane;
-	bool late = false;
-	if (cut >= 0 && lane < l.cut && i < l.rest) {
-		const int slot = a.c.slot_of[block_id(a.c, a.rows.seat[row], head, l.blocks ? l.blocks[i] : i)];
-		late = slot >= 0 && a.late[slot];
+	const int *at = nullptr;
+	if (cut >= 0 && lane < l.cut && i < l.rest) at = a.c.slot_of + block_id(a.c, a.rows.seat[row], head, l.blocks ? l.blocks[i] : i);
+	auto state = [&] { // 0: it was there; 1: not yet
+		const int slot = at ? load_acquire(at) : 0;
+		return !at ? 0 : slot < 0 ? 1 : (int)*(const volatile uint8_t *)(a.late + slot);
+	};
+	int late = state();
+	if (__any_sync(~0u, late) != second) return true;
+	if (second && a.wave == BOTH) {
+		while (__any_sync(~0u, late == 1) && load_acquire(a.gathered) < a.copiers) {
+			__nanosleep(100);
+			late = state();
+		}
+		__threadfence();
 	}
-	return __any_sync(~0u, late) != (a.wave == 2);
+	return false;
 }
 
 // Sums of exponentials, and of N values that they weigh.
@@ -340,7 +362,7 @@ template <int KV, int D, bool EXACT, int PARTS> struct walk {
 		if (lane < n) {
 			const int i = from + STREAMS * lane;
 			id = block_id(a.c, a.rows.seat[row], head, l.blocks ? l.blocks[i] : i);
-			data = a.c.slots + (size_t)max(a.c.slot_of[id], 0) * a.c.l.block_bytes; // whose block is nowhere is told by the pool
+			data = a.c.slots + (size_t)max(__ldcg(a.c.slot_of + id), 0) * a.c.l.block_bytes; // whose block is nowhere is told by the pool
 		}
 	}
 
@@ -661,14 +683,14 @@ template <int KV, int D> __device__ __forceinline__ void write_stream(stream<D> 
 	}
 }
 
-// grid    ((1+cuts)·STREAMS/warps, heads·⌈group/16⌉, n): the own block, then the cuts
+// grid    ((1+cuts)·STREAMS/warps, heads·⌈group/16⌉, n, or 2n for both waves): the own block, then the cuts
 // block   32·warps, warps 1, 2 or 4
 // shared  queries, 16 factors, warps rings
 template <int KV, int D, bool EXACT, int PARTS> __device__ __forceinline__ void attend(const attend_args &a) {
 	extern __shared__ uint4 memory[];
 	uint8_t *shared = (uint8_t *)memory;
 	const int dim = EXACT ? D : a.c.l.dim, warp = threadIdx.x / 32, warps = blockDim.x / 32, share = STREAMS / warps;
-	const int row = blockIdx.z, passes = (a.group + HEADS - 1) / HEADS, head = blockIdx.y / passes, first = blockIdx.y % passes * HEADS;
+	const int row = row_of(a), passes = (a.group + HEADS - 1) / HEADS, head = blockIdx.y / passes, first = blockIdx.y % passes * HEADS;
 	const int cut = (int)blockIdx.x / share - 1, which = blockIdx.x % share * warps + warp, heads = min(HEADS, a.group - first);
 	const int pos = a.rows.pos[row];
 	if (pos < 0) return;
@@ -729,14 +751,14 @@ SHAPES(q4, KV_Q4, 1, 1)
 
 // What the kernels above have no form for: f32 blocks, and shapes that are no whole matrices.
 // A cut's blocks go one after the other, four query heads at a time.
-// grid    (1+cuts, heads·⌈group/4⌉, n)   block 128
+// grid    (1+cuts, heads·⌈group/4⌉, n, or 2n for both waves)   block 128
 // shared  4·block floats
 template <int KV> __device__ __forceinline__ void attend_plainly(const attend_args &a) {
 	enum { FEW = 4 };
 	extern __shared__ float weight[]; // [4, block]
 	__shared__ float decay[FEW];
 	const layout &f = a.c.l;
-	const int dim = f.dim, tid = threadIdx.x, row = blockIdx.z, passes = (a.group + FEW - 1) / FEW;
+	const int dim = f.dim, tid = threadIdx.x, row = row_of(a), passes = (a.group + FEW - 1) / FEW;
 	const int head = blockIdx.y / passes, first = blockIdx.y % passes * FEW, heads = min(FEW, a.group - first), cut = (int)blockIdx.x - 1;
 	const int pos = a.rows.pos[row];
 	if (pos < 0) return;
@@ -752,7 +774,7 @@ template <int KV> __device__ __forceinline__ void attend_plainly(const attend_ar
 		const bool own = cut < 0;
 		const int number = own ? l.own : l.blocks ? l.blocks[i] : i, seen = own ? l.seen : f.block;
 		const int id = block_id(a.c, a.rows.seat[row], head, number);
-		const uint8_t *data = own ? (const uint8_t *)tail_of(a.c, a.rows.seat[row], head) : a.c.slots + (size_t)max(a.c.slot_of[id], 0) * f.block_bytes;
+		const uint8_t *data = own ? (const uint8_t *)tail_of(a.c, a.rows.seat[row], head) : a.c.slots + (size_t)max(__ldcg(a.c.slot_of + id), 0) * f.block_bytes;
 		const auto value = [&](bool values, int r, int e) { return own ? block_value<KV_F32>(f, data, values, r, e) : block_value<KV>(f, data, values, r, e); };
 		for (int n = tid; n < heads * seen; n += blockDim.x) {
 			const int h = n / seen, j = n % seen;

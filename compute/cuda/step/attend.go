@@ -27,9 +27,16 @@ type attendArgs struct {
 	cut, group, cuts int32
 	split            int32
 	ring, piece      int32
-	wave             int32
-	late             uintptr
+	wave, copiers    int32
+	late, gathered   uintptr
 }
+
+// Waves of attend.cu.
+const (
+	firstWave = 1 + iota
+	secondWave
+	bothWaves
+)
 
 // attention are the kernels by which rows attend to their blocks.
 type attention struct {
@@ -220,17 +227,18 @@ func (a *attention) scratchBytes(g *gpu, l compute.Layout, n, group, blocks int)
 //
 // Rows that are nobody's are left alone. All blocks but the open ones lie in slots.
 func (a *attention) run(g *gpu, out, q uintptr, c cacheArgs, rows rowsArgs, sel selectionArgs, group, blocks int, scratch uintptr) {
-	a.runInWaves(g, out, q, c, rows, sel, group, blocks, scratch, 0, nil)
+	a.runInWaves(g, out, q, c, rows, sel, group, blocks, scratch, coming{})
 }
 
-// runInWaves is run while blocks are on their way to slots that late marks: first the cuts
-// that lack none, then, when arrived has posted that all are there, the others. The sums
-// are the same.
-func (a *attention) runInWaves(g *gpu, out, q uintptr, c cacheArgs, rows rowsArgs, sel selectionArgs, group, blocks int, scratch, late uintptr, arrived func()) {
+// runInWaves is run while blocks are on their way: first the cuts that lack none, then the
+// others, when their blocks have come or, in a launch of their own, when all have. The sums
+// are the same. A launch of both waits for no kernel before it: the last one lets it start
+// when queries and selections are there.
+func (a *attention) runInWaves(g *gpu, out, q uintptr, c cacheArgs, rows rowsArgs, sel selectionArgs, group, blocks int, scratch uintptr, come coming) {
 	n, cuts := int(rows.n), ceil(blocks, cutBlocks)
 	s := a.shapeOf(g, c.l, c.tokenScore != 0, n, group, blocks)
 	args := attendArgs{c: c, rows: rows, sel: sel, q: q, out: out, part: scratch, cut: cutBlocks, group: int32(group), cuts: int32(cuts),
-		ring: int32(s.ring), piece: int32(s.piece), late: late}
+		ring: int32(s.ring), piece: int32(s.piece), late: come.late, gathered: come.gathered, copiers: int32(come.copiers)}
 	f, x, y := a.walks[s.walk], (1+cuts)*(streams/s.warps), int(c.l.Heads)*ceil(group, headRows)
 	if !s.matrices {
 		f, y = a.plain[c.l.KV], int(c.l.Heads)*ceil(group, plainRows)
@@ -238,13 +246,20 @@ func (a *attention) runInWaves(g *gpu, out, q uintptr, c cacheArgs, rows rowsArg
 	if s.split {
 		args.split = 1
 	}
-	if late != 0 {
-		args.wave = 1
+	switch {
+	case come.late == 0:
 		launch(g, f, driver.Dim{X: x, Y: y, Z: n}, 32*s.warps, s.shared, &args)
-		arrived()
-		args.wave = 2
+	case come.gathered != 0:
+		args.wave = bothWaves
+		launchEarly(g, f, driver.Dim{X: x, Y: y, Z: 2 * n}, 32*s.warps, s.shared, &args)
+		come.arrived()
+	default:
+		args.wave = firstWave
+		launch(g, f, driver.Dim{X: x, Y: y, Z: n}, 32*s.warps, s.shared, &args)
+		come.arrived()
+		args.wave = secondWave
+		launch(g, f, driver.Dim{X: x, Y: y, Z: n}, 32*s.warps, s.shared, &args)
 	}
-	launch(g, f, driver.Dim{X: x, Y: y, Z: n}, 32*s.warps, s.shared, &args)
 	merge := a.merge1
 	if c.l.Dim%4 == 0 {
 		merge = a.merge4

@@ -1,6 +1,7 @@
 // The small ops of a step between products. Twins: compute/embed.go, compute/norm.go
 // order   a row's sums know its length and the block's size alone
 #include "../decode.cuh"
+#include "../ptx.cuh"
 #include "arranged.cuh"
 #include "step.cuh"
 
@@ -13,7 +14,7 @@ struct embed_args {
 	float scale;
 };
 
-// grid (n)   block 256
+// grid (n)   block 512
 template <int T> __device__ void embed(const embed_args &a) {
 	float *out = a.out + (size_t)blockIdx.x * a.width;
 	if (a.rows.pos[blockIdx.x] < 0) { // nobody's row goes through the products too: finite, whatever lay there
@@ -22,6 +23,7 @@ template <int T> __device__ void embed(const embed_args &a) {
 	}
 	const uint8_t *row = a.table + (size_t)a.token[blockIdx.x] * a.row_bytes;
 	if constexpr (format<T>::block == 1) {
+#pragma unroll 8
 		for (int i = threadIdx.x; i < a.width; i += blockDim.x) out[i] = one<T>(row, i) * a.scale;
 	} else {
 		for (int i = 8 * threadIdx.x; i < a.width; i += 8 * blockDim.x) {
@@ -45,15 +47,23 @@ struct norm_args {
 
 __device__ __forceinline__ float square(const float4 &v, float sum) { return fmaf(v.w, v.w, fmaf(v.z, v.z, fmaf(v.y, v.y, fmaf(v.x, v.x, sum)))); }
 
-// A thread keeps its first eight numbers between the sum and what comes out.
+// A thread keeps its first eight numbers between the sum and what comes out, and has their
+// weights from before the kernel ahead has ended.
 // grid (n)   block 512
 extern "C" __global__ void __launch_bounds__(512, 3) step_norm(const __grid_constant__ norm_args a) {
 	enum { HELD = 2 };
 	__shared__ float shared[32];
 	const int fours = a.width / 4, step = blockDim.x;
 	const float4 *x = (const float4 *)(a.x + (size_t)blockIdx.x * a.width), *weight = (const float4 *)a.weight;
-	float4 held[HELD];
+	float4 held[HELD], weights[HELD];
 	float sum = 0;
+#pragma unroll
+	for (int j = 0; j < HELD; j++) {
+		const int i = threadIdx.x + j * step;
+		if (i < fours) weights[j] = weight[i];
+	}
+	wait_for_earlier();
+	allow_later();
 #pragma unroll
 	for (int j = 0; j < HELD; j++) {
 		const int i = threadIdx.x + j * step;
@@ -65,8 +75,7 @@ extern "C" __global__ void __launch_bounds__(512, 3) step_norm(const __grid_cons
 	for (int i = threadIdx.x + HELD * step; i < fours; i += step) sum = square(x[i], sum);
 	sum = block_sum(sum, shared);
 	const float inv = 1 / sqrtf(sum / a.width + a.eps);
-	const auto put = [&](int i, const float4 &v) {
-		const float4 w = weight[i];
+	const auto put = [&](int i, const float4 &v, const float4 &w) {
 		alignas(8) const __nv_bfloat162 p[2] = {__floats2bfloat162_rn(w.x * (v.x * inv) * a.scale, w.y * (v.y * inv) * a.scale),
 		                             __floats2bfloat162_rn(w.z * (v.z * inv) * a.scale, w.w * (v.w * inv) * a.scale)};
 		if (!a.groups) {
@@ -78,8 +87,8 @@ extern "C" __global__ void __launch_bounds__(512, 3) step_norm(const __grid_cons
 	};
 #pragma unroll
 	for (int j = 0; j < HELD; j++)
-		if (threadIdx.x + j * step < fours) put(threadIdx.x + j * step, held[j]);
-	for (int i = threadIdx.x + HELD * step; i < fours; i += step) put(i, x[i]);
+		if (threadIdx.x + j * step < fours) put(threadIdx.x + j * step, held[j], weights[j]);
+	for (int i = threadIdx.x + HELD * step; i < fours; i += step) put(i, x[i], weight[i]);
 	if (a.groups && threadIdx.x < 32 && a.width % 64) a.out[arranged(blockIdx.x, a.width + threadIdx.x, a.groups)] = __float2bfloat16_rn(0); // the unit's other half
 }
 

@@ -6,12 +6,17 @@ struct gather_args {
 	pool p;
 	uint8_t *slots;
 	int bytes; // of a block
+	int turn;  // of state's gathered; −1: nobody waits beside
+	int hold;  // whether what comes next starts when slots are given, not before
 };
 
 // A warp has a piece of a block: loads of 16 bytes for each lane, all of them before the first
-// is stored.
+// is stored. The last piece says that the block has come.
 // grid any   block 512
 extern "C" __global__ void step_gather(const __grid_constant__ gather_args a) {
+	if (!a.hold) allow_later();
+	wait_for_earlier();
+	if (a.hold) allow_later();
 	constexpr int loads = 8, piece = loads * 32 * 16;
 	const int lane = threadIdx.x % 32, warps = gridDim.x * (blockDim.x / 32);
 	const int pieces = (a.bytes + piece - 1) / piece, n = a.p.state->fetch * pieces;
@@ -23,18 +28,32 @@ extern "C" __global__ void step_gather(const __grid_constant__ gather_args a) {
 		uint8_t *slot = a.slots + (size_t)m.slot * a.bytes;
 		if (!whole) { // blocks of odd shapes begin anywhere
 			for (int at = from + lane; at < to; at += 32) slot[at] = page[at];
-			continue;
-		}
-		uint4 v[loads];
+		} else {
+			uint4 v[loads];
 #pragma unroll
-		for (int j = 0; j < loads; j++) {
-			const int at = from + (j * 32 + lane) * 16;
-			if (at < to) v[j] = load_stream_16(page + at);
-		}
+			for (int j = 0; j < loads; j++) {
+				const int at = from + (j * 32 + lane) * 16;
+				if (at < to) v[j] = load_stream_16(page + at);
+			}
 #pragma unroll
-		for (int j = 0; j < loads; j++) {
-			const int at = from + (j * 32 + lane) * 16;
-			if (at < to) *(uint4 *)(slot + at) = v[j];
+			for (int j = 0; j < loads; j++) {
+				const int at = from + (j * 32 + lane) * 16;
+				if (at < to) *(uint4 *)(slot + at) = v[j];
+			}
+		}
+		if (a.turn < 0) continue;
+		__syncwarp();
+		if (lane == 0) {
+			__threadfence();
+			if (atomicAdd(&a.p.missing[i / pieces].pieces, 1) == pieces - 1) {
+				__threadfence();
+				*(volatile uint8_t *)(a.p.late + m.slot) = 2;
+			}
 		}
 	}
+	if (a.turn < 0) return;
+	__syncthreads();
+	if (threadIdx.x > 0) return;
+	__threadfence();
+	atomicAdd(a.p.state->gathered + a.turn, 1);
 }

@@ -68,7 +68,7 @@ func launch[T any](g *gpu, f driver.Function, grid driver.Dim, threads, shared i
 // before they end. What it reads until it has waited (positions, seats, tables, means of
 // segments that are not the newest) was written before the step.
 func launchEarly[T any](g *gpu, f driver.Function, grid driver.Dim, threads, shared int, args *T) {
-	if g.late || g.props.Major != 9 { // code for others, which later GPUs run too, has no instruction to wait
+	if !g.early() {
 		launch(g, f, grid, threads, shared, args)
 		return
 	}
@@ -76,10 +76,14 @@ func launchEarly[T any](g *gpu, f driver.Function, grid driver.Dim, threads, sha
 	g.ctx.LaunchEarly(f, grid, driver.Dim{X: threads, Y: 1, Z: 1}, shared, g.stream, params)
 }
 
+// early reports whether kernels start before the ones ahead of them have ended. Code for other
+// GPUs than these, which later ones run too, has no instruction to wait.
+func (g *gpu) early() bool { return !g.late && g.props.Major == 9 }
+
 // launchClusters is launchEarly of a kernel of sm_90a, whose blocks of a cluster run together.
 func launchClusters[T any](g *gpu, f driver.Function, grid, cluster driver.Dim, threads, shared int, args *T) {
 	params := unsafe.Slice((*byte)(unsafe.Pointer(args)), unsafe.Sizeof(*args))
-	g.ctx.LaunchClusters(f, grid, cluster, driver.Dim{X: threads, Y: 1, Z: 1}, !g.late, shared, g.stream, params)
+	g.ctx.LaunchClusters(f, grid, cluster, driver.Dim{X: threads, Y: 1, Z: 1}, g.early(), shared, g.stream, params)
 }
 
 // launchOn is launch to another stream, without shared memory.

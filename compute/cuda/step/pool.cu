@@ -97,17 +97,21 @@ template <int SOURCE> __device__ __forceinline__ void give(const want_args &a, c
 	p.block[slot] = id;
 	p.used[slot] = base + w;
 	p.ring[(base + w) & p.mask] = slot;
-	p.slot_of[id] = slot;
 	p.missing[i] = {id, slot, page, 0};
+	if (SOURCE == SELECTED) {
+		p.late[slot] = 1;
+		__threadfence(); // who sees the slot sees that
+	}
+	p.slot_of[id] = slot;
 	if (SOURCE != SELECTED) return;
-	p.late[slot] = 1;
 	int layer, row;
 	owner<SOURCE>(a, w, layer, row);
 	atomicAdd(&p.row[row].misses, 1);
 }
 
-// Entries of the ring that a thread looks at in a round: 32 neighbours are a warp's, and so
-// on for each of its rounds.
+// Entries of the ring that a thread looks at in a round, at most: 32 neighbours are a warp's, and
+// so on for each of its rounds. Whose they are lies anywhere, and one multiprocessor asks for
+// it: for few claims few are looked at first.
 constexpr int each = 12;
 
 // What a thread block does alone, when all the others are done: slots for all claims, free
@@ -122,17 +126,15 @@ template <int SOURCE> __device__ __forceinline__ void serve(const want_args &a, 
 	pool_state &s = *p.state;
 	int have = 0, from_free = 0, free = 0;
 	long long at = front;
-	for (int i = threadIdx.x; i < __ldcg(&s.fetch); i += blockDim.x) p.late[p.missing[i].slot] = 0; // of the want before
-	__syncthreads();
 	if (claims > 0) {
 		free = __ldcg(&s.free);
 		const int lane = threadIdx.x % 32, warp = threadIdx.x / 32;
-		int slot[each];
+		int slot[each], turns = min((int)each, 1 + 4 * claims / (int)blockDim.x); // of this round
 		auto look = [&] {
 #pragma unroll
 			for (int j = 0; j < each; j++) {
-				const long long time = at + (warp * each + j) * 32 + lane;
-				slot[j] = time < base ? __ldcg(p.ring + (time & p.mask)) : -1;
+				const long long time = at + (warp * turns + j) * 32 + lane;
+				slot[j] = j < turns && time < base ? __ldcg(p.ring + (time & p.mask)) : -1;
 			}
 		};
 		look();
@@ -145,7 +147,7 @@ template <int SOURCE> __device__ __forceinline__ void serve(const want_args &a, 
 		have = from_free = min(claims, free);
 		for (int i = threadIdx.x; i < have; i += blockDim.x) give<SOURCE>(a, known, i, __ldcg(p.free + free - 1 - i), -1, base);
 		while (have < claims && at < base) {
-			const long long first = at + warp * each * 32 + lane;
+			const long long first = at + warp * turns * 32 + lane;
 			int old[each], n = 0, all;
 #pragma unroll
 			for (int j = 0; j < each; j++)
@@ -172,7 +174,8 @@ template <int SOURCE> __device__ __forceinline__ void serve(const want_args &a, 
 				have = claims;
 			} else {
 				have += all;
-				at += each * blockDim.x;
+				at += turns * blockDim.x;
+				turns = each;
 				look();
 			}
 		}
@@ -188,6 +191,9 @@ template <int SOURCE> __device__ __forceinline__ void serve(const want_args &a, 
 	if (threadIdx.x > 0) return;
 	s.tail = base + a.span;
 	s.fetch = a.fetch ? have : 0;
+	// What the next layer's gather counts up. A step ends with what is full.
+	if (SOURCE == SELECTED) s.gathered[(a.c.layer + 1) % 2] = 0;
+	if (SOURCE == FULL) s.gathered[0] = s.gathered[1] = 0;
 	s.arrived = 0;
 	if (claims == 0) return;
 	s.front = min(at, base);
@@ -207,6 +213,8 @@ template <int SOURCE> __device__ __forceinline__ void want(const want_args &a) {
 	else
 		wait_for_earlier();
 	const long long base = p.state->tail, front = p.state->front;
+	const int all = gridDim.x * blockDim.x, fetched = p.state->fetch; // by the want before
+	const int was_late = w < fetched ? p.missing[w].slot : -1;
 	// What serve will read of those that may go is far from all caches: it is on its way while
 	// wants are looked up.
 	const int gone = front + w < base ? __ldcg(p.ring + ((front + w) & p.mask)) : -1;
@@ -240,6 +248,8 @@ template <int SOURCE> __device__ __forceinline__ void want(const want_args &a) {
 		if (claimed) p.claim[at] = claim;
 	}
 	if (gone >= 0) prefetch_l2(p.used + gone), prefetch_l2(p.block + gone);
+	if (was_late >= 0) p.late[was_late] = 0;
+	for (int i = w + all; i < fetched; i += all) p.late[p.missing[i].slot] = 0;
 
 	__shared__ bool last;
 	__shared__ int claims;

@@ -17,6 +17,7 @@ struct pool_state {
 	int free;                   // slots in the list of those without a block
 	int claims;                 // blocks without a slot that the running want has met
 	int fetch;                  // entries of missing that gather is to copy
+	int gathered[2];            // thread blocks of gather that are done, of even layers and odd ones
 	int unused;
 };
 
@@ -27,7 +28,7 @@ struct pool_count {
 	int faulty;                            // a block that was not
 };
 
-struct missing_block { int id, slot, page, unused; };
+struct missing_block { int id, slot, page, pieces; }; // pieces: that have come
 
 // As Go's poolArgs.
 struct pool {
@@ -44,7 +45,7 @@ struct pool {
 	pool_count *layer, *row;      // [layers + 1], the last for what comes between steps; [rows]
 	uint8_t *pages;               // the host pool: a block at the start of each stride bytes
 	size_t stride;
-	uint8_t *late;                // [slots] 1: for the rows of the last resolve, and gather brings it
+	uint8_t *late;                // [slots] of the last resolve: 1: gather brings the block, 2: it has
 };
 
 // Whether a row's block is full with its token.

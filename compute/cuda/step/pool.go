@@ -22,9 +22,9 @@ import (
 // A step is
 //
 //	begin                          counters to 0, the ring without what is passed over
-//	resolve, fork, gather, join    in each layer; others may be posted between fork and join
-//	full, seal                     after the last layer, for all of them, or in each
-//	fork, store, join              the sealed blocks to their pages
+//	bring                          in each layer: resolve, gather; attention may run beside both
+//	full, seal, store              after the last layer, for all of them, or in each: the full
+//	                               blocks to slots and to their pages
 type pool struct {
 	d   *cuda.Device
 	g   *gpu
@@ -68,7 +68,7 @@ type poolConfig struct {
 	resident bool
 
 	threads int // of the thread blocks of resolve: 1024, or fewer to have more of them in tests
-	copiers int // thread blocks of gather and store: 4 take all that a bus gives
+	copiers int // thread blocks of gather and store: 4 take all that a bus gives where nothing else runs, 16 beside attention
 }
 
 // The most rows of a launch, as seal.cu has it.
@@ -145,6 +145,7 @@ type poolArgs struct {
 type poolState struct {
 	front, tail, arrived int64
 	free, claims, fetch  int32
+	gathered             [2]int32
 	_                    int32
 }
 
@@ -223,6 +224,7 @@ func (p *pool) open() (err error) {
 	for _, x := range m[:4] { // −1
 		g.ctx.Memset(g.stream, x.Addr, 0xff, x.Bytes())
 	}
+	g.ctx.Memset(g.stream, p.args.late, 0, cfg.slots)
 	free := make([]int32, cfg.slots)
 	for i := range free {
 		free[i] = int32(cfg.slots - 1 - i)
@@ -300,12 +302,12 @@ type wantArgs struct {
 	_                  int32
 }
 
-func (p *pool) want(f driver.Function, a *wantArgs) {
-	launch(p.g, f, line(ceil(int(a.span), p.cfg.threads)), p.cfg.threads, 0, a)
+func (p *pool) want(s driver.Stream, f driver.Function, a *wantArgs) {
+	launchOn(p.g, s, f, line(ceil(int(a.span), p.cfg.threads)), p.cfg.threads, a)
 }
 
 // begin posts what a step begins with.
-func (p *pool) begin() { p.compact(p.cfg.rows) }
+func (p *pool) begin(s driver.Stream) { p.compact(s, p.cfg.rows) }
 
 type compactArgs struct {
 	p             poolArgs
@@ -314,10 +316,41 @@ type compactArgs struct {
 	_             int32
 }
 
-func (p *pool) compact(rows int) {
+func (p *pool) compact(s driver.Stream, rows int) {
 	a := compactArgs{p: p.args, valid: p.valid.Addr, pieces: p.pieces.Addr, rows: int32(rows)}
-	launch(p.g, p.mark, line(p.pieceN), 1024, 0, &a)
-	launch(p.g, p.pack, line(p.pieceN), 1024, 0, &a)
+	launchOn(p.g, s, p.mark, line(p.pieceN), 1024, &a)
+	launchOn(p.g, s, p.pack, line(p.pieceN), 1024, &a)
+}
+
+// alongside is the most rows whose attention starts while slots are given. That of more takes
+// all of the memory's bandwidth, and slots would come three times as late.
+const alongside = 8
+
+// coming is what attention is told of blocks that are on their way.
+type coming struct {
+	late     uintptr // by slot, as in pool.cuh
+	gathered uintptr // thread blocks of gather that are done; 0: attention cannot run beside it
+	copiers  int     // how many there are
+	arrived  func()  // posts that what follows waits until all have come
+}
+
+// bring is resolve and gather. Where kernels can let later ones start, attention that follows
+// runs beside both. They have begun before it, or its thread blocks would leave them no room.
+func (p *pool) bring(c cacheArgs, rows rowsArgs, sel selectionArgs) coming {
+	p.resolve(c, rows, sel)
+	if !p.g.early() {
+		p.fork()
+		p.gather(p.stream, c)
+		return coming{late: p.args.late, arrived: p.join}
+	}
+	a := gatherArgs{p: p.args, slots: c.slots, bytes: c.l.BlockBytes, turn: c.layer % 2}
+	if rows.n > alongside {
+		a.hold = 1
+	}
+	launchEarly(p.g, p.gathered, line(p.cfg.copiers), 512, 0, &a)
+	p.g.ctx.Record(p.joined, p.g.stream)
+	return coming{p.args.late, p.args.state + unsafe.Offsetof(poolState{}.gathered) + uintptr(4*a.turn), p.cfg.copiers,
+		func() { p.g.ctx.Wait(p.g.stream, p.joined) }}
 }
 
 // resolve gives every block that the rows of a layer have selected a slot, but for the
@@ -325,7 +358,11 @@ func (p *pool) compact(rows int) {
 // their slots until the next resolve, place or full.
 func (p *pool) resolve(c cacheArgs, rows rowsArgs, sel selectionArgs) {
 	span := p.cfg.span(int(rows.n))
-	launchEarly(p.g, p.wantSelected, line(ceil(span, p.cfg.threads)), p.cfg.threads, 0,
+	post := launchEarly[wantArgs]
+	if c.layer == 0 {
+		post = launch[wantArgs] // begin, on a stream of its own, is waited for by ordinary launches alone
+	}
+	post(p.g, p.wantSelected, line(ceil(span, p.cfg.threads)), p.cfg.threads, 0,
 		&wantArgs{p: p.args, c: c, r: rows, s: sel, span: int32(span), width: int32(p.cfg.width), fetch: 1})
 	if p.cfg.keepSelected {
 		a := trimArgs{p: p.args, c: c, span: int32(span)}
@@ -356,13 +393,15 @@ type gatherArgs struct {
 	p     poolArgs
 	slots uintptr
 	bytes int32
+	turn  int32
+	hold  int32
 	_     int32
 }
 
 // gather posts to a stream that the blocks which the last resolve or place has missed are
 // copied from the host pool to their slots.
 func (p *pool) gather(s driver.Stream, c cacheArgs) {
-	a := gatherArgs{p: p.args, slots: c.slots, bytes: c.l.BlockBytes}
+	a := gatherArgs{p: p.args, slots: c.slots, bytes: c.l.BlockBytes, turn: -1}
 	launchOn(p.g, s, p.gathered, line(p.cfg.copiers), 512, &a)
 }
 
@@ -376,14 +415,14 @@ type sealArgs struct {
 
 // full gives slots to the own blocks of the rows that are full with this step's token, in
 // layers from the cache's on. One that finds none lives in its page.
-func (p *pool) full(c cacheArgs, rows rowsArgs, layers int) {
-	p.want(p.wantFull, &wantArgs{p: p.args, c: c, r: rows, span: int32(layers * int(rows.n) * p.cfg.layout.Heads)})
+func (p *pool) full(s driver.Stream, c cacheArgs, rows rowsArgs, layers int) {
+	p.want(s, p.wantFull, &wantArgs{p: p.args, c: c, r: rows, span: int32(layers * int(rows.n) * p.cfg.layout.Heads)})
 }
 
 // seal encodes them into their slots.
-func (p *pool) seal(c cacheArgs, rows rowsArgs, layers int) {
+func (p *pool) seal(s driver.Stream, c cacheArgs, rows rowsArgs, layers int) {
 	a := sealArgs{p: p.args, c: c, r: rows, layers: int32(layers)}
-	launch(p.g, p.sealed, line(5*p.g.props.Processors), 256, 0, &a)
+	launchOn(p.g, s, p.sealed, line(5*p.g.props.Processors), 256, &a)
 }
 
 // store posts to a stream that what seal has encoded is copied to the host pool.
@@ -398,7 +437,7 @@ func (p *pool) store(s driver.Stream, c cacheArgs, rows rowsArgs, layers int) {
 func (p *pool) place(ids []int32, c cacheArgs, fetch bool) {
 	for part := range slices.Chunk(ids, p.cfg.lists) {
 		if p.listed += len(part); p.listed > p.cfg.lists {
-			p.compact(0)
+			p.compact(p.g.stream, 0)
 			p.listed = len(part)
 		}
 		p.d.Upload(p.list, bytesOf(part))
@@ -406,7 +445,7 @@ func (p *pool) place(ids []int32, c cacheArgs, fetch bool) {
 		if fetch {
 			a.fetch = 1
 		}
-		p.want(p.wantListed, &a)
+		p.want(p.g.stream, p.wantListed, &a)
 		if fetch {
 			p.gather(p.g.stream, c)
 		}
@@ -442,8 +481,8 @@ func (p *pool) setPages(ids, pages []int32) {
 }
 
 // report posts the copy of the counters that counts returns when the stream has come past.
-func (p *pool) report() {
-	p.g.ctx.CopyOut(p.g.stream, uintptr(unsafe.Pointer(unsafe.SliceData(p.counted))), p.args.layerCount, len(p.counted))
+func (p *pool) report(s driver.Stream) {
+	p.g.ctx.CopyOut(s, uintptr(unsafe.Pointer(unsafe.SliceData(p.counted))), p.args.layerCount, len(p.counted))
 }
 
 // counts are those of the step until report: by layer, and by row. The layer after the

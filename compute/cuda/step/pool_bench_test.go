@@ -141,7 +141,7 @@ func BenchmarkPoolResolve(b *testing.B) {
 						c.layer = int32(layer)
 						w.p.resolve(c, r, selectionArgs{places: places, blocks: all + at*places, count: counts + at})
 					}
-					w.p.report()
+					w.p.report(w.g.stream)
 					var err1, err2 error
 					graphs[s], err1 = w.g.ctx.EndCapture(w.g.stream)
 					execs[s], err2 = w.g.ctx.Instantiate(graphs[s])
@@ -158,7 +158,7 @@ func BenchmarkPoolResolve(b *testing.B) {
 				}()
 				step := func(s int) [3]driver.Event {
 					e := [3]driver.Event{w.event(w.g.stream)}
-					w.p.begin()
+					w.p.begin(w.g.stream)
 					e[1] = w.event(w.g.stream)
 					w.g.ctx.LaunchGraph(execs[s%sets], w.g.stream)
 					e[2] = w.event(w.g.stream)
@@ -267,8 +267,8 @@ func BenchmarkPoolGather(b *testing.B) {
 					w.p.setPages(ids, ids)
 					wa := wantArgs{p: w.p.args, c: c, list: w.p.list.Addr, span: int32(blocks), fetch: 1}
 					w.d.Upload(w.p.list, bytesOf(ids[:blocks]))
-					w.p.compact(0)
-					w.p.want(w.p.wantListed, &wa)
+					w.p.compact(w.g.stream, 0)
+					w.p.want(w.g.stream, w.p.wantListed, &wa)
 					repeat := 1 + 4000/blocks
 					gigabytes := float64(blocks*size*repeat) / 1e3
 					alone, _ := time(repeat, 0)
@@ -327,11 +327,11 @@ func BenchmarkPoolSeal(b *testing.B) {
 				n := 0
 				for b.Loop() {
 					r.pos = turns + uintptr(n%most*rows*4)
-					w.p.begin()
+					w.p.begin(w.g.stream)
 					e := [4]driver.Event{w.event(w.g.stream)}
-					w.p.full(c, r, layers)
+					w.p.full(w.g.stream, c, r, layers)
 					e[1] = w.event(w.g.stream)
-					w.p.seal(c, r, layers)
+					w.p.seal(w.g.stream, c, r, layers)
 					e[2] = w.event(w.g.stream)
 					w.p.store(w.g.stream, c, r, layers)
 					e[3] = w.event(w.g.stream)

@@ -397,7 +397,7 @@ func (w *poolWorld) step(n int, rarely float64, each bool) {
 	w.twin.begin()
 	w.newTails()
 	pos, seat, want := w.random(n, rarely)
-	w.p.begin()
+	w.p.begin(w.g.stream)
 	w.post(n, each)
 	var full []int32
 	for layer, ids := range want {
@@ -428,18 +428,15 @@ func (w *poolWorld) step(n int, rarely float64, each bool) {
 func (w *poolWorld) post(n int, each bool) {
 	p, rows := w.p, w.rows(n)
 	seal := func(c cacheArgs, layers int) {
-		p.full(c, rows, layers)
-		p.seal(c, rows, layers)
+		p.full(p.g.stream, c, rows, layers)
+		p.seal(p.g.stream, c, rows, layers)
 		p.fork()
 		p.store(p.stream, c, rows, layers)
 		p.join()
 	}
 	for layer := range w.cfg.layers {
 		c := w.cache(layer)
-		p.resolve(c, rows, w.selection(layer))
-		p.fork()
-		p.gather(p.stream, c)
-		p.join()
+		p.bring(c, rows, w.selection(layer)).arrived()
 		if each {
 			seal(c, 1)
 		}
@@ -447,7 +444,7 @@ func (w *poolWorld) post(n int, each bool) {
 	if !each {
 		seal(w.cache(0), w.cfg.layers)
 	}
-	p.report()
+	p.report(p.g.stream)
 }
 
 // place is a list between steps.
@@ -586,7 +583,7 @@ func TestPoolGraph(t *testing.T) {
 	if err := g.ctx.BeginCapture(g.stream); err != nil {
 		t.Fatal(err)
 	}
-	w.p.begin()
+	w.p.begin(w.g.stream)
 	w.post(n, false)
 	graph, err := g.ctx.EndCapture(g.stream)
 	if err != nil {
@@ -629,13 +626,13 @@ func TestPoolFaults(t *testing.T) {
 			w.put(w.blocks, i*w.cfg.width, b)
 			w.put(w.count, i, []int32{int32(len(b)) + 1})
 		}
-		w.p.begin()
+		w.p.begin(w.g.stream)
 		w.p.resolve(w.cache(0), w.rows(n), w.selection(0))
 		w.p.gather(w.g.stream, w.cache(0))
-		w.p.full(w.cache(0), w.rows(n), w.cfg.layers)
-		w.p.seal(w.cache(0), w.rows(n), w.cfg.layers)
+		w.p.full(w.g.stream, w.cache(0), w.rows(n), w.cfg.layers)
+		w.p.seal(w.g.stream, w.cache(0), w.rows(n), w.cfg.layers)
 		w.p.store(w.g.stream, w.cache(0), w.rows(n), w.cfg.layers)
-		w.p.report()
+		w.p.report(w.g.stream)
 		if err := w.p.check(); err != nil {
 			t.Fatal(err)
 		}
@@ -676,9 +673,9 @@ func TestPoolFaults(t *testing.T) {
 		w.put(w.pos, 0, []int32{40, 8})
 		w.put(w.seat, 0, []int32{0, 1})
 		w.put(w.count, 0, []int32{-1, -1})
-		w.p.begin()
+		w.p.begin(w.g.stream)
 		w.p.resolve(w.cache(0), w.rows(2), w.selection(0))
-		w.p.report()
+		w.p.report(w.g.stream)
 		if err := w.d.Sync(); err != nil {
 			t.Fatal(err)
 		}

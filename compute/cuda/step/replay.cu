@@ -1,6 +1,7 @@
 // Selections that were made beforehand, in the place of those that a layer chose. Twin:
 // Replay.Selection of replay.go
 // bytes   rows·heads·free·2 read, rows·heads·K·4 written: 0.5 MiB in all at 96·2·64
+#include "../ptx.cuh"
 #include "step.cuh"
 
 struct replay_args {
@@ -15,6 +16,8 @@ struct replay_args {
 // grid (n, heads)   block 64
 extern "C" __global__ void step_replay(const __grid_constant__ replay_args a) {
 	const int row = blockIdx.x, head = blockIdx.y, pos = a.rows.pos[row];
+	wait_for_earlier();
+	allow_later();
 	if (pos < 0) return;
 	const int seat = a.rows.seat[row];
 	const int first = seat < a.seats ? a.first[seat] : -1;

@@ -66,5 +66,5 @@ func (p *replaying) replay(rows rowsArgs, layer int, to selectionArgs) {
 	a := replayArgs{rows: rows, to: to, data: p.data.Addr, first: p.first.Addr,
 		steps: int32(o.Steps), layers: int32(o.Layers), layer: int32(layer), seats: int32(len(p.r.first)), heads: int32(o.Heads), free: int32(p.r.free),
 		init: int32(o.Select.Init), local: int32(o.Select.Local), block: int32(o.Block)}
-	launch(p.g, p.write, driver.Dim{X: int(rows.n), Y: o.Heads, Z: 1}, 64, 0, &a)
+	launchEarly(p.g, p.write, driver.Dim{X: int(rows.n), Y: o.Heads, Z: 1}, 64, 0, &a)
 }

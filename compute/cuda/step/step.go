@@ -113,7 +113,7 @@ func newStep(d *cuda.Device, m compute.Decoder, c *compute.Cache, o compute.Step
 func (s *Step) poolConfigOf(slots int) poolConfig {
 	return poolConfig{layout: s.cache.Layout, layers: len(s.model.Layers), columns: s.o.Columns, slots: slots,
 		rows: s.o.Rows, width: s.seen(s.most), lists: 1 << 12, keepSelected: s.o.KeepSelected, pages: addressOf(s.o.Pages), stride: s.o.Stride,
-		threads: 1024, copiers: 4, resident: s.o.Resident}
+		threads: 1024, copiers: 16, resident: s.o.Resident}
 }
 
 // check refuses what the kernels do not do.
@@ -470,11 +470,12 @@ func (s *Step) post(b bucket) {
 	plus := epilogue{kind: add, scale: m.ResidualScale}
 	arranged := s.products.arranged(g, b.rows)
 	h, mid := activations{s.h.Addr, arranged}, activations{s.mid.Addr, arranged}
-	if !s.o.Resident {
-		s.pool.begin()
-	}
-	launch(g, s.embed, line(b.rows), 256, 0, &embedArgs{s.x.Addr, m.Embed.Addr, s.token.Addr, rows,
+	launch(g, s.embed, line(b.rows), 512, 0, &embedArgs{s.x.Addr, m.Embed.Addr, s.token.Addr, rows,
 		int32(m.Hidden), int32(m.Embed.Rows(0, 1).Bytes()), m.EmbedScale})
+	if !s.o.Resident {
+		s.pool.fork()
+		s.pool.begin(s.pool.stream)
+	}
 	s.selecting.angles(g, &anglesArgs{rows: rows, out: s.angles.Addr, inv: s.inv.Addr, pairs: int32(len(m.Rope.Inv)), factor: m.Rope.Factor})
 	for i := range s.weights.layers {
 		y, c := &s.weights.layers[i], s.cacheArgs(i)
@@ -506,7 +507,6 @@ func (s *Step) post(b bucket) {
 	s.products.run(g, s.logits.Addr, h, &s.weights.head, b.rows, epilogue{kind: store})
 	if !s.o.Resident {
 		s.pool.join()
-		s.pool.report()
 	}
 }
 
@@ -517,16 +517,15 @@ func (s *Step) postAttention(c cacheArgs, rows rowsArgs, sel selectionArgs, b bu
 		s.attention.run(s.g, s.attended.Addr, s.q.Addr, c, rows, sel, s.group(), s.seen(b.blocks), s.scratch.Addr)
 		return
 	}
-	p := s.pool
-	p.resolve(c, rows, sel)
-	p.fork()
-	p.gather(p.stream, c)
-	late := p.args.late
-	if s.series {
-		p.join()
-		late = 0
+	if c.layer == 0 {
+		s.pool.join()
 	}
-	s.attention.runInWaves(s.g, s.attended.Addr, s.q.Addr, c, rows, sel, s.group(), s.seen(b.blocks), s.scratch.Addr, late, p.join)
+	come := s.pool.bring(c, rows, sel)
+	if s.series {
+		come.arrived()
+		come = coming{}
+	}
+	s.attention.runInWaves(s.g, s.attended.Addr, s.q.Addr, c, rows, sel, s.group(), s.seen(b.blocks), s.scratch.Addr, come)
 }
 
 // postAppend posts what becomes of the product of queries, keys and values.
@@ -540,22 +539,22 @@ func (s *Step) postAppend(y *layer, c cacheArgs, rows rowsArgs) {
 	s.selecting.append(s.g, &a)
 }
 
-// postSeal posts what becomes of open blocks that are full, in all layers; their pages are
-// written beside what follows.
+// postSeal posts what becomes of open blocks that are full, in all layers: beside what follows.
 func (s *Step) postSeal(rows rowsArgs) {
-	c := s.cacheArgs(0)
+	c, p, layers := s.cacheArgs(0), s.pool, len(s.model.Layers)
 	if s.o.Resident {
-		s.pool.seal(c, rows, len(s.model.Layers))
+		p.seal(s.g.stream, c, rows, layers)
 		return
 	}
-	s.pool.full(c, rows, len(s.model.Layers))
-	s.pool.seal(c, rows, len(s.model.Layers))
-	s.pool.fork()
-	s.pool.store(s.pool.stream, c, rows, len(s.model.Layers))
+	p.fork()
+	p.full(p.stream, c, rows, layers)
+	p.seal(p.stream, c, rows, layers)
+	p.store(p.stream, c, rows, layers)
+	p.report(p.stream)
 }
 
 func (s *Step) postNorm(rows int, w compute.Tensor, scale float32) {
-	launch(s.g, s.norm, line(rows), 512, 0, &normArgs{s.h.Addr, s.x.Addr, w.Addr, int32(s.model.Hidden), s.model.Eps, scale,
+	launchEarly(s.g, s.norm, line(rows), 512, 0, &normArgs{s.h.Addr, s.x.Addr, w.Addr, int32(s.model.Hidden), s.model.Eps, scale,
 		groupsOf(rows, s.products.arranged(s.g, rows))})
 }
 

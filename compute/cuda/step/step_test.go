@@ -44,6 +44,7 @@ type setting struct {
 	slots        int // 0: resident
 	first        int // slots that are not the step's
 	keepSelected bool
+	late         bool // no kernel starts early
 }
 
 // run is sequences that are decoded side by side.
@@ -93,6 +94,7 @@ func (w *world) start(p compute.SelectParams, context, seats int, s setting) *ru
 		w.t.Fatal(err)
 	}
 	r.step = step.(*Step)
+	r.step.g.late = s.late
 	return r
 }
 
@@ -414,6 +416,7 @@ func TestStepSameBits(t *testing.T) {
 				{rows: 3, columns: columns},
 				{rows: 8, columns: columns},
 				{rows: 3, columns: columns, slots: least + 2*3*width},
+				{rows: 3, columns: columns, slots: least + 2*3*width, late: true},
 				{rows: 4, columns: columns, slots: width * columns},
 				{rows: 3, columns: columns, slots: least + 3*width, first: 5},
 				{rows: 3, columns: columns, slots: width * columns, keepSelected: true},
