@@ -66,29 +66,6 @@ PTX void cp_async_commit() { asm volatile("cp.async.commit_group;" ::: "memory")
 // the bytes after a barrier.
 template <int N> PTX void cp_async_wait() { asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory"); }
 
-// A place of shared memory where threads and copies meet in rounds. A round ends when as many
-// have arrived as barrier_init says and all bytes are there that they expect. After barriers are
-// made barrier_made and a barrier of the block come before the first use.
-#ifdef __CUDA_ARCH_FEAT_SM90_ALL
-#define HAS_COPY_ENGINE 1
-PTX void barrier_init(uint64_t *b, int arrivals) { asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(shared_address(b)), "r"(arrivals) : "memory"); }
-PTX void barrier_made() { asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory"); }
-PTX void barrier_arrive(uint64_t *b) { asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(shared_address(b)) : "memory"); }
-// Arrives, and names bytes that copies will bring.
-PTX void barrier_expect(uint64_t *b, int bytes) {
-	asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(shared_address(b)), "r"(bytes) : "memory");
-}
-// Waits for the end of the round under way if that is an even one, with odd 0, or an odd one, with 1.
-PTX void barrier_wait(uint64_t *b, int odd) {
-	asm volatile("{ .reg .pred p; AGAIN: mbarrier.try_wait.parity.shared::cta.b64 p, [%0], %1; @!p bra AGAIN; }" ::"r"(shared_address(b)), "r"(odd) : "memory");
-}
-
-// Copies of the copy engine, by one thread, of bytes that are a multiple of 16.
-PTX void copy_bulk(void *to, const void *from, int bytes, uint64_t *b) {
-	asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes [%0], [%1], %2, [%3];" ::"r"(shared_address(to)), "l"(from), "r"(bytes), "r"(shared_address(b)) : "memory");
-}
-#endif
-
 // 16 bytes that are read once and that no kernel writes meanwhile: they take no place in
 // the first cache.
 PTX uint4 load_stream_16(const void *p) {

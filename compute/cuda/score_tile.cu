@@ -172,25 +172,25 @@ template <int PANELS, bool PROBABILITIES, bool FEW> __device__ __forceinline__ v
 #ifdef HAS_WGMMA
 	__shared__ uint64_t there[RING], left[RING];
 	if (tid == 0) {
-		for (int i = 0; i < RING; i++) barrier_init(&there[i], 1), barrier_init(&left[i], threads / 32);
-		barrier_made();
+		for (int i = 0; i < RING; i++) mbarrier_init(&there[i], 1), mbarrier_init(&left[i], threads / 32);
+		mbarrier_made();
 	}
 	__syncthreads();
 	const auto fetch = [&](int u) {
 		if (tid == 0 && u < halves) {
-			if (u >= RING) barrier_wait(&left[u % RING], u / RING - 1 & 1);
-			barrier_expect(&there[u % RING], BYTES + (u == 0 ? m * PANELS * 128 : 0));
-			if (u == 0) copy_bulk(queries, mine, m * PANELS * 128, &there[0]);
-			copy_bulk(stage(u), image + (size_t)u * BYTES, BYTES, &there[u % RING]);
+			if (u >= RING) mbarrier_wait(&left[u % RING], u / RING - 1 & 1);
+			mbarrier_expect(&there[u % RING], BYTES + (u == 0 ? m * PANELS * 128 : 0));
+			if (u == 0) copy_range(queries, mine, m * PANELS * 128, &there[0]);
+			copy_range(stage(u), image + (size_t)u * BYTES, BYTES, &there[u % RING]);
 		}
 		__syncwarp();
 	};
 	const auto landed = [&](int u) {
-		if (u < halves) barrier_wait(&there[u % RING], u / RING & 1);
+		if (u < halves) mbarrier_wait(&there[u % RING], u / RING & 1);
 		__syncwarp();
 	};
 	const auto done = [&](int u) {
-		if (lane == 0) barrier_arrive(&left[u % RING]);
+		if (lane == 0) mbarrier_arrive(&left[u % RING]);
 	};
 #else
 	const auto bring = [&](uint8_t *to, const uint8_t *from, int bytes) {
