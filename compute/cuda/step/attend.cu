@@ -77,6 +77,12 @@ struct list {
 // The row of a thread block. Of both waves the second has the thread blocks that start last.
 __device__ __forceinline__ int row_of(const attend_args &a) { return blockIdx.z % a.rows.n; }
 
+// Both waves begin before the kernels end that they run beside.
+__device__ __forceinline__ void begin(const attend_args &a) {
+	if (a.wave != BOTH) wait_for_earlier();
+	allow_later();
+}
+
 // Whether another wave has the cut. A warp asks for all of its blocks, at most 32.
 //
 // Both waves run beside the kernels that give slots and fill them. To them a block is late that
@@ -692,6 +698,7 @@ template <int KV, int D, bool EXACT, int PARTS> __device__ __forceinline__ void 
 	const int dim = EXACT ? D : a.c.l.dim, warp = threadIdx.x / 32, warps = blockDim.x / 32, share = STREAMS / warps;
 	const int row = row_of(a), passes = (a.group + HEADS - 1) / HEADS, head = blockIdx.y / passes, first = blockIdx.y % passes * HEADS;
 	const int cut = (int)blockIdx.x / share - 1, which = blockIdx.x % share * warps + warp, heads = min(HEADS, a.group - first);
+	begin(a);
 	const int pos = a.rows.pos[row];
 	if (pos < 0) return;
 	const size_t at = (size_t)row * a.c.l.heads + head;
@@ -760,6 +767,7 @@ template <int KV> __device__ __forceinline__ void attend_plainly(const attend_ar
 	const layout &f = a.c.l;
 	const int dim = f.dim, tid = threadIdx.x, row = row_of(a), passes = (a.group + FEW - 1) / FEW;
 	const int head = blockIdx.y / passes, first = blockIdx.y % passes * FEW, heads = min(FEW, a.group - first), cut = (int)blockIdx.x - 1;
+	begin(a);
 	const int pos = a.rows.pos[row];
 	if (pos < 0) return;
 	const size_t at = (size_t)row * f.heads + head;
@@ -816,34 +824,36 @@ PLAIN(q8, KV_Q8)
 PLAIN(q4, KV_Q4)
 
 // The streams of each cut, the cuts, and the quotient: zeros where nothing was seen. A warp
-// has a query head, a lane N channels at a time.
+// has a query head, a lane N channels at a time. EACH: states of a cut.
 // grid (⌈heads·group / 4⌉, n)   block 128
-template <int N> __device__ __forceinline__ void merge(const attend_args &a) {
-	enum { BATCH = 8 };
+template <int N, int EACH> __device__ __forceinline__ void merge(const attend_args &a) {
+	enum { BATCH = EACH == 1 ? 10 : 3 * EACH }; // most lists have 9 cuts
 	const int row = blockIdx.y, h = blockIdx.x * 4 + threadIdx.x / 32, dim = a.c.l.dim, heads = a.c.l.heads * a.group;
+	// Positions and selections were there before the kernel ahead began, or it has ended.
 	const int pos = a.rows.pos[row];
-	if (h >= heads || pos < 0) return;
-	const size_t at = (size_t)row * a.c.l.heads + h / a.group, stride = (size_t)a.group * (4 + dim);
+	if (h >= heads || pos < 0) return wait_for_earlier();
+	const size_t at = (size_t)row * a.c.l.heads + h / a.group;
 	const list l(a, pos, at);
-	const int each = a.split ? STREAMS : 1, cuts = l.cuts(), n = (cuts + l.with_own) * each;
-	const float *part = a.part + at * (a.cuts + 1) * each * stride + h % a.group * (4 + dim);
+	const int stride = a.group * (4 + dim), cuts = l.cuts(), n = (cuts + l.with_own) * EACH, unused = (a.cuts - cuts) * EACH;
+	const float *part = a.part + at * (a.cuts + 1) * EACH * stride + h % a.group * (4 + dim);
+	wait_for_earlier();
 	for (int d = N * (threadIdx.x % 32); d < dim; d += 32 * N) {
 		sums<N> total = {-INFINITY, 0}, cut;
-		for (int from = 0; from < n; from += BATCH) {
+		const float *p = part;
+		for (int from = 0; from < n; from += BATCH, p += (size_t)BATCH * stride) {
 			sums<N> s[BATCH];
 #pragma unroll
 			for (int i = 0; i < BATCH; i++)
-				if (from + i < n) s[i].read(part + (from + i + (from + i < cuts * each ? 0 : (a.cuts - cuts) * each)) * stride, d);
+				if (from + i < n) s[i].read(p + (size_t)(i + (from + i < cuts * EACH ? 0 : unused)) * stride, d);
 #pragma unroll
 			for (int i = 0; i < BATCH; i++) {
 				if (from + i >= n) break;
-				const int which = (from + i) % each;
-				if (which == 0)
+				if (i % EACH == 0)
 					cut = s[i];
 				else
 					cut.add(s[i]);
-				if (which < each - 1) continue;
-				if (from + i < each)
+				if (i % EACH < EACH - 1) continue;
+				if (from + i < EACH)
 					total = cut;
 				else
 					total.add(cut);
@@ -859,5 +869,13 @@ template <int N> __device__ __forceinline__ void merge(const attend_args &a) {
 			*out = __float2bfloat16_rn(v[0]);
 	}
 }
-extern "C" __global__ void __launch_bounds__(128) attend_merge_4(const __grid_constant__ attend_args a) { merge<4>(a); }
-extern "C" __global__ void __launch_bounds__(128) attend_merge_1(const __grid_constant__ attend_args a) { merge<1>(a); }
+#define MERGE(N) \
+	extern "C" __global__ void __launch_bounds__(128) attend_merge_##N(const __grid_constant__ attend_args a) { \
+		allow_later(); \
+		if (a.split) \
+			merge<N, STREAMS>(a); \
+		else \
+			merge<N, 1>(a); \
+	}
+MERGE(4)
+MERGE(1)

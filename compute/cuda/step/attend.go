@@ -246,13 +246,15 @@ func (a *attention) runInWaves(g *gpu, out, q uintptr, c cacheArgs, rows rowsArg
 	if s.split {
 		args.split = 1
 	}
+	postMerge := launchEarly[attendArgs]
 	switch {
 	case come.late == 0:
-		launch(g, f, driver.Dim{X: x, Y: y, Z: n}, 32*s.warps, s.shared, &args)
+		launchEarly(g, f, driver.Dim{X: x, Y: y, Z: n}, 32*s.warps, s.shared, &args)
 	case come.gathered != 0:
 		args.wave = bothWaves
 		launchEarly(g, f, driver.Dim{X: x, Y: y, Z: 2 * n}, 32*s.warps, s.shared, &args)
 		come.arrived()
+		postMerge = launch[attendArgs] // that attention has ended does not say that all before it has
 	default:
 		args.wave = firstWave
 		launch(g, f, driver.Dim{X: x, Y: y, Z: n}, 32*s.warps, s.shared, &args)
@@ -264,5 +266,5 @@ func (a *attention) runInWaves(g *gpu, out, q uintptr, c cacheArgs, rows rowsArg
 	if c.l.Dim%4 == 0 {
 		merge = a.merge4
 	}
-	launch(g, merge, driver.Dim{X: ceil(int(c.l.Heads)*group, 4), Y: n, Z: 1}, 128, 0, &args)
+	postMerge(g, merge, driver.Dim{X: ceil(int(c.l.Heads)*group, 4), Y: n, Z: 1}, 128, 0, &args)
 }
