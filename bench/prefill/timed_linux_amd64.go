@@ -162,6 +162,28 @@ func (d *timed) AttendEnd(out, state compute.Tensor, t compute.Tile) {
 	d.Device.AttendEnd(out, state, t)
 }
 
+// AppendTiles: see compute.TilesDevice.
+func (d *timed) AppendTiles(c *compute.Cache, tiles []compute.Tile, k, v, s compute.Tensor) {
+	d.to(rest)
+	d.Device.AppendTiles(c, tiles, k, v, s)
+}
+
+func (d *timed) SealTiles(c *compute.Cache, tiles []compute.Tile, slots []int32) {
+	d.to(rest)
+	d.Device.SealTiles(c, tiles, slots)
+}
+
+// SelectTiles: scores are in it.
+func (d *timed) SelectTiles(sel compute.Selection, q compute.Tensor, c *compute.Cache, tiles []compute.Tile, p compute.SelectParams) {
+	d.to(selection)
+	d.Device.SelectTiles(sel, q, c, tiles, p)
+}
+
+func (d *timed) AttendTiles(out, q compute.Tensor, c *compute.Cache, tiles []compute.Tile, sel compute.Selection, slots [][]int32) {
+	d.to(attend)
+	d.Device.AttendTiles(out, q, c, tiles, sel, slots)
+}
+
 // NewPacked: its products are a part, with the norms and rotations between them.
 func (d *timed) NewPacked(m compute.Decoder) (compute.Packed, error) {
 	p, err := d.Device.NewPacked(m)

@@ -40,12 +40,19 @@ EACH_FORMAT(EMBED)
 struct norm_args {
 	__nv_bfloat16 *out;      // [n, width], or arranged
 	const float *x, *weight; // [n, width], [width]
-	int width;               // a multiple of 4
+	int width;               // a multiple of 32
 	float eps, scale;        // of what comes out
 	int groups;              // of 8 rows, where it is arranged, else 0
+	int n;
 };
 
 __device__ __forceinline__ float square(const float4 &v, float sum) { return fmaf(v.w, v.w, fmaf(v.z, v.z, fmaf(v.y, v.y, fmaf(v.x, v.x, sum)))); }
+
+// Two numbers after a norm.
+__device__ __forceinline__ uint32_t normed(const norm_args &a, float inv, float x, float y, float wx, float wy) {
+	const __nv_bfloat162 p = __floats2bfloat162_rn(wx * (x * inv) * a.scale, wy * (y * inv) * a.scale);
+	return *(const uint32_t *)&p;
+}
 
 // A thread keeps its first eight numbers between the sum and what comes out, and has their
 // weights from before the kernel ahead has ended.
@@ -53,8 +60,8 @@ __device__ __forceinline__ float square(const float4 &v, float sum) { return fma
 extern "C" __global__ void __launch_bounds__(512, 3) step_norm(const __grid_constant__ norm_args a) {
 	enum { HELD = 2 };
 	__shared__ float shared[32];
-	const int fours = a.width / 4, step = blockDim.x;
-	const float4 *x = (const float4 *)(a.x + (size_t)blockIdx.x * a.width), *weight = (const float4 *)a.weight;
+	const int fours = a.width / 4, step = blockDim.x, row = blockIdx.x;
+	const float4 *x = (const float4 *)(a.x + (size_t)row * a.width), *weight = (const float4 *)a.weight;
 	float4 held[HELD], weights[HELD];
 	float sum = 0;
 #pragma unroll
@@ -76,35 +83,91 @@ extern "C" __global__ void __launch_bounds__(512, 3) step_norm(const __grid_cons
 	sum = block_sum(sum, shared);
 	const float inv = 1 / sqrtf(sum / a.width + a.eps);
 	const auto put = [&](int i, const float4 &v, const float4 &w) {
-		alignas(8) const __nv_bfloat162 p[2] = {__floats2bfloat162_rn(w.x * (v.x * inv) * a.scale, w.y * (v.y * inv) * a.scale),
-		                             __floats2bfloat162_rn(w.z * (v.z * inv) * a.scale, w.w * (v.w * inv) * a.scale)};
-		if (!a.groups) {
-			((uint2 *)(a.out + (size_t)blockIdx.x * a.width))[i] = *(const uint2 *)p;
-			return;
+		const uint2 p = make_uint2(normed(a, inv, v.x, v.y, w.x, w.y), normed(a, inv, v.z, v.w, w.z, w.w));
+		if (a.groups) {
+			*(uint32_t *)(a.out + arranged(row, 4 * i, a.groups)) = p.x;
+			*(uint32_t *)(a.out + arranged(row, 4 * i + 2, a.groups)) = p.y;
+		} else {
+			((uint2 *)(a.out + (size_t)row * a.width))[i] = p;
 		}
-#pragma unroll
-		for (int h = 0; h < 2; h++) *(__nv_bfloat162 *)(a.out + arranged(blockIdx.x, 4 * i + 2 * h, a.groups)) = p[h];
 	};
 #pragma unroll
 	for (int j = 0; j < HELD; j++)
 		if (threadIdx.x + j * step < fours) put(threadIdx.x + j * step, held[j], weights[j]);
 	for (int i = threadIdx.x + HELD * step; i < fours; i += step) put(i, x[i], weight[i]);
-	if (a.groups && threadIdx.x < 32 && a.width % 64) a.out[arranged(blockIdx.x, a.width + threadIdx.x, a.groups)] = __float2bfloat16_rn(0); // the unit's other half
+	if (a.groups && threadIdx.x < 16 && a.width % 64) // the unit's other half
+		*(uint32_t *)(a.out + arranged(row, a.width + 2 * threadIdx.x, a.groups)) = 0;
+}
+
+// A warp has 32 elements of 8 rows, a lane 8 of a row, which go to where products read them.
+// There is no number for rows and elements that are none.
+__device__ __forceinline__ void put_eights(__nv_bfloat16 *out, int row, int at, int width, int groups, bool valid, const uint4 &v) {
+	if (!groups) {
+		if (valid) *(uint4 *)(out + (size_t)row * width + at) = v;
+		return;
+	}
+	uint32_t *const to = (uint32_t *)(out + arranged(row, at, groups));
+	to[0] = v.x, to[32] = v.y, to[64] = v.z, to[96] = v.w;
+}
+
+// step_norm of thousands of rows, to the bit: a block has 8, whose numbers it reads again,
+// from the cache, in the order in which they are written.
+// grid (ceil(n / 8))   block 512
+extern "C" __global__ void __launch_bounds__(512) step_norm_rows(const __grid_constant__ norm_args a) {
+	enum { ROWS = 8 };
+	__shared__ float sums[ROWS][16], invs[ROWS];
+	const int fours = a.width / 4, step = blockDim.x, row0 = ROWS * blockIdx.x, lane = threadIdx.x % 32, warp = threadIdx.x / 32;
+	float sum[ROWS] = {};
+	for (int i = threadIdx.x; i < fours; i += step)
+#pragma unroll
+		for (int r = 0; r < ROWS; r++)
+			if (row0 + r < a.n) sum[r] = square(((const float4 *)(a.x + (size_t)(row0 + r) * a.width))[i], sum[r]);
+#pragma unroll
+	for (int r = 0; r < ROWS; r++) {
+		sum[r] = warp_sum(sum[r]);
+		if (lane == 0) sums[r][warp] = sum[r];
+	}
+	__syncthreads();
+	if (warp < ROWS) {
+		const float all = warp_sum(lane < step / 32 ? sums[warp][lane] : 0);
+		if (lane == 0) invs[warp] = 1 / sqrtf(all / a.width + a.eps);
+	}
+	__syncthreads();
+	const int row = row0 + lane / 4, end = a.groups ? (a.width + 63) / 64 * 64 : a.width;
+	const float inv = invs[lane / 4];
+	for (int from = 32 * warp; from < end; from += step) {
+		const int at = from + 8 * (lane % 4);
+		const bool valid = row < a.n && at < a.width;
+		uint4 v = make_uint4(0, 0, 0, 0);
+		if (valid) {
+			const float4 *x = (const float4 *)(a.x + (size_t)row * a.width + at), *w = (const float4 *)(a.weight + at);
+			const float4 x0 = x[0], x1 = x[1], w0 = w[0], w1 = w[1];
+			v = make_uint4(normed(a, inv, x0.x, x0.y, w0.x, w0.y), normed(a, inv, x0.z, x0.w, w0.z, w0.w),
+			               normed(a, inv, x1.x, x1.y, w1.x, w1.y), normed(a, inv, x1.z, x1.w, w1.z, w1.w));
+		}
+		put_eights(a.out, row, at, a.width, a.groups, valid, v);
+	}
 }
 
 struct round_args {
-	__nv_bfloat16 *out;
-	const float *x;
-	long long n; // a multiple of 8
+	__nv_bfloat16 *out; // [n, width], or arranged
+	const float *x;     // [n, width]
+	int n, width;       // width is a multiple of 32
+	int groups;         // of 8 rows, where it is arranged, else 0
 };
 
 // float32 to bf16, where what comes next is a product.
-// grid any   block any
+// grid (ceil(n / 8) · ceil(width / 64) / 4)   block 256: a warp has 32 elements of 8 rows
 extern "C" __global__ void step_round(const __grid_constant__ round_args a) {
-	const long long step = 8ll * gridDim.x * blockDim.x;
-	for (long long i = 8 * ((long long)blockIdx.x * blockDim.x + threadIdx.x); i < a.n; i += step) {
-		const float4 u = *(const float4 *)(a.x + i), v = *(const float4 *)(a.x + i + 4);
-		alignas(16) const __nv_bfloat162 p[4] = {__floats2bfloat162_rn(u.x, u.y), __floats2bfloat162_rn(u.z, u.w), __floats2bfloat162_rn(v.x, v.y), __floats2bfloat162_rn(v.z, v.w)};
-		*(uint4 *)(a.out + i) = *(const uint4 *)p;
+	const int halves = 2 * ((a.width + 63) / 64), i = blockIdx.x * 8 + threadIdx.x / 32, lane = threadIdx.x % 32;
+	const int row = i / halves * 8 + lane / 4, at = i % halves * 32 + 8 * (lane % 4);
+	if (i / halves * 8 >= a.n) return;
+	const bool valid = row < a.n && at < a.width;
+	uint4 v = make_uint4(0, 0, 0, 0);
+	if (valid) {
+		const float4 *x = (const float4 *)(a.x + (size_t)row * a.width + at), x0 = x[0], x1 = x[1];
+		alignas(16) const __nv_bfloat162 p[4] = {__floats2bfloat162_rn(x0.x, x0.y), __floats2bfloat162_rn(x0.z, x0.w), __floats2bfloat162_rn(x1.x, x1.y), __floats2bfloat162_rn(x1.z, x1.w)};
+		v = *(const uint4 *)p;
 	}
+	put_eights(a.out, row, at, a.width, a.groups, valid, v);
 }

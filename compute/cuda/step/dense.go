@@ -21,8 +21,9 @@ type dense struct {
 	g     *gpu
 	model compute.Decoder
 
-	products                     products
-	norm, heads, heads128, round driver.Function
+	products              products
+	norm, normRows, round driver.Function
+	heads, heads128       driver.Function
 
 	layers []layer
 	head   weight
@@ -87,7 +88,7 @@ func newDense(d *cuda.Device, m compute.Decoder) (*dense, error) {
 	}
 	x := &dense{d: d, g: newGPU(d), model: m, layers: make([]layer, len(m.Layers))}
 	if err := errors.Join(x.products.load(x.g), x.g.load("append", map[string]*driver.Function{"step_heads": &x.heads, "step_heads_128": &x.heads128}),
-		x.g.load("dense", map[string]*driver.Function{"step_norm": &x.norm, "step_round": &x.round})); err != nil {
+		x.g.load("dense", map[string]*driver.Function{"step_norm": &x.norm, "step_norm_rows": &x.normRows, "step_round": &x.round})); err != nil {
 		return nil, errors.Join(fmt.Errorf("cuda: kernels of products: %w", err), x.Close())
 	}
 	return x, nil
@@ -123,6 +124,9 @@ func (d *Device) PackedBytes(m compute.Decoder, rows int) (int64, error) {
 	x := &dense{model: m}
 	for _, b := range x.buffers(rows) {
 		bytes += int64(b.shape.Bytes())
+	}
+	if rows > 0 { // products have as much beside them as the longest rows of activations take
+		bytes += countBytes + int64(describeActivations(rows, max(m.Intermediate, m.Hidden, m.Heads*m.Dim)).Bytes())
 	}
 	return bytes, nil
 }
@@ -230,7 +234,7 @@ func (x *dense) release() {
 	x.rows = 0
 }
 
-// productBytes is what products of up to so many rows hand from block to block.
+// productBytes is what products of up to so many rows want to have beside them.
 func (x *dense) productBytes(rows int) (n int) {
 	type shape struct {
 		format dtype.Type
@@ -292,8 +296,8 @@ func (x *dense) Project(layer int, q, k, v, hidden, angles compute.Tensor) {
 	if n == 0 {
 		return
 	}
-	h := x.postNorm(hidden, y.AttnNorm, 1)
-	x.products.run(x.g, x.qkv.Addr, h, &y.qkv, n, epilogue{kind: store, bias: y.qkv.bias})
+	x.postNorm(hidden, y.AttnNorm, 1)
+	x.products.run(x.g, x.qkv.Addr, x.read(x.h, n), &y.qkv, n, epilogue{kind: store, bias: y.qkv.bias})
 	x.postHeads(layer, q, k, v, angles, n)
 }
 
@@ -312,10 +316,16 @@ func (x *dense) postHeads(layer int, q, k, v, angles compute.Tensor, rows int) {
 	launch(x.g, x.heads, line(rows), 256, 0, &a)
 }
 
+// read is rows of activations as the norm, the rounding and SwiGLU have written them.
+func (x *dense) read(t compute.Tensor, rows int) activations {
+	return activations{t.Addr, x.products.arranged(x.g, rows)}
+}
+
 // roundArgs is the struct of dense.cu.
 type roundArgs struct {
-	out, x uintptr
-	n      int64
+	out, x           uintptr
+	n, width, groups int32
+	_                int32
 }
 
 // Join: see compute.Dense.
@@ -325,13 +335,14 @@ func (x *dense) Join(layer int, hidden, attended compute.Tensor) {
 		return
 	}
 	x.postRound(attended)
-	x.products.run(x.g, hidden.Addr, activations{addr: x.h.Addr}, &y.o, n, epilogue{kind: add, scale: x.model.ResidualScale, bias: y.o.bias})
+	x.products.run(x.g, hidden.Addr, x.read(x.h, n), &y.o, n, epilogue{kind: add, scale: x.model.ResidualScale, bias: y.o.bias})
 }
 
 // postRound posts attention's outputs to h, in bf16.
 func (x *dense) postRound(attended compute.Tensor) {
-	n := attended.Len()
-	launch(x.g, x.round, line(min(ceil(n, 8*256), 8*x.g.props.Processors)), 256, 0, &roundArgs{x.h.Addr, attended.Addr, int64(n)})
+	n, width := attended.Dims[0], attended.Stride()
+	launch(x.g, x.round, line(ceil(ceil(n, 8)*ceil(width, 64), 4)), 256, 0,
+		&roundArgs{out: x.h.Addr, x: attended.Addr, n: int32(n), width: int32(width), groups: groupsOf(n, x.products.arranged(x.g, n))})
 }
 
 // MLP: see compute.Dense.
@@ -340,23 +351,29 @@ func (x *dense) MLP(layer int, hidden compute.Tensor) {
 	if n == 0 {
 		return
 	}
-	h := x.postNorm(hidden, y.MLPNorm, 1)
-	x.products.run(x.g, x.mid.Addr, h, &y.gateUp, n, epilogue{kind: swiglu, arranged: h.arranged})
-	x.products.run(x.g, hidden.Addr, activations{x.mid.Addr, h.arranged}, &y.down, n, epilogue{kind: add, scale: x.model.ResidualScale, bias: y.down.bias})
+	x.postNorm(hidden, y.MLPNorm, 1)
+	x.products.run(x.g, x.mid.Addr, x.read(x.h, n), &y.gateUp, n, epilogue{kind: swiglu, arranged: x.products.arranged(x.g, n)})
+	x.products.run(x.g, hidden.Addr, x.read(x.mid, n), &y.down, n, epilogue{kind: add, scale: x.model.ResidualScale, bias: y.down.bias})
 }
 
 // Logits: see compute.Dense.
 func (x *dense) Logits(out, hidden compute.Tensor) {
 	if n := hidden.Dims[0]; n > 0 {
-		h := x.postNorm(hidden, x.model.Norm, x.model.LogitScale)
-		x.products.run(x.g, out.Addr, h, &x.head, n, epilogue{kind: store})
+		x.postNorm(hidden, x.model.Norm, x.model.LogitScale)
+		x.products.run(x.g, out.Addr, x.read(x.h, n), &x.head, n, epilogue{kind: store})
 	}
 }
 
+// manyRows is from how many on the norm has blocks of 8 rows: there are enough blocks then.
+const manyRows = 1024
+
 // postNorm posts the norm of hidden states to h, as a step's.
-func (x *dense) postNorm(hidden, w compute.Tensor, scale float32) activations {
+func (x *dense) postNorm(hidden, w compute.Tensor, scale float32) {
 	n := hidden.Dims[0]
-	h := activations{x.h.Addr, x.products.arranged(x.g, n)}
-	launch(x.g, x.norm, line(n), 512, 0, &normArgs{h.addr, hidden.Addr, w.Addr, int32(x.model.Hidden), x.model.Eps, scale, groupsOf(n, h.arranged)})
-	return h
+	a := normArgs{x.h.Addr, hidden.Addr, w.Addr, int32(x.model.Hidden), x.model.Eps, scale, groupsOf(n, x.products.arranged(x.g, n)), int32(n)}
+	if n >= manyRows {
+		launch(x.g, x.normRows, line(ceil(n, 8)), 512, 0, &a)
+		return
+	}
+	launch(x.g, x.norm, line(n), 512, 0, &a)
 }

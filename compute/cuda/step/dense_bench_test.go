@@ -49,8 +49,6 @@ func BenchmarkDense(b *testing.B) {
 		}
 		d.Embed(hidden, m.Embed, ids)
 		d.Angles(angles, pos, m.Rope)
-		arranged := x.products.arranged(x.g, rows)
-		h, mid := activations{x.h.Addr, arranged}, activations{x.mid.Addr, arranged}
 		outs := func(w *weight) float64 { return 2 * float64(w.n) * float64(w.k) * float64(rows) }
 		for _, part := range []struct {
 			name  string
@@ -65,18 +63,18 @@ func BenchmarkDense(b *testing.B) {
 			}},
 			{"norm", 0, 6 * float64(hidden.Len()), func(i int) { x.postNorm(hidden, m.Norm, 1) }},
 			{"qkv", outs(&x.layers[0].qkv), 0, func(i int) {
-				x.products.run(x.g, x.qkv.Addr, h, &x.layers[i].qkv, rows, epilogue{kind: store})
+				x.products.run(x.g, x.qkv.Addr, x.read(x.h, rows), &x.layers[i].qkv, rows, epilogue{kind: store})
 			}},
 			{"heads", 0, 8 * float64(x.qkv.Len()) / float64(x.rows) * float64(rows), func(i int) { x.postHeads(i, q, k, v, angles, rows) }},
 			{"round", 0, 6 * float64(o.Len()), func(i int) { x.postRound(o) }},
 			{"o", outs(&x.layers[0].o), 0, func(i int) {
-				x.products.run(x.g, hidden.Addr, activations{addr: x.h.Addr}, &x.layers[i].o, rows, epilogue{kind: add, scale: 1e-3})
+				x.products.run(x.g, hidden.Addr, x.read(x.h, rows), &x.layers[i].o, rows, epilogue{kind: add, scale: 1e-3})
 			}},
 			{"gate and up", outs(&x.layers[0].gateUp), 0, func(i int) {
-				x.products.run(x.g, x.mid.Addr, h, &x.layers[i].gateUp, rows, epilogue{kind: swiglu, arranged: arranged})
+				x.products.run(x.g, x.mid.Addr, x.read(x.h, rows), &x.layers[i].gateUp, rows, epilogue{kind: swiglu, arranged: x.products.arranged(x.g, rows)})
 			}},
 			{"down", outs(&x.layers[0].down), 0, func(i int) {
-				x.products.run(x.g, hidden.Addr, mid, &x.layers[i].down, rows, epilogue{kind: add, scale: 1e-3})
+				x.products.run(x.g, hidden.Addr, x.read(x.mid, rows), &x.layers[i].down, rows, epilogue{kind: add, scale: 1e-3})
 			}},
 		} {
 			b.Run(fmt.Sprintf("rows=%d/%s", rows, part.name), func(b *testing.B) {

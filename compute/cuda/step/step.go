@@ -458,7 +458,7 @@ type normArgs struct {
 	out, x, weight uintptr
 	width          int32
 	eps, scale     float32
-	groups         int32
+	groups, n      int32
 }
 
 // post posts the launches of a step.
@@ -555,7 +555,7 @@ func (s *Step) postSeal(rows rowsArgs) {
 
 func (s *Step) postNorm(rows int, w compute.Tensor, scale float32) {
 	launchEarly(s.g, s.norm, line(rows), 512, 0, &normArgs{s.h.Addr, s.x.Addr, w.Addr, int32(s.model.Hidden), s.model.Eps, scale,
-		groupsOf(rows, s.products.arranged(s.g, rows))})
+		groupsOf(rows, s.products.arranged(s.g, rows)), int32(rows)})
 }
 
 // cacheArgs is the cache as a layer's kernels see it. Ids go down from layer to layer and
