@@ -260,6 +260,9 @@ func TestSit(t *testing.T) {
 			if p.rows < 45 {
 				t.Errorf("%d tokens came from seats, want half of them", p.rows)
 			}
+			for s.Save() { // what is written meanwhile is counted meanwhile
+				time.Sleep(time.Millisecond)
+			}
 			st := s.Stats()
 			var of LayerStats
 			for _, q := range []*testSequence{a, b, c} {
