@@ -20,6 +20,7 @@ import (
 type keyboard struct {
 	*testing.T
 	screen *os.File
+	before *unix.Termios // the terminal, as nobody had touched it
 	cmd    *exec.Cmd
 	ended  chan struct{}
 
@@ -32,7 +33,11 @@ type keyboard struct {
 func typing(t *testing.T, env []string, args ...string) *keyboard {
 	t.Helper()
 	screen, tty := pseudoTerminal(t)
-	k := &keyboard{T: t, screen: screen, cmd: command(t, env, append([]string{"chat"}, args...)...), ended: make(chan struct{})}
+	before, err := unix.IoctlGetTermios(int(screen.Fd()), unix.TCGETS)
+	if err != nil {
+		t.Fatal(err)
+	}
+	k := &keyboard{T: t, screen: screen, before: before, cmd: command(t, env, append([]string{"chat"}, args...)...), ended: make(chan struct{})}
 	k.more = sync.NewCond(&k.mu)
 	k.cmd.Stdin, k.cmd.Stdout, k.cmd.Stderr = tty, tty, tty
 	k.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true}
@@ -201,10 +206,6 @@ func TestChatTerminalAfter(t *testing.T) {
 		"in an answer": {func(k *keyboard) { k.types("forever\r"); k.waits(" and on"); _ = k.cmd.Process.Signal(syscall.SIGTERM) }, exitFailed, " and on\r\nnosa: interrupted\r\n"},
 	} {
 		k := typing(t, []string{"TERM=xterm"}, "--server", url, "--model", "m")
-		before, err := unix.IoctlGetTermios(int(k.screen.Fd()), unix.TCGETS)
-		if err != nil {
-			t.Fatal(err)
-		}
 		k.waits("> ")
 		again, err := os.OpenFile(ttyName(t, k.screen), os.O_RDWR|unix.O_NOCTTY, 0) // so that it outlives the process
 		if err != nil {
@@ -224,8 +225,8 @@ func TestChatTerminalAfter(t *testing.T) {
 		if k.cmd.ProcessState.ExitCode() != end.code || !strings.HasSuffix(seen, end.last) {
 			t.Errorf("%s: code %d, the screen shows %q", name, k.cmd.ProcessState.ExitCode(), k.seen)
 		}
-		if before.Lflag != after.Lflag || before.Iflag != after.Iflag || before.Oflag != after.Oflag {
-			t.Errorf("%s: the terminal is not as it was: %+v, now %+v", name, before, after)
+		if k.before.Lflag != after.Lflag || k.before.Iflag != after.Iflag || k.before.Oflag != after.Oflag {
+			t.Errorf("%s: the terminal is not as it was: %+v, now %+v", name, k.before, after)
 		}
 	}
 }
