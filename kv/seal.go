@@ -16,26 +16,45 @@ func (q *Sequence) Seal(ctx context.Context, t compute.Tile, layer int) error {
 	s := q.store
 	s.enter()
 	defer s.leave()
+	if err := q.sealable(); err != nil {
+		return err
+	}
+	own := t.Own(s.cfg.Layout.Block)
+	for h, ids := range q.tables[layer] {
+		slot, err := q.slotToSeal(ctx, ids[own])
+		if err != nil {
+			return err
+		}
+		if slot >= 0 {
+			s.dev.Seal(&s.cache, t, h, slot)
+			s.becameFull(ids[own])
+		}
+	}
+	return nil
+}
+
+// sealable refuses a sequence that is closed. One that sits has its blocks sealed by steps.
+func (q *Sequence) sealable() error {
 	if q.freed {
 		return fmt.Errorf("kv: sequence %d: seal: %w", q.number, ErrClosed)
 	}
 	if q.seat >= 0 {
 		panic(fmt.Sprintf("kv: sequence %d: seal while it sits", q.number))
 	}
-	own := t.Own(s.cfg.Layout.Block)
-	for h, ids := range q.tables[layer] {
-		id := ids[own]
-		if s.blocks[id].has(full) {
-			continue
-		}
-		slot, err := s.slotFor(ctx, q, id)
-		if err != nil {
-			return fmt.Errorf("kv: seal: %w", s.blame(q, id, err))
-		}
-		s.dev.Seal(&s.cache, t, h, slot)
-		s.becameFull(id)
-	}
 	return nil
+}
+
+// slotToSeal finds a slot for a block to be encoded into; −1: it is full already.
+func (q *Sequence) slotToSeal(ctx context.Context, id int32) (int32, error) {
+	s := q.store
+	if s.blocks[id].has(full) {
+		return -1, nil
+	}
+	slot, err := s.slotFor(ctx, q, id)
+	if err != nil {
+		return -1, fmt.Errorf("kv: seal: %w", s.blame(q, id, err))
+	}
+	return slot, nil
 }
 
 // becameFull says that a block is in its slot, complete.

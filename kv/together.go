@@ -2,7 +2,6 @@ package kv
 
 import (
 	"context"
-	"fmt"
 
 	"nosa/compute"
 )
@@ -23,24 +22,16 @@ func (q *Sequence) SealTiles(ctx context.Context, dev compute.TilesDevice, tiles
 	s := q.store
 	s.enter()
 	defer s.leave()
-	if q.freed {
-		return fmt.Errorf("kv: sequence %d: seal: %w", q.number, ErrClosed)
-	}
-	if q.seat >= 0 {
-		panic(fmt.Sprintf("kv: sequence %d: seal while it sits", q.number))
+	if err := q.sealable(); err != nil {
+		return err
 	}
 	slots := make([]int32, 0, len(tiles)*s.cfg.Layout.Heads)
 	for _, t := range tiles {
 		own := t.Own(s.cfg.Layout.Block)
 		for _, ids := range q.tables[layer] {
-			id := ids[own]
-			if s.blocks[id].has(full) {
-				slots = append(slots, -1)
-				continue
-			}
-			slot, err := s.slotFor(ctx, q, id)
+			slot, err := q.slotToSeal(ctx, ids[own])
 			if err != nil {
-				return fmt.Errorf("kv: seal: %w", s.blame(q, id, err))
+				return err
 			}
 			slots = append(slots, slot)
 		}
