@@ -282,12 +282,20 @@ func (a *Attention) union(sel compute.Selection, t compute.Tile, own int) {
 				}
 			}
 			marks[own/64] &^= 1 << (own % 64)
-			for i, word := range marks {
-				for ; word != 0; word &= word - 1 {
-					want = append(want, int32(64*i+bits.TrailingZeros64(word)))
-				}
-			}
+			want = appendMarked(want, marks, 0)
 		}
 		a.want[h] = want
 	}
+}
+
+// appendMarked appends the numbers of marks that are set, from the first on that counts.
+func appendMarked(want []int32, marks []uint64, first int) []int32 {
+	for i, word := range marks {
+		for ; word != 0; word &= word - 1 {
+			if b := 64*i + bits.TrailingZeros64(word); b >= first {
+				want = append(want, int32(b))
+			}
+		}
+	}
+	return want
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/bits"
 
 	"nosa/compute"
 	"nosa/dtype"
@@ -230,15 +229,7 @@ func (a *Attention) unionOf(tiles []compute.Tile) {
 				}
 			}
 		}
-		want := append(a.want[h][:0], a.all[:every]...)
-		for i, word := range marks {
-			for ; word != 0; word &= word - 1 {
-				if b := 64*i + bits.TrailingZeros64(word); b >= every {
-					want = append(want, int32(b))
-				}
-			}
-		}
-		a.want[h] = want
+		a.want[h] = appendMarked(append(a.want[h][:0], a.all[:every]...), marks, every)
 	}
 }
 
