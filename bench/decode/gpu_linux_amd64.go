@@ -9,7 +9,6 @@ import (
 	"time"
 	"unsafe"
 
-	"nosa/bench"
 	"nosa/compute"
 	"nosa/compute/cuda"
 	"nosa/compute/cuda/driver"
@@ -24,11 +23,8 @@ type gpu struct {
 	close func() error
 	empty int64 // what was free of the device before anything was loaded
 
-	// The weights that were used last.
-	shape   bench.Shape
-	format  dtype.Type
+	weights step.RandomWeights
 	model   compute.Decoder
-	release func()
 
 	pages []byte // the host pool, pinned; kept, since pinning takes long
 }
@@ -150,30 +146,15 @@ func (b *batch) time() (ms float64, counts compute.StepCounts, err error) {
 
 // load sees to the weights of a setting.
 func (r *gpu) load(m Meaning) (err error) {
-	if r.release != nil && r.shape == m.Shape && r.format == m.Weights {
-		return nil
-	}
-	if r.release != nil {
-		r.release()
-		r.release = nil
-	}
 	h := m.Shape
 	shape := step.Shape{Layers: h.Layers, Hidden: h.Hidden, Intermediate: h.FFN, Vocab: h.Vocab, Heads: h.Heads, KVHeads: h.KVHeads, Dim: h.HeadDim, RopeBase: float64(h.RopeBase)}
-	r.model, r.release, err = step.Random(r.d, shape, m.Weights)
-	if err != nil {
-		r.release = nil
-		return roomOr(err)
-	}
-	r.shape, r.format = m.Shape, m.Weights
-	return nil
+	r.model, err = r.weights.Of(r.d, shape, m.Weights)
+	return roomOr(err)
 }
 
 // Close gives weights and host pool back, and the device.
 func (r *gpu) Close() error {
-	if r.release != nil {
-		r.release()
-		r.release = nil
-	}
+	r.weights.Free()
 	return errors.Join(r.unpin(), r.d.Sync(), r.close())
 }
 

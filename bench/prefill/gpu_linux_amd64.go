@@ -9,11 +9,9 @@ import (
 	"time"
 
 	"nosa/attention"
-	"nosa/bench"
 	"nosa/compute"
 	"nosa/compute/cuda/driver"
 	"nosa/compute/cuda/step"
-	"nosa/dtype"
 	"nosa/kv"
 	"nosa/model"
 )
@@ -24,11 +22,8 @@ type gpu struct {
 	close func() error
 	empty int64 // what was free of the device before anything was loaded
 
-	// The weights that were used last.
-	shape   bench.Shape
-	format  dtype.Type
+	weights step.RandomWeights
 	decoder compute.Decoder
-	release func()
 }
 
 // Open runs settings on GPU n. Without a driver the error wraps cuda.ErrNoDriver.
@@ -97,30 +92,15 @@ func (r *gpu) Run(ctx context.Context, s Setting) (out Measured, err error) {
 
 // load sees to the weights of a setting.
 func (r *gpu) load(m Meaning) (err error) {
-	if r.release != nil && r.shape == m.Shape && r.format == m.Weights {
-		return nil
-	}
-	r.unload()
 	h := m.Shape
 	shape := step.Shape{Layers: h.Layers, Hidden: h.Hidden, Intermediate: h.FFN, Vocab: h.Vocab, Heads: h.Heads, KVHeads: h.KVHeads, Dim: h.HeadDim, RopeBase: float64(h.RopeBase)}
-	if r.decoder, r.release, err = step.Random(r.d.Device.Device, shape, m.Weights); err != nil {
-		r.release = nil
-		return err
-	}
-	r.shape, r.format = m.Shape, m.Weights
-	return nil
-}
-
-func (r *gpu) unload() {
-	if r.release != nil {
-		r.release()
-		r.release = nil
-	}
+	r.decoder, err = r.weights.Of(r.d.Device.Device, shape, m.Weights)
+	return err
 }
 
 // Close gives the weights back, and the device.
 func (r *gpu) Close() error {
-	r.unload()
+	r.weights.Free()
 	return errors.Join(r.d.Sync(), r.close())
 }
 

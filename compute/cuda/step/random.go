@@ -101,3 +101,33 @@ func Random(d *cuda.Device, h Shape, t dtype.Type) (m compute.Decoder, free func
 	}
 	return m, free, err
 }
+
+// RandomWeights keeps the decoder of Random that was asked for last.
+type RandomWeights struct {
+	shape   Shape
+	format  dtype.Type
+	decoder compute.Decoder
+	free    func() // nil: there is none
+}
+
+// Of is Random, unless that is what it keeps; what it kept is given back first.
+func (w *RandomWeights) Of(d *cuda.Device, h Shape, t dtype.Type) (compute.Decoder, error) {
+	if w.free != nil && w.shape == h && w.format == t {
+		return w.decoder, nil
+	}
+	w.Free()
+	m, free, err := Random(d, h, t)
+	if err != nil {
+		return m, err
+	}
+	*w = RandomWeights{shape: h, format: t, decoder: m, free: free}
+	return m, nil
+}
+
+// Free gives the weights back.
+func (w *RandomWeights) Free() {
+	if w.free != nil {
+		w.free()
+		*w = RandomWeights{}
+	}
+}
