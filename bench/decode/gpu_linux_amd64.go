@@ -148,7 +148,7 @@ func (b *batch) time() (ms float64, counts compute.StepCounts, err error) {
 func (r *gpu) load(m Meaning) (err error) {
 	h := m.Shape
 	shape := step.Shape{Layers: h.Layers, Hidden: h.Hidden, Intermediate: h.FFN, Vocab: h.Vocab, Heads: h.Heads, KVHeads: h.KVHeads, Dim: h.HeadDim, RopeBase: float64(h.RopeBase)}
-	r.model, err = r.weights.Of(r.d, shape, m.Weights)
+	r.model, err = r.weights.Packed(r.d, shape, m.Weights)
 	return roomOr(err)
 }
 
@@ -245,13 +245,6 @@ func (b *batch) plan() (int, error) {
 	own, err := b.steps.StepBytes(b.model, l, b.o)
 	if err != nil {
 		return 0, err
-	}
-	if p, ok := b.steps.(compute.Packer); ok {
-		weights, err := p.PackedBytes(b.model, 0)
-		if err != nil {
-			return 0, err
-		}
-		own += weights
 	}
 	fixed := own + int64(ids)*int64(summaryBytes(l)) + spare
 	room := (free - fixed) / int64(l.BlockBytes())

@@ -5,6 +5,7 @@ package step
 import (
 	"errors"
 	"math"
+	"slices"
 
 	"nosa/compute"
 	"nosa/compute/cuda"
@@ -51,19 +52,29 @@ func (f *filler) fill(t dtype.Type, addr uintptr, n int, scale float32) {
 // Random is a decoder with random weights of one format. All layers have the same ones,
 // which steps copy; free gives them back.
 func Random(d *cuda.Device, h Shape, t dtype.Type) (m compute.Decoder, free func(), err error) {
+	m, rest, matrices, err := random(d, h, t)
+	free = func() { freeAll(d, rest, matrices) }
+	if err != nil {
+		free()
+	}
+	return m, free, err
+}
+
+func freeAll(d *cuda.Device, lists ...[]compute.Tensor) {
+	for _, x := range slices.Concat(lists...) {
+		d.Free(x)
+	}
+}
+
+// random is Random; matrices are the tensors that packed weights take the place of.
+func random(d *cuda.Device, h Shape, t dtype.Type) (m compute.Decoder, rest, matrices []compute.Tensor, err error) {
 	g := newGPU(d)
 	f, err := newFiller(g)
-	var tensors []compute.Tensor
-	free = func() {
-		for _, x := range tensors {
-			d.Free(x)
-		}
-		d.Fail(g.close())
-	}
+	to := &rest
 	alloc := func(t dtype.Type, scale float32, shape ...int) (x compute.Tensor) {
 		if err == nil {
 			if x, err = d.Alloc(t, shape...); err == nil {
-				tensors = append(tensors, x)
+				*to = append(*to, x)
 				n := x.Len()
 				if t.Quantised() {
 					n /= 32
@@ -74,6 +85,8 @@ func Random(d *cuda.Device, h Shape, t dtype.Type) (m compute.Decoder, free func
 		return x
 	}
 	matrix := func(out, in int) compute.Projection {
+		to = &matrices
+		defer func() { to = &rest }()
 		return compute.Projection{Weight: alloc(t, float32(math.Sqrt(3/float64(in))), out, in)}
 	}
 	vector := func(n int) compute.Tensor { return alloc(dtype.F32, 1, n) }
@@ -89,39 +102,60 @@ func Random(d *cuda.Device, h Shape, t dtype.Type) (m compute.Decoder, free func
 		Eps: 1e-5, EmbedScale: 1, ResidualScale: 1, LogitScale: 1, Rope: &compute.Rope{Factor: 1},
 		Embed: alloc(t, 1, h.Vocab, h.Hidden), Norm: vector(h.Hidden),
 	}
-	m.Head = alloc(t, float32(math.Sqrt(3/float64(h.Hidden))), h.Vocab, h.Hidden)
+	m.Head = matrix(h.Vocab, h.Hidden).Weight
 	for i := range h.Dim / 2 {
 		m.Rope.Inv = append(m.Rope.Inv, float32(math.Pow(h.RopeBase, -2*float64(i)/float64(h.Dim))))
 	}
 	for range h.Layers {
 		m.Layers = append(m.Layers, y)
 	}
-	if err = errors.Join(err, d.Sync()); err != nil {
-		free()
-	}
-	return m, free, err
+	return m, rest, matrices, errors.Join(err, d.Sync(), g.close())
 }
 
-// RandomWeights keeps the decoder of Random that was asked for last.
+// RandomWeights keeps the decoder that was asked for last.
 type RandomWeights struct {
 	shape   Shape
 	format  dtype.Type
+	packed  bool
 	decoder compute.Decoder
 	free    func() // nil: there is none
 }
 
 // Of is Random, unless that is what it keeps; what it kept is given back first.
 func (w *RandomWeights) Of(d *cuda.Device, h Shape, t dtype.Type) (compute.Decoder, error) {
-	if w.free != nil && w.shape == h && w.format == t {
+	return w.of(d, h, t, false)
+}
+
+// Packed is Of with the matrices packed and no other way, but for the embedding, as a model
+// is that was loaded: the device holds no more than that.
+func (w *RandomWeights) Packed(d *cuda.Device, h Shape, t dtype.Type) (compute.Decoder, error) {
+	return w.of(d, h, t, true)
+}
+
+func (w *RandomWeights) of(d *cuda.Device, h Shape, t dtype.Type, packed bool) (compute.Decoder, error) {
+	if w.free != nil && w.shape == h && w.format == t && w.packed == packed {
 		return w.decoder, nil
 	}
 	w.Free()
-	m, free, err := Random(d, h, t)
-	if err != nil {
-		return m, err
+	m, rest, matrices, err := random(d, h, t)
+	var x *dense
+	if err == nil && packed {
+		if x, err = packDense(d, m); err == nil {
+			err = d.Sync() // what packs has read them
+			freeAll(d, matrices)
+			m.Packed, matrices = x, nil
+		}
 	}
-	*w = RandomWeights{shape: h, format: t, decoder: m, free: free}
-	return m, nil
+	*w = RandomWeights{shape: h, format: t, packed: packed, decoder: m, free: func() {
+		if x != nil {
+			d.Fail(x.Close())
+		}
+		freeAll(d, rest, matrices)
+	}}
+	if err != nil {
+		w.Free()
+	}
+	return m, err
 }
 
 // Free gives the weights back.
