@@ -47,4 +47,7 @@ type Packed interface {
 	PackLayer(layer int, y DecoderLayer) error
 	// PackHead copies the output table; norm is the one before it.
 	PackHead(head, norm Tensor) error
+	// PackTable copies the embedding to where it is read from then on, by Embed and by steps,
+	// a few rows at a time: memory of the host that the device reaches.
+	PackTable(embed Tensor) (Tensor, error)
 }

@@ -12,7 +12,7 @@ import (
 type packing struct {
 	dev     compute.Packer
 	decoder compute.Decoder
-	packed  int64 // bytes that the checkpoint has of what is packed
+	packed  int64 // bytes that the checkpoint has of what is packed, or goes to the host
 }
 
 // newPacking describes the model to a device that packs weights.
@@ -37,6 +37,7 @@ func newPacking(dev compute.Device, src *Source, c *model.Config, s *settings) (
 			p.packed += int64(m.Weight.Bytes())
 		}
 	}
+	p.packed += int64(p.decoder.Embed.Bytes())
 	if !model.Tied(src.Checkpoint, c) {
 		p.packed += int64(p.decoder.Head.Bytes())
 	}

@@ -44,8 +44,8 @@ func (m *Model) Decoder() compute.Decoder {
 // of up to context tokens. The checkpoint stays open, and unchanged, until the
 // model is closed. scored says whether the importance score is needed.
 //
-// A device that packs weights has them packed alone, but for the table that Embed reads:
-// where that is the output table too, it is there twice.
+// A device that packs weights has them packed alone; the table that Embed reads is then in
+// memory of the host, also where it is the output table.
 func Load(dev compute.Device, ck *weights.Checkpoint, c *Config, context int, scored bool) (*Model, error) {
 	m := &Model{Config: *c, dev: dev, rope: c.Rope.Build(context), layers: make([]compute.DecoderLayer, c.Layers)}
 	l := loader{m: m, ck: ck, read: map[string]bool{}}
@@ -78,6 +78,7 @@ func Load(dev compute.Device, ck *weights.Checkpoint, c *Config, context int, sc
 		l.pack(func() error { return m.packed.PackLayer(i, *y) },
 			&y.Q.Weight, &y.K.Weight, &y.V.Weight, &y.O.Weight, &y.Gate.Weight, &y.Up.Weight, &y.Down.Weight)
 	}
+	l.packTable()
 	if l.refuse(c); l.err != nil {
 		return nil, errors.Join(l.err, m.Close())
 	}
@@ -225,7 +226,7 @@ func (l *loader) matrix(name string, shape ...int) (x compute.Tensor) {
 }
 
 // pack has the device pack matrices that were loaded, which have shape and format alone
-// from then on, and no memory; but the embedding, which Embed reads, keeps it.
+// from then on, and no memory; but the embedding, which Embed reads, keeps it until packTable.
 func (l *loader) pack(f func() error, matrices ...*compute.Tensor) {
 	m := l.m
 	if l.err != nil || m.packed == nil {
@@ -238,10 +239,32 @@ func (l *loader) pack(f func() error, matrices ...*compute.Tensor) {
 		if x.Addr == m.embed.Addr {
 			continue
 		}
-		m.dev.Free(*x)
-		m.owned = slices.DeleteFunc(m.owned, func(o compute.Tensor) bool { return o.Addr == x.Addr })
+		m.drop(*x)
 		*x = compute.Describe(x.Type, x.Dims[:x.Rank]...)
 	}
+}
+
+// packTable has the device take over the embedding.
+func (l *loader) packTable() {
+	m, was := l.m, l.m.embed
+	if l.err != nil || m.packed == nil {
+		return
+	}
+	if m.embed, l.err = m.packed.PackTable(was); l.err != nil {
+		return
+	}
+	if m.head.Addr == was.Addr {
+		m.head = compute.Describe(was.Type, was.Dims[:was.Rank]...)
+	}
+	if l.err = m.dev.Sync(); l.err == nil { // the copy has been made
+		m.drop(was)
+	}
+}
+
+// drop gives the memory of a weight back.
+func (m *Model) drop(x compute.Tensor) {
+	m.dev.Free(x)
+	m.owned = slices.DeleteFunc(m.owned, func(o compute.Tensor) bool { return o.Addr == x.Addr })
 }
 
 // rowsFit refuses formats that are no numbers to multiply, and rows that are not

@@ -28,6 +28,7 @@ type dense struct {
 	layers []layer
 	head   weight
 	biases []compute.Tensor
+	table  []byte // the embedding, pinned
 
 	rows int
 	h    compute.Tensor // BF16 [rows, hidden or heads·dim]: what a product reads, arranged or not
@@ -167,6 +168,18 @@ func (x *dense) PackHead(head, norm compute.Tensor) (err error) {
 	return nil
 }
 
+// PackTable: see compute.Packed.
+func (x *dense) PackTable(embed compute.Tensor) (compute.Tensor, error) {
+	host, err := x.d.AllocHost(embed.Bytes())
+	if err != nil {
+		return compute.Tensor{}, fmt.Errorf("cuda: embedding: %w", err)
+	}
+	x.table = host
+	x.g.ctx.CopyOut(x.g.stream, addressOf(host), embed.Addr, len(host))
+	embed.Addr = addressOf(host)
+	return embed, nil
+}
+
 // join packs projections of one input as one weight.
 func (x *dense) join(pair bool, parts ...compute.Projection) (w weight, err error) {
 	weights, biased, n := make([]compute.Tensor, len(parts)), false, 0
@@ -277,6 +290,10 @@ func (x *dense) Close() error {
 		x.d.Free(b)
 	}
 	x.biases = nil
+	if x.table != nil {
+		err = errors.Join(err, x.d.FreeHost(x.table))
+		x.table = nil
+	}
 	x.products.free(x.d)
 	return errors.Join(err, x.g.close())
 }

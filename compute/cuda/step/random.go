@@ -100,8 +100,10 @@ func random(d *cuda.Device, h Shape, t dtype.Type) (m compute.Decoder, rest, mat
 	m = compute.Decoder{
 		Hidden: h.Hidden, Intermediate: h.Intermediate, Vocab: h.Vocab, Heads: h.Heads, KVHeads: h.KVHeads, Dim: h.Dim,
 		Eps: 1e-5, EmbedScale: 1, ResidualScale: 1, LogitScale: 1, Rope: &compute.Rope{Factor: 1},
-		Embed: alloc(t, 1, h.Vocab, h.Hidden), Norm: vector(h.Hidden),
+		Norm: vector(h.Hidden),
 	}
+	to = &matrices
+	m.Embed = alloc(t, 1, h.Vocab, h.Hidden)
 	m.Head = matrix(h.Vocab, h.Hidden).Weight
 	for i := range h.Dim / 2 {
 		m.Rope.Inv = append(m.Rope.Inv, float32(math.Pow(h.RopeBase, -2*float64(i)/float64(h.Dim))))
@@ -126,8 +128,8 @@ func (w *RandomWeights) Of(d *cuda.Device, h Shape, t dtype.Type) (compute.Decod
 	return w.of(d, h, t, false)
 }
 
-// Packed is Of with the matrices packed and no other way, but for the embedding, as a model
-// is that was loaded: the device holds no more than that.
+// Packed is Of with the matrices packed and no other way, as those of a model are that was
+// loaded: the device holds no more than that.
 func (w *RandomWeights) Packed(d *cuda.Device, h Shape, t dtype.Type) (compute.Decoder, error) {
 	return w.of(d, h, t, true)
 }
@@ -141,10 +143,12 @@ func (w *RandomWeights) of(d *cuda.Device, h Shape, t dtype.Type, packed bool) (
 	var x *dense
 	if err == nil && packed {
 		if x, err = packDense(d, m); err == nil {
-			err = d.Sync() // what packs has read them
-			freeAll(d, matrices)
-			m.Packed, matrices = x, nil
+			m.Packed = x
+			m.Embed, err = x.PackTable(m.Embed)
 		}
+		err = errors.Join(err, d.Sync()) // what packs has read them
+		freeAll(d, matrices)
+		matrices = nil
 	}
 	*w = RandomWeights{shape: h, format: t, packed: packed, decoder: m, free: func() {
 		if x != nil {
