@@ -11,17 +11,40 @@ struct gather_args {
 };
 
 // A warp has a piece of a block: loads of 16 bytes for each lane, all of them before the first
-// is stored. The last piece says that the block has come.
+// is stored. The last piece says that the block has come. What a block's slot is, is found out
+// while the first pieces are on their way: where attention runs beside it, gather starts when
+// the thread blocks of want run, who knows what is claimed before he gives slots.
 // grid any   block 512
 extern "C" __global__ void step_gather(const __grid_constant__ gather_args a) {
 	if (!a.hold) allow_later();
+	constexpr int loads = 8, piece = loads * 32 * 16;
+	const int lane = threadIdx.x % 32, warps = gridDim.x * (blockDim.x / 32), first = blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32;
+	const int pieces = (a.bytes + piece - 1) / piece;
+	const bool whole = a.bytes % 16 == 0 && a.p.stride % 16 == 0;
+	uint4 v[loads];
+	auto load = [&](int i, int page) {
+		const int from = i % pieces * piece, to = min(from + piece, a.bytes);
+#pragma unroll
+		for (int j = 0; j < loads; j++) {
+			const int at = from + (j * 32 + lane) * 16;
+			if (at < to) v[j] = load_stream_16(a.p.pages + page * a.p.stride + at);
+		}
+	};
+	int loaded = -1; // the piece that v holds
+	if (a.turn >= 0 && whole) {
+		__shared__ int claims;
+		if (threadIdx.x == 0) {
+			int n;
+			while ((n = load_acquire(a.p.state->claimed + a.turn)) == 0) __nanosleep(100);
+			claims = n - 1;
+		}
+		__syncthreads();
+		if (first < claims * pieces) load(loaded = first, __ldcg(a.p.claim + first / pieces).y);
+	}
 	wait_for_earlier();
 	if (a.hold) allow_later();
-	constexpr int loads = 8, piece = loads * 32 * 16;
-	const int lane = threadIdx.x % 32, warps = gridDim.x * (blockDim.x / 32);
-	const int pieces = (a.bytes + piece - 1) / piece, n = a.p.state->fetch * pieces;
-	const bool whole = a.bytes % 16 == 0 && a.p.stride % 16 == 0;
-	for (int i = blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32; i < n; i += warps) {
+	const int n = a.p.state->fetch * pieces;
+	for (int i = first; i < n; i += warps) {
 		const missing_block m = a.p.missing[i / pieces];
 		const int from = i % pieces * piece, to = min(from + piece, a.bytes);
 		const uint8_t *page = a.p.pages + m.page * a.p.stride;
@@ -29,12 +52,7 @@ extern "C" __global__ void step_gather(const __grid_constant__ gather_args a) {
 		if (!whole) { // blocks of odd shapes begin anywhere
 			for (int at = from + lane; at < to; at += 32) slot[at] = page[at];
 		} else {
-			uint4 v[loads];
-#pragma unroll
-			for (int j = 0; j < loads; j++) {
-				const int at = from + (j * 32 + lane) * 16;
-				if (at < to) v[j] = load_stream_16(page + at);
-			}
+			if (i != loaded) load(i, m.page);
 #pragma unroll
 			for (int j = 0; j < loads; j++) {
 				const int at = from + (j * 32 + lane) * 16;

@@ -191,9 +191,9 @@ template <int SOURCE> __device__ __forceinline__ void serve(const want_args &a, 
 	if (threadIdx.x > 0) return;
 	s.tail = base + a.span;
 	s.fetch = a.fetch ? have : 0;
-	// What the next layer's gather counts up. A step ends with what is full.
-	if (SOURCE == SELECTED) s.gathered[(a.c.layer + 1) % 2] = 0;
-	if (SOURCE == FULL) s.gathered[0] = s.gathered[1] = 0;
+	// What the next layer's gather counts up and waits for. A step ends with what is full.
+	if (SOURCE == SELECTED) s.gathered[(a.c.layer + 1) % 2] = s.claimed[(a.c.layer + 1) % 2] = 0;
+	if (SOURCE == FULL) s.gathered[0] = s.gathered[1] = s.claimed[0] = s.claimed[1] = 0;
 	s.arrived = 0;
 	if (claims == 0) return;
 	s.front = min(at, base);
@@ -263,6 +263,7 @@ template <int SOURCE> __device__ __forceinline__ void want(const want_args &a) {
 	__syncthreads();
 	if (!last) return;
 	__threadfence();
+	if (SOURCE == SELECTED && threadIdx.x == 0) atomicExch(p.state->claimed + a.c.layer % 2, 1 + claims); // gather begins
 	serve<SOURCE>(a, front, base, claims);
 }
 

@@ -18,6 +18,7 @@ struct pool_state {
 	int claims;                 // blocks without a slot that the running want has met
 	int fetch;                  // entries of missing that gather is to copy
 	int gathered[2];            // thread blocks of gather that are done, of even layers and odd ones
+	int claimed[2];             // likewise: 1 + claims, when all are there and get slots; 0: not yet
 	int unused;
 };
 

@@ -145,7 +145,7 @@ type poolArgs struct {
 type poolState struct {
 	front, tail, arrived int64
 	free, claims, fetch  int32
-	gathered             [2]int32
+	gathered, claimed    [2]int32
 	_                    int32
 }
 
