@@ -7,13 +7,13 @@ struct gather_args {
 	uint8_t *slots;
 	int bytes; // of a block
 	int turn;  // of state's gathered; −1: nobody waits beside
-	int hold;  // whether what comes next starts when slots are given, not before
+	int hold;  // whether what comes next starts when it is known which blocks are there, not before
 };
 
 // A warp has a piece of a block: loads of 16 bytes for each lane, all of them before the first
 // is stored. The last piece says that the block has come. What a block's slot is, is found out
 // while the first pieces are on their way: where attention runs beside it, gather starts when
-// the thread blocks of want run, who knows what is claimed before he gives slots.
+// want's thread blocks run, the last of which tells what is claimed before it gives slots.
 // grid any   block 512
 extern "C" __global__ void step_gather(const __grid_constant__ gather_args a) {
 	if (!a.hold) allow_later();
@@ -40,9 +40,10 @@ extern "C" __global__ void step_gather(const __grid_constant__ gather_args a) {
 		}
 		__syncthreads();
 		if (first < claims * pieces) load(loaded = first, __ldcg(a.p.claim + first / pieces).y);
+		allow_later();
 	}
 	wait_for_earlier();
-	if (a.hold) allow_later();
+	allow_later();
 	const int n = a.p.state->fetch * pieces;
 	for (int i = first; i < n; i += warps) {
 		const missing_block m = a.p.missing[i / pieces];

@@ -322,8 +322,9 @@ func (p *pool) compact(s driver.Stream, rows int) {
 	launchOn(p.g, s, p.pack, line(p.pieceN), 1024, &a)
 }
 
-// alongside is the most rows whose attention starts while slots are given. That of more takes
-// all of the memory's bandwidth, and slots would come three times as late.
+// alongside is the most rows whose attention starts while blocks are looked up. That of more
+// takes all of the memory's bandwidth, and slots would come three times as late: it starts when
+// they begin to be given.
 const alongside = 8
 
 // coming is what attention is told of blocks that are on their way.
