@@ -174,6 +174,9 @@ PTX float4 *in_memory(float4 *p) {
 	return p;
 }
 
+// A register that is computed here, and not anew in a loop that uses it.
+PTX void computed(uint32_t &v) { asm volatile("" : "+r"(v)); }
+
 // The line of p is on its way to the second cache.
 PTX void prefetch_l2(const void *p) { asm volatile("prefetch.global.L2 [%0];" ::"l"(p)); }
 
@@ -439,6 +442,7 @@ PTX uint32_t load_system(const uint32_t *p) { return *(const volatile uint32_t *
 PTX int load_acquire(const int *p) { return __atomic_load_n(p, __ATOMIC_ACQUIRE); }
 PTX float exp2_approx(float v) { return v < -126 ? 0 : exp2f(v); }
 PTX float4 *in_memory(float4 *p) { return p; }
+PTX void computed(uint32_t &) {}
 PTX void prefetch_l2(const void *) {}
 PTX void wait_for_earlier() {}
 PTX void allow_later() {}

@@ -1,114 +1,15 @@
-// Attention of a step's rows to their selected blocks. Twin: compute/attend.go
-// splits  a row's list is cut every 8 blocks; of a cut four streams have two blocks each: stream
-//         s the blocks s and s+4. The own block is a cut by itself, whose streams take 16 tokens
-//         in turn. The streams of a cut are added in their order, then the cuts, the own one
-//         last. Nothing of the launch enters: not its rows, not what a row may select at most,
-//         and not how many streams a thread block has (4: they are added in shared memory; fewer,
-//         where there are few rows: attend_merge adds them, by the same steps).
+// Attention of a step's rows to their selected blocks, of any shape, and the sum of cuts: see attend.cuh.
+// Of 64 tokens and 64 or 128 channels: attend_joint.cu.
+// splits  four streams share a cut's blocks: stream s has the blocks s, s+4 and so on; of the own
+//         block it has every fourth 16 tokens. Streams are added in their order. Nothing of the
+//         launch enters, not how many streams a thread block has either (4: they are added in
+//         shared memory; fewer, where there are few rows: attend_merge adds them, by the same
+//         steps).
 // walk    a stream is a warp, which waits for no other: its blocks come through a ring of its own
-//         in shared memory, in pieces, by cp.async. The query heads of a KV head are the 16 rows
-//         of A. Logits stay in registers and become A of the second product.
-// numbers Q is two bf16 (f16) whose sum it is to 16 (22) bits, or, where keys are codes, f32 times
-//         a channel's scale, as f16; codes less their middle are exact f16. Scales of values go
-//         into the weights; what is left of a code, its middle, is a sum of q or of the weights
-//         beside the product. Weights are bf16 where values are, else f16. The own block, f32, is
-//         in two parts of bf16 too.
-// bytes   a block once for each row and KV head; of 8 blocks, group·(4+dim) floats are written and
-//         read again: 3 % of bf16
-// Exponents are of 2.
-#include "../ptx.cuh"
-#include "step.cuh"
-
-enum { STREAMS = 4, HEADS = 16 };
-
-struct attend_args {
-	step_cache c;
-	step_rows rows;
-	step_selection sel;
-	const float *q;     // [n, heads·group, dim], after rotation
-	__nv_bfloat16 *out; // [n, heads·group, dim]
-	float *part;        // [n, heads, cuts+1, 1 or STREAMS, group, 4+dim]: maximum, sum, two unused, weighted values
-	int cut;
-	int group, cuts;    // cuts: of the longest list, without the own block
-	int split;          // whether streams have their places in part
-	int ring, piece;    // pieces of a warp's ring; bytes of one
-	int wave;           // FIRST: cuts whose blocks are all there; SECOND: the others; BOTH, one after the other; 0: all
-	int copiers;
-	const uint8_t *late; // [slots] 1: a block is on its way, while waves are told apart; 2: it was, and has come
-	const int *gathered; // BOTH: when it says copiers, all have come that will
-};
-
-enum { FIRST = 1, SECOND, BOTH };
-
-__device__ constexpr bool coded(int kv) { return kv == KV_Q8 || kv == KV_Q4; }
-__device__ constexpr int boost(int kv) { return coded(kv) ? 8 : 0; } // small scales would leave the exponents of f16
-__device__ constexpr int per_chunk(int kv) { return kv == KV_Q4 ? 32 : kv == KV_Q8 ? 16 : 8; } // elements of 16 bytes
-
-// What is taken from logits before they are exponentiated.
-__device__ __forceinline__ float shift_of(float top) { return top == -INFINITY ? 0 : top; }
-
-__device__ __forceinline__ float quad_max(float v) {
-	v = fmaxf(v, __shfl_xor_sync(~0u, v, 1));
-	return fmaxf(v, __shfl_xor_sync(~0u, v, 2));
-}
-__device__ __forceinline__ float quad_sum(float v) {
-	v += __shfl_xor_sync(~0u, v, 1);
-	return v + __shfl_xor_sync(~0u, v, 2);
-}
-
-// What a row of a step attends to, for one KV head.
-struct list {
-	int own, seen; // number of the own block, and how many of its tokens there are
-	int rest;      // how many blocks without the own one
-	bool with_own;
-	const int *blocks; // or none: every one
-	int cut;
-	__device__ __forceinline__ list(const attend_args &a, int pos, size_t at) {
-		const int count = a.sel.count[at];
-		own = pos / a.c.l.block, seen = pos % a.c.l.block + 1;
-		blocks = count < 0 ? nullptr : a.sel.blocks + at * a.sel.places;
-		with_own = count < 0 || (count > 0 && blocks[count - 1] == own);
-		rest = (count < 0 ? own + 1 : count) - with_own;
-		cut = a.cut;
-	}
-	__device__ __forceinline__ int cuts() const { return (rest + cut - 1) / cut; }
-};
-
-// The row of a thread block. Of both waves the second has the thread blocks that start last.
-__device__ __forceinline__ int row_of(const attend_args &a) { return blockIdx.z % a.rows.n; }
-
-// Both waves begin before the kernels end that they run beside.
-__device__ __forceinline__ void begin(const attend_args &a) {
-	if (a.wave != BOTH) wait_for_earlier();
-	allow_later();
-}
-
-// Whether another wave has the cut. A warp asks for all of its blocks, at most 32.
-//
-// Both waves run beside the kernels that give slots and fill them. To them a block is late that
-// has no slot yet, or one that is marked, also when it has come since. The second wave waits
-// for its blocks here; those kernels have all begun, and need nothing that it holds.
-__device__ __forceinline__ bool of_other_wave(const attend_args &a, const list &l, int row, int head, int cut) {
-	if (a.wave == 0) return false;
-	const bool second = a.wave == SECOND || a.wave == BOTH && blockIdx.z >= a.rows.n;
-	const int lane = threadIdx.x % 32, i = cut * l.cut + lane;
-	const int *at = nullptr;
-	if (cut >= 0 && lane < l.cut && i < l.rest) at = a.c.slot_of + block_id(a.c, a.rows.seat[row], head, l.blocks ? l.blocks[i] : i);
-	auto state = [&] { // 0: it was there; 1: not yet
-		const int slot = at ? load_acquire(at) : 0;
-		return !at ? 0 : slot < 0 ? 1 : (int)*(const volatile uint8_t *)(a.late + slot);
-	};
-	int late = state();
-	if (__any_sync(~0u, late) != second) return true;
-	if (second && a.wave == BOTH) {
-		while (__any_sync(~0u, late == 1) && load_acquire(a.gathered) < a.copiers) {
-			__nanosleep(100);
-			late = state();
-		}
-		__threadfence();
-	}
-	return false;
-}
+//         in shared memory, in pieces, by cp.async. Logits stay in registers and become A of the
+//         second product.
+#include "arranged.cuh"
+#include "attend.cuh"
 
 // Sums of exponentials, and of N values that they weigh.
 template <int N> struct sums {
@@ -129,12 +30,6 @@ template <int N> struct sums {
 			value[0] = state[4 + at];
 		}
 	}
-};
-
-// The state of a stream: rows lane/4 and lane/4+8 of 16 query heads, of up to D channels in
-// tiles of 8. sum and mid are a lane's own part of theirs.
-template <int D> struct stream {
-	float top[2] = {-INFINITY, -INFINITY}, sum[2] = {}, mid[2] = {}, o[D / 8][4] = {};
 };
 
 // T tiles of logits s·mul + add become weights, relative to the greatest so far.
@@ -167,27 +62,12 @@ template <int BOOST, int T, int D> __device__ __forceinline__ void weigh(float (
 		for (int i = 0; i < 4; i++) s[t][i] = exp2_approx(fmaf(s[t][i], mul[i / 2], base[i / 2]));
 }
 
-template <class T> __device__ __forceinline__ uint32_t bits(T v) { return *(const uint32_t *)&v; }
-
-__device__ __forceinline__ uint32_t bf16_pair(float x, float y) { return bits(__floats2bfloat162_rn(x, y)); }
-__device__ __forceinline__ uint32_t f16_pair(float x, float y) { return bits(__floats2half2_rn(x, y)); }
-__device__ __forceinline__ float2 of_bf16_pair(uint32_t v) { return {__uint_as_float(v << 16), __uint_as_float(v & 0xffff0000u)}; }
-template <bool F16> __device__ __forceinline__ uint32_t pair(float x, float y) { return F16 ? f16_pair(x, y) : bf16_pair(x, y); }
-
-// Two numbers as the sum of two pairs. With INFINITE one that is infinite is its first part.
-template <bool F16, bool INFINITE = true> __device__ __forceinline__ void parts(float x, float y, uint32_t &hi, uint32_t &lo) {
-	hi = pair<F16>(x, y);
-	const float2 v = F16 ? __half22float2(*(const __half2 *)&hi) : of_bf16_pair(hi);
-	lo = pair<F16>(INFINITE && v.x == x ? 0 : x - v.x, INFINITE && v.y == y ? 0 : y - v.y);
-}
-
 // Queries in shared memory, 16 rows: two parts [2][16] of dim elements and 16 bytes, or f32
 // [16] of dim and 16 elements; then a factor for each row, that what was taken from it comes
 // back with.
 __device__ __forceinline__ int query_bytes(int dim) { return HEADS * (dim + 16) * 4; }
 __device__ __forceinline__ int part_stride(int dim) { return 2 * dim + 16; }
 
-// f16 has few exponents: a row is multiplied by a power of 2 that makes its greatest 64 to 128.
 template <int KV, int D> __device__ __forceinline__ void load_queries(uint8_t *to, const float *q, int heads, int dim) {
 	enum { N = (D + 127) / 128, BATCH = 4 };
 	const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, warps = blockDim.x / 32;
@@ -210,9 +90,7 @@ template <int KV, int D> __device__ __forceinline__ void load_queries(uint8_t *t
 				float top = 0;
 #pragma unroll
 				for (int n = 0; n < N; n++) top = fmaxf(top, fmaxf(fmaxf(fabsf(v[i][n].x), fabsf(v[i][n].y)), fmaxf(fabsf(v[i][n].z), fabsf(v[i][n].w))));
-				top = warp_max(top);
-				const int e = max((int)(__float_as_uint(top) >> 23) - 127, -100);
-				if (e <= 127) up = __uint_as_float((127 + 6 - e) << 23), down = __uint_as_float((127 - 6 + e) << 23);
+				power_for_f16(warp_max(top), up, down);
 			}
 			if (lane == 0) ((float *)(to + query_bytes(dim)))[r] = down * root;
 #pragma unroll
@@ -234,43 +112,6 @@ template <int KV, int D> __device__ __forceinline__ void load_queries(uint8_t *t
 	}
 }
 
-// Rows of C chunks of 16 bytes in shared memory, so that the eight rows of a matrix of
-// ldmatrix lie in different banks: chunks of a row change places by the row's key. MIXED: a
-// matrix has the rows 0 1 4 5 8 9 12 13 of 16, or those two on, so that the four rows of a
-// lane are neighbours. Of any shape (not EXACT) rows have an odd number of chunks instead.
-//
-// An address is that of a lane's row and chunk, then of a row and chunk that all lanes share
-// and that have no bits with theirs in common.
-template <bool EXACT, int C, bool MIXED> struct plane {
-	int chunks, stride;
-	__device__ __forceinline__ explicit plane(int n) : chunks(EXACT ? C : n), stride(EXACT ? C * 16 : (n | 1) * 16) {}
-	static __device__ __forceinline__ constexpr int key(int row) {
-		const int k = MIXED ? (row & 1) | (row >> 1 & 6) : row & 7;
-		return C >= 8 ? k : C == 4 ? k >> 1 : C == 2 ? k >> 2 : 0;
-	}
-	__device__ __forceinline__ int lane(int row, int chunk) const { return row * stride + (EXACT ? chunk ^ key(row) : chunk) * 16; }
-	__device__ __forceinline__ int at(int lane, int row, int chunk) const {
-		return EXACT ? row * stride + (lane ^ (chunk ^ key(row)) * 16) : lane + row * stride + chunk * 16;
-	}
-	__device__ __forceinline__ void fetch(uint8_t *to, const uint8_t *from, int rows) const {
-		const int l = threadIdx.x % 32;
-		if constexpr (EXACT) {
-			const int own = lane(l / C, l % C);
-			from += 16 * l;
-#pragma unroll
-			for (int i = 0; i < rows * C / 32; i++) cp_async_16(to + at(own, i * 32 / C, 0), from + (size_t)i * 512);
-		} else {
-			int r = l / chunks, c = l % chunks;
-			const int dr = 32 / chunks, dc = 32 % chunks;
-			for (int i = l; i < rows * chunks; i += 32) {
-				cp_async_16(to + r * stride + c * 16, from + (size_t)i * 16);
-				r += dr, c += dc;
-				if (c >= chunks) c -= chunks, r++;
-			}
-		}
-	}
-};
-
 __device__ __forceinline__ void fetch_line(uint8_t *to, const void *from, int bytes) {
 	for (int i = threadIdx.x % 32 * 16; i < bytes; i += 512) cp_async_16(to + i, (const uint8_t *)from + i);
 }
@@ -288,32 +129,6 @@ __device__ __forceinline__ void wait_pieces(int n) {
 	default: cp_async_wait<7>();
 	}
 	__syncwarp();
-}
-
-// Codes of two rows, less their middle, as f16: of bytes 0 and 2 or, with odd, 1 and 3.
-// 0x6400 and a code below 1024 are 1024 and it. ones is 0x64006400 in a register: a constant
-// would be the second of one instruction, which takes one, and is moved there each time.
-__device__ __forceinline__ uint32_t of_bytes(uint32_t w, uint32_t ones, bool odd) {
-	const uint32_t x = __byte_perm(w, ones, odd ? 0x7351 : 0x7250), middle = 0x64806480;
-	return bits(__hsub2(*(const __half2 *)&x, *(const __half2 *)&middle));
-}
-__device__ __forceinline__ uint32_t of_halves(uint32_t w, uint32_t ones, bool odd, bool high) {
-	if (odd) w >>= 8;
-	if (!high) {
-		const uint32_t x = (w & 0x000f000f) | ones, middle = 0x64086408;
-		return bits(__hsub2(*(const __half2 *)&x, *(const __half2 *)&middle));
-	}
-	const uint32_t x = (w & 0x00f000f0) | ones, sixteenth = 0x2c002c00, middle = 0xd480d480; // −64 − 8
-	return bits(__hfma2(*(const __half2 *)&x, *(const __half2 *)&sixteenth, *(const __half2 *)&middle));
-}
-__device__ __forceinline__ uint32_t ones() { return 0x64006400 + threadIdx.y; } // which is 0, unknown to the compiler
-template <int KV> __device__ constexpr float middle() { return KV == KV_Q8 ? 128 : 8; }
-
-template <int KV> __device__ __forceinline__ void mma(float *c, const uint32_t *a, const uint32_t *b) {
-	if constexpr (KV == KV_BF16)
-		mma_bf16_m16n8k16(c, a, b);
-	else
-		mma_f16_m16n8k16(c, a, b);
 }
 
 // The products of A (and of a second part of it) with two chunks that ldmatrix brought:
@@ -342,24 +157,22 @@ template <int KV, int H, bool TWO> __device__ __forceinline__ void multiply(floa
 }
 
 // A stream's blocks, n of them; block k's number, id and bytes are lane k's. A block comes as
-// PARTS pieces of its keys, by channels, with their scales, the last with the bias; then
-// PARTS pieces of its values, by tokens.
-template <int KV, int D, bool EXACT, int PARTS> struct walk {
+// two pieces: its keys, with their scales and the bias, and its values.
+template <int KV, int D> struct walk {
 	enum { PER = per_chunk(KV), CODED = coded(KV), TWO = !CODED, NX = 64 / PER / 2, VX = D / PER / 2 };
-	static_assert(EXACT || PARTS == 1);
 	const attend_args &a;
 	const int dim, block;
-	const plane<EXACT, 64 / PER, CODED> keys;
-	const plane<EXACT, D / PER, CODED> values;
+	const plane<false, 64 / PER, CODED> keys;
+	const plane<false, D / PER, CODED> values;
 	uint8_t *const ring;
 	const uint8_t *q;
 	const uint8_t *data; // of this lane's block
 	int id, n;
 	const uint32_t magic;
-	int next = 0, put = 0, got = 0; // piece to be asked for, its place in the ring; place of the piece that is used
+	int next = 0, put = 0, got = 0; // piece to be asked for, its place in the ring; place of the keys that are used
 
 	__device__ __forceinline__ walk(const attend_args &a, uint8_t *q, uint8_t *ring)
-		: a(a), dim(EXACT ? D : a.c.l.dim), block(EXACT ? 64 : a.c.l.block), keys(block / PER), values(dim / PER), ring(ring), q(q), magic(ones()) {}
+		: a(a), dim(a.c.l.dim), block(a.c.l.block), keys(block / PER), values(dim / PER), ring(ring), q(q), magic(ones()) {}
 
 	__device__ __forceinline__ void find(const list &l, int row, int head, int from) {
 		const int lane = threadIdx.x % 32, left = min(l.rest, from / l.cut * l.cut + l.cut) - from;
@@ -375,49 +188,43 @@ template <int KV, int D, bool EXACT, int PARTS> struct walk {
 	// Asks for the next piece. Groups are counted, so that there is one also where there is no
 	// piece left.
 	__device__ __forceinline__ void ask() {
-		const int k = next / (2 * PARTS), part = next % (2 * PARTS);
+		const int k = next / 2;
 		if (k < n) {
 			const uint8_t *from = (const uint8_t *)__shfl_sync(~0u, (unsigned long long)data, k);
 			const int which = __shfl_sync(~0u, id, k);
 			uint8_t *to = ring + put * a.piece;
 			const int half = dim * keys.chunks * 16, pairs = 2 * half;
-			if (part < PARTS) {
-				const int rows = dim / PARTS;
-				keys.fetch(to, from + (size_t)(part * rows * keys.chunks * 16), rows);
-				to += rows * keys.stride;
-				if (CODED) fetch_line(to, from + pairs + 8 * part * rows, 8 * rows), to += 8 * rows;
-				if (part == PARTS - 1 && a.c.score) fetch_line(to, a.c.score + (size_t)which * block, 4 * block);
+			if (next % 2 == 0) {
+				keys.fetch(to, from, dim);
+				to += dim * keys.stride;
+				if (CODED) fetch_line(to, from + pairs, 8 * dim), to += 8 * dim;
+				if (a.c.score) fetch_line(to, a.c.score + (size_t)which * block, 4 * block);
 			} else {
-				const int rows = block / PARTS, p = part - PARTS;
-				values.fetch(to, from + (size_t)(half + p * rows * values.chunks * 16), rows);
-				if (CODED) fetch_line(to + rows * values.stride, from + pairs + 8 * (dim + p * rows), 8 * rows);
+				values.fetch(to, from + half, block);
+				if (CODED) fetch_line(to + block * values.stride, from + pairs + 8 * dim, 8 * block);
 			}
 		}
 		cp_async_commit();
 		next++;
 		put = put + 1 == a.ring ? 0 : put + 1;
 	}
-	// The piece that comes next in use, and its end.
-	__device__ __forceinline__ const uint8_t *have() const { return ring + got * a.piece; }
-	__device__ __forceinline__ void done() { got = got + 1 == a.ring ? 0 : got + 1; }
-
 	// Which 16 tokens of the block group g of half is. half is a run of 64 tokens; of q4, two of 32
 	// whose codes share bytes.
 	__device__ __forceinline__ int group_of(int half, int g) const {
-		return EXACT ? g : KV == KV_Q4 ? g / 2 * (block / 32) + 2 * half + g % 2 : 4 * half + g;
+		return KV == KV_Q4 ? g / 2 * (block / 32) + 2 * half + g % 2 : 4 * half + g;
 	}
 	__device__ __forceinline__ bool has_group(int half, int g) const {
-		return EXACT || (KV == KV_Q4 ? 2 * half + g % 2 < block / 32 : 4 * half + g < block / 16);
+		return KV == KV_Q4 ? 2 * half + g % 2 < block / 32 : 4 * half + g < block / 16;
 	}
 
-	// q·k over the channels of a piece, for 64 tokens.
-	__device__ __forceinline__ void logits(float (&s)[8][4], float *mid, const uint8_t *k, int part, int half, int klane) {
+	// q·k, for 64 tokens.
+	__device__ __forceinline__ void logits(float (&s)[8][4], float *mid, const uint8_t *k, int half, int klane) {
 		const int lane = threadIdx.x % 32, i = lane / 4, j = lane % 4;
-		const uint8_t *pairs = k + dim / PARTS * keys.stride;
+		const uint8_t *pairs = k + dim * keys.stride;
 #pragma unroll
-		for (int step = 0; step < D / 16 / PARTS; step++) {
-			if (!EXACT && 16 * step >= dim) break;
-			const int d = part * (D / PARTS) + 16 * step;
+		for (int step = 0; step < D / 16; step++) {
+			if (16 * step >= dim) break;
+			const int d = 16 * step;
 			uint32_t hi[4], lo[4];
 			if constexpr (!CODED) {
 				const uint8_t *at = q + lane % 16 * part_stride(dim) + 2 * (d + lane / 16 * 8);
@@ -443,10 +250,10 @@ template <int KV, int D, bool EXACT, int PARTS> struct walk {
 #pragma unroll
 			for (int c = 0; c < 2 * NX; c += 2) {
 				const int chunk = 2 * NX * half + c;
-				if (!EXACT && chunk >= keys.chunks) break;
+				if (chunk >= keys.chunks) break;
 				uint32_t w[4];
 				ldmatrix_x4_trans(w, k + keys.at(klane, 16 * step, chunk));
-				multiply<KV, 2, TWO>(s, hi, lo, w, magic, c, EXACT || chunk + 1 < keys.chunks);
+				multiply<KV, 2, TWO>(s, hi, lo, w, magic, c, chunk + 1 < keys.chunks);
 			}
 		}
 	}
@@ -479,35 +286,20 @@ template <int KV, int D, bool EXACT, int PARTS> struct walk {
 	// The weights of group g, with their values' scales, as A.
 	__device__ __forceinline__ void weights(uint32_t *w, const float (&s)[8][4], int g, const float4 *pairs, stream<D> &r) {
 		const float *x = s[2 * g], *y = s[2 * g + 1];
-		if constexpr (CODED) {
-			const float4 u = pairs[0], v = pairs[1];
-			w[0] = f16_pair(x[0] * u.y, y[0] * u.w), w[1] = f16_pair(x[2] * u.y, y[2] * u.w);
-			w[2] = f16_pair(x[1] * v.y, y[1] * v.w), w[3] = f16_pair(x[3] * v.y, y[3] * v.w);
-			const float m0 = fmaf(u.y, middle<KV>(), u.x), m1 = fmaf(u.w, middle<KV>(), u.z), m2 = fmaf(v.y, middle<KV>(), v.x), m3 = fmaf(v.w, middle<KV>(), v.z);
-			r.mid[0] = fmaf(y[1], m3, fmaf(x[1], m2, fmaf(y[0], m1, fmaf(x[0], m0, r.mid[0]))));
-			r.mid[1] = fmaf(y[3], m3, fmaf(x[3], m2, fmaf(y[2], m1, fmaf(x[2], m0, r.mid[1]))));
-#pragma unroll
-			for (int h = 0; h < 2; h++) r.sum[h] += (x[2 * h] + y[2 * h]) + (x[2 * h + 1] + y[2 * h + 1]);
-		} else {
-			// The sum is that of the weights as they are used.
-			w[0] = pair<KV == KV_F16>(x[0], x[1]), w[1] = pair<KV == KV_F16>(x[2], x[3]);
-			w[2] = pair<KV == KV_F16>(y[0], y[1]), w[3] = pair<KV == KV_F16>(y[2], y[3]);
-#pragma unroll
-			for (int i = 0; i < 4; i++) {
-				const float2 v = KV == KV_F16 ? __half22float2(*(const __half2 *)&w[i]) : of_bf16_pair(w[i]);
-				r.sum[i % 2] += v.x + v.y;
-			}
-		}
+		if constexpr (CODED)
+			coded_weights<KV>(w, x, y, pairs, r);
+		else
+			plain_weights<KV>(w, x, y, r);
 	}
 
 	// The values of 16 tokens, at v, by their weights.
 	__device__ __forceinline__ void add(stream<D> &r, const uint32_t *w, const uint8_t *v, int row, int vlane) {
 #pragma unroll
 		for (int c = 0; c < 2 * VX; c += 2) {
-			if (!EXACT && c >= values.chunks) break;
+			if (c >= values.chunks) break;
 			uint32_t b[4];
 			ldmatrix_x4_trans(b, v + values.at(vlane, row, c));
-			multiply<KV, D / 32, false>(r.o, w, w, b, magic, c, EXACT || c + 1 < values.chunks);
+			multiply<KV, D / 32, false>(r.o, w, w, b, magic, c, c + 1 < values.chunks);
 		}
 	}
 
@@ -522,67 +314,41 @@ template <int KV, int D, bool EXACT, int PARTS> struct walk {
 		const int klane = keys.lane(row, lane / 16), vlane = values.lane(row, lane / 16);
 		const float *factor = (const float *)(q + query_bytes(dim));
 		for (int k = 0; k < n; k++) {
-			const int halves = EXACT ? 1 : (block + 63) / 64;
-			if (!EXACT) wait_pieces(a.ring - 2); // keys and values: each half needs both
-			for (int half = 0; half < halves; half++) {
+			wait_pieces(a.ring - 2); // keys and values: each half needs both
+			const uint8_t *const piece = ring + got * a.piece, *const v = ring + (got + 1 == a.ring ? 0 : got + 1) * a.piece;
+			for (int half = 0; half < (block + 63) / 64; half++) {
 				float s[8][4] = {}, mid[2] = {}, mul[2] = {factor[i], factor[i + 8]}, add_[2];
-				const uint8_t *piece = have();
+				logits(s, mid, piece, half, klane);
 #pragma unroll
-				for (int part = 0; part < PARTS; part++) {
-					if (EXACT) wait_pieces(a.ring - 1), piece = have();
-					logits(s, mid, piece, part, half, klane);
-					if (part == PARTS - 1) {
+				for (int h = 0; h < 2; h++) add_[h] = CODED ? quad_sum(mid[h]) * mul[h] : 0;
+				if (a.c.score) bias(s, (const float *)(piece + dim * (keys.stride + (CODED ? 8 : 0))), mul, add_, half);
 #pragma unroll
-						for (int h = 0; h < 2; h++) add_[h] = CODED ? quad_sum(mid[h]) * mul[h] : 0;
-						if (a.c.score) bias(s, (const float *)(piece + dim / PARTS * (keys.stride + (CODED ? 8 : 0))), mul, add_, half);
-					}
-					if (EXACT) {
-						__syncwarp();
-						ask();
-						done();
-					}
-				}
-				if (!EXACT) {
+				for (int g = 0; g < 4; g++)
+					if (!has_group(half, g))
 #pragma unroll
-					for (int g = 0; g < 4; g++)
-						if (!has_group(half, g))
-#pragma unroll
-							for (int x = 0; x < 8; x++) s[2 * g + x / 4][x % 4] = -INFINITY;
-					piece = ring + (got + 1 == a.ring ? 0 : got + 1) * a.piece;
-				}
+						for (int x = 0; x < 8; x++) s[2 * g + x / 4][x % 4] = -INFINITY;
 				weigh<boost(KV)>(s, mul, add_, r);
 #pragma unroll
 				for (int g = 0; g < 4; g++) {
-					enum { EACH = 4 / PARTS };
-					if (EXACT && g % EACH == 0) wait_pieces(a.ring - 1), piece = have();
-					if (has_group(half, g)) {
-						const int at = 16 * (EXACT ? g % EACH : group_of(half, g));
-						uint32_t w[4];
-						weights(w, s, g, (const float4 *)(piece + block / PARTS * values.stride + 8 * (at + 4 * j)), r);
-						add(r, w, piece, at, vlane);
-					}
-					if (EXACT && g % EACH == EACH - 1) {
-						__syncwarp();
-						ask();
-						done();
-					}
+					if (!has_group(half, g)) continue;
+					const int at = 16 * group_of(half, g);
+					uint32_t w[4];
+					weights(w, s, g, (const float4 *)(v + block * values.stride + 8 * (at + 4 * j)), r);
+					add(r, w, v, at, vlane);
 				}
 			}
-			if (!EXACT) {
-				__syncwarp();
-				ask();
-				ask();
-				done();
-				done();
-			}
+			__syncwarp();
+			ask();
+			ask();
+			got = (got + 2) % a.ring;
 		}
 	}
 };
 
 // The own block: every fourth 16 tokens from those of the stream on. Tile t has tokens and
 // channels t % 2 + 2·column of 16.
-template <int D, bool EXACT> __device__ __forceinline__ void own_block(const attend_args &a, const list &l, int row, int head, int from, const uint8_t *q, stream<D> &r) {
-	const int dim = EXACT ? D : a.c.l.dim, block = EXACT ? 64 : a.c.l.block, lane = threadIdx.x % 32, i = lane / 4, j = lane % 4;
+template <int D> __device__ __forceinline__ void own_block(const attend_args &a, const list &l, int row, int head, int from, const uint8_t *q, stream<D> &r) {
+	const int dim = a.c.l.dim, block = a.c.l.block, lane = threadIdx.x % 32, i = lane / 4, j = lane % 4;
 	const int seat = a.rows.seat[row];
 	const float *keys = tail_of(a.c, seat, head), *values = keys + dim * block, *factor = (const float *)(q + query_bytes(dim));
 	const float *bias = a.c.score ? a.c.score + (size_t)block_id(a.c, seat, head, l.own) * block : nullptr;
@@ -595,11 +361,11 @@ template <int D, bool EXACT> __device__ __forceinline__ void own_block(const att
 #pragma unroll
 			for (int x = 0; x < 16; x++) {
 				const int d = 16 * (step + x / 4) + 2 * j + x % 2 + x % 4 / 2 * 8;
-				k[x / 4][x % 4] = EXACT || d < dim ? *(const float2 *)(keys + d * block + u + 2 * i) : float2{};
+				k[x / 4][x % 4] = d < dim ? *(const float2 *)(keys + d * block + u + 2 * i) : float2{};
 			}
 #pragma unroll
 			for (int x = 0; x < 4; x++) {
-				if (!EXACT && 16 * (step + x) >= dim) break;
+				if (16 * (step + x) >= dim) break;
 				uint32_t hi[4], lo[4], khi[2][2], klo[2][2];
 				ldmatrix_x4(hi, at + 32 * (step + x));
 				ldmatrix_x4(lo, at + 32 * (step + x) + HEADS * part_stride(dim));
@@ -638,7 +404,7 @@ template <int D, bool EXACT> __device__ __forceinline__ void own_block(const att
 #pragma unroll
 			for (int x = 0; x < 16; x++) {
 				const int d = 16 * (g + x / 4) + 2 * i, token = u + 4 * j + x % 4;
-				v[x / 4][x % 4] = (EXACT || d < dim) && token < l.seen ? *(const float2 *)(values + token * dim + d) : float2{};
+				v[x / 4][x % 4] = d < dim && token < l.seen ? *(const float2 *)(values + token * dim + d) : float2{};
 			}
 #pragma unroll
 			for (int x = 0; x < 4; x++) {
@@ -689,13 +455,32 @@ template <int KV, int D> __device__ __forceinline__ void write_stream(stream<D> 
 	}
 }
 
+// The states of a thread block's streams, each stride floats on, become one in memory.
+__device__ __forceinline__ void add_streams(const float *states, int stride, float *part, int heads, int dim) {
+	__syncthreads();
+	for (int i = threadIdx.x; i < heads * dim / 4; i += blockDim.x) {
+		const int h = i / (dim / 4), d = i % (dim / 4) * 4;
+		sums<4> t;
+		t.read(states + (size_t)h * (4 + dim), d);
+#pragma unroll
+		for (int s = 1; s < STREAMS; s++) {
+			sums<4> o;
+			o.read(states + (size_t)s * stride + (size_t)h * (4 + dim), d);
+			t.add(o);
+		}
+		float *p = part + (size_t)h * (4 + dim);
+		if (d == 0) *(float2 *)p = {t.top, t.sum};
+		*(float4 *)(p + 4 + d) = {t.value[0], t.value[1], t.value[2], t.value[3]};
+	}
+}
+
 // grid    ((1+cuts)·STREAMS/warps, heads·⌈group/16⌉, n, or 2n for both waves): the own block, then the cuts
 // block   32·warps, warps 1, 2 or 4
 // shared  queries, 16 factors, warps rings
-template <int KV, int D, bool EXACT, int PARTS> __device__ __forceinline__ void attend(const attend_args &a) {
+template <int KV, int D> __device__ __forceinline__ void attend(const attend_args &a) {
 	extern __shared__ uint4 memory[];
 	uint8_t *shared = (uint8_t *)memory;
-	const int dim = EXACT ? D : a.c.l.dim, warp = threadIdx.x / 32, warps = blockDim.x / 32, share = STREAMS / warps;
+	const int dim = a.c.l.dim, warp = threadIdx.x / 32, warps = blockDim.x / 32, share = STREAMS / warps;
 	const int row = row_of(a), passes = (a.group + HEADS - 1) / HEADS, head = blockIdx.y / passes, first = blockIdx.y % passes * HEADS;
 	const int cut = (int)blockIdx.x / share - 1, which = blockIdx.x % share * warps + warp, heads = min(HEADS, a.group - first);
 	begin(a);
@@ -713,10 +498,10 @@ template <int KV, int D, bool EXACT, int PARTS> __device__ __forceinline__ void 
 	if (cut < 0) {
 		load_queries<KV_BF16, D>(shared, q, heads, dim);
 		__syncthreads();
-		own_block<D, EXACT>(a, l, row, head, which, shared, r);
+		own_block<D>(a, l, row, head, which, shared, r);
 		write_stream<KV_F32, D>(r, to, heads, dim);
 	} else {
-		walk<KV, D, EXACT, PARTS> w(a, shared, ring);
+		walk<KV, D> w(a, shared, ring);
 		w.find(l, row, head, cut * l.cut + which);
 		w.start();
 		load_queries<KV, D>(shared, q, heads, dim);
@@ -725,36 +510,16 @@ template <int KV, int D, bool EXACT, int PARTS> __device__ __forceinline__ void 
 		__syncwarp();
 		write_stream<KV, D>(r, to, heads, dim);
 	}
-	if (a.split) return;
-	__syncthreads();
-	const float *states = (const float *)(shared + query_bytes(dim) + 4 * HEADS);
-	const size_t stride = (size_t)a.ring * a.piece / 4;
-	for (int i = threadIdx.x; i < heads * dim / 4; i += blockDim.x) {
-		const int h = i / (dim / 4), d = i % (dim / 4) * 4;
-		sums<4> t;
-		t.read(states + (size_t)h * (4 + dim), d);
-#pragma unroll
-		for (int s = 1; s < STREAMS; s++) {
-			sums<4> o;
-			o.read(states + s * stride + (size_t)h * (4 + dim), d);
-			t.add(o);
-		}
-		float *p = part + (size_t)h * (4 + dim);
-		if (d == 0) *(float2 *)p = {t.top, t.sum};
-		*(float4 *)(p + 4 + d) = {t.value[0], t.value[1], t.value[2], t.value[3]};
-	}
+	if (!a.split) add_streams((const float *)(shared + query_bytes(dim) + 4 * HEADS), a.ring * a.piece / 4, part, heads, dim);
 }
 
-// bf16 blocks of 64 tokens and 128 channels are walked in pieces of 4 KiB.
-#define ATTEND(name, KV, D, EXACT, PARTS, blocks) \
-	extern "C" __global__ void __launch_bounds__(32 * STREAMS, blocks) attend_##name(const __grid_constant__ attend_args a) { attend<KV, D, EXACT, PARTS>(a); }
-#define SHAPES(name, KV, parts128, parts64) \
-	ATTEND(name##_128, KV, 128, true, parts128, 3) ATTEND(name##_64, KV, 64, true, parts64, 4) \
-	ATTEND(name##_upto128, KV, 128, false, 1, 2) ATTEND(name##_upto256, KV, 256, false, 1, 1)
-SHAPES(bf16, KV_BF16, 4, 2)
-SHAPES(f16, KV_F16, 4, 2)
-SHAPES(q8, KV_Q8, 2, 1)
-SHAPES(q4, KV_Q4, 1, 1)
+#define ATTEND(name, KV, D, blocks) \
+	extern "C" __global__ void __launch_bounds__(32 * STREAMS, blocks) attend_##name##_upto##D(const __grid_constant__ attend_args a) { attend<KV, D>(a); }
+#define SHAPES(name, KV) ATTEND(name, KV, 128, 2) ATTEND(name, KV, 256, 1)
+SHAPES(bf16, KV_BF16)
+SHAPES(f16, KV_F16)
+SHAPES(q8, KV_Q8)
+SHAPES(q4, KV_Q4)
 
 // What the kernels above have no form for: f32 blocks, and shapes that are no whole matrices.
 // A cut's blocks go one after the other, four query heads at a time.
@@ -823,11 +588,25 @@ PLAIN(f16, KV_F16)
 PLAIN(q8, KV_Q8)
 PLAIN(q4, KV_Q4)
 
+// The quotients of a cut that is all of a row's, N channels from at on of all of its heads.
+template <int N> __device__ __forceinline__ void put_out(const attend_args &a, int row, int at, const sums<N> &all) {
+	float v[N];
+#pragma unroll
+	for (int i = 0; i < N; i++) v[i] = all.sum != 0 ? all.value[i] / all.sum : 0;
+	const auto to = [&](int i) { return a.out + (a.groups ? arranged(row, i, a.groups) : (size_t)row * a.c.l.heads * a.group * a.c.l.dim + i); };
+	if constexpr (N == 4) {
+		*(uint32_t *)to(at) = bf16_pair(v[0], v[1]);
+		*(uint32_t *)to(at + 2) = bf16_pair(v[2], v[3]);
+	} else {
+		*to(at) = __float2bfloat16_rn(v[0]);
+	}
+}
+
 // The streams of each cut, the cuts, and the quotient: zeros where nothing was seen. A warp
 // has a query head, a lane N channels at a time. EACH: states of a cut.
 // grid (⌈heads·group / 4⌉, n)   block 128
 template <int N, int EACH> __device__ __forceinline__ void merge(const attend_args &a) {
-	enum { BATCH = EACH == 1 ? 10 : 3 * EACH }; // most lists have 9 cuts
+	enum { BATCH = EACH == 1 ? 9 : 2 * EACH }; // most lists have 9 cuts
 	const int row = blockIdx.y, h = blockIdx.x * 4 + threadIdx.x / 32, dim = a.c.l.dim, heads = a.c.l.heads * a.group;
 	// Positions and selections were there before the kernel ahead began, or it has ended.
 	const int pos = a.rows.pos[row];
@@ -859,18 +638,11 @@ template <int N, int EACH> __device__ __forceinline__ void merge(const attend_ar
 					total.add(cut);
 			}
 		}
-		__nv_bfloat16 *out = a.out + ((size_t)row * heads + h) * dim + d;
-		float v[N];
-#pragma unroll
-		for (int i = 0; i < N; i++) v[i] = total.sum != 0 ? total.value[i] / total.sum : 0;
-		if constexpr (N == 4)
-			*(uint2 *)out = {bf16_pair(v[0], v[1]), bf16_pair(v[2], v[3])};
-		else
-			*out = __float2bfloat16_rn(v[0]);
+		put_out(a, row, h * dim + d, total);
 	}
 }
 #define MERGE(N) \
-	extern "C" __global__ void __launch_bounds__(128) attend_merge_##N(const __grid_constant__ attend_args a) { \
+	extern "C" __global__ void __launch_bounds__(128, 5) attend_merge_##N(const __grid_constant__ attend_args a) { \
 		allow_later(); \
 		if (a.split) \
 			merge<N, STREAMS>(a); \

@@ -165,7 +165,7 @@ func (c attendCache) bench(b *testing.B, d *cuda.Device, g *gpu, a *attention, n
 		args := c.c
 		args.table, args.most = tables[i%sets], int32(most)
 		args.tails += uintptr(i % benchTails * benchSeats * int(l.Heads*l.Block*l.Dim) * 2 * 4)
-		a.run(g, out, q, args, rows, sel, group, most, scratch.Addr)
+		a.run(g, activations{addr: out}, q, args, rows, sel, group, most, scratch.Addr)
 	})
 }
 
@@ -182,6 +182,8 @@ func BenchmarkAttend(b *testing.B) {
 		for _, n := range []int{1, 4, 16, 48, 96} {
 			b.Run(fmt.Sprintf("%v/rows=%d", kv, n), func(b *testing.B) { c.bench(b, d, g, &a, n, 64, false) })
 		}
-		b.Run(fmt.Sprintf("%v/rows=16/every=512", kv), func(b *testing.B) { c.bench(b, d, g, &a, 16, 512, true) })
+		for _, n := range []int{1, 16, 32} {
+			b.Run(fmt.Sprintf("%v/rows=%d/every=512", kv, n), func(b *testing.B) { c.bench(b, d, g, &a, n, 512, true) })
+		}
 	}
 }

@@ -217,6 +217,12 @@ func (sc *attendScene) want(row int) []float32 {
 // rows runs a launch of the given rows of the scene, with blocks for the longest and more.
 func (sc *attendScene) run(t testing.TB, d *cuda.Device, g *gpu, a *attention, rows []int, more int) []uint16 {
 	t.Helper()
+	return sc.runInWaves(t, d, g, a, rows, more, coming{}, false)
+}
+
+// runInWaves is run while blocks are said to come, or leaves its output arranged.
+func (sc *attendScene) runInWaves(t testing.TB, d *cuda.Device, g *gpu, a *attention, rows []int, more int, come coming, arranged bool) []uint16 {
+	t.Helper()
 	l, heads := sc.l, sc.l.Heads*sc.group
 	n := len(rows)
 	var pos, seat, blocks, count []int32
@@ -233,12 +239,16 @@ func (sc *attendScene) run(t testing.TB, d *cuda.Device, g *gpu, a *attention, r
 		c.tokenScore = put(t, d, sc.score)
 	}
 	need := sc.need + more
-	untouched := slices.Repeat([]int32{0x7fc17fc1}, n*heads*l.Dim/2+1)
+	size := n * heads * l.Dim
+	if arranged {
+		size = 8 * ceil(n, 8) * heads * l.Dim
+	}
+	untouched := slices.Repeat([]int32{0x7fc17fc1}, size/2+1)
 	out := put(t, d, untouched)
 	scratch := put(t, d, slices.Repeat([]uint8{0xff}, a.scratchBytes(g, l, n, sc.group, need)))
-	a.run(g, out, put(t, d, q), c, rowsArgs{n: int32(n), pos: put(t, d, pos), seat: put(t, d, seat)},
-		selectionArgs{places: int32(sc.places), blocks: put(t, d, blocks), count: put(t, d, count)}, sc.group, need, scratch)
-	got := readBF16(d, out, n*heads*l.Dim)
+	a.runInWaves(g, activations{out, arranged}, put(t, d, q), c, rowsArgs{n: int32(n), pos: put(t, d, pos), seat: put(t, d, seat)},
+		selectionArgs{places: int32(sc.places), blocks: put(t, d, blocks), count: put(t, d, count)}, sc.group, need, scratch, come)
+	got := readBF16(d, out, size)
 	if err := d.Sync(); err != nil {
 		t.Fatal(err)
 	}
@@ -271,6 +281,8 @@ func TestAttend(t *testing.T) {
 		{2, 5, 20, 4, true, []int32{4*70 + 1, 3, -1, 4 * 9}, all},
 		{1, 6, 7, 8, true, []int32{8*37 + 1, 8 * 8}, all},
 		{1, 1, 129, 24, false, []int32{24*9 + 3}, all},
+		{1, 1, 64, 64, false, []int32{64*270 + 3, 64*530 + 7}, []compute.KVType{compute.KVBF16, compute.KVQ4}}, // longer cuts, and jobs that cannot take all
+		{1, 1, 16, 16, false, []int32{16*523 + 3, 16*1030 + 7}, []compute.KVType{compute.KVF32, compute.KVF16, compute.KVQ8}},
 	} {
 		for _, kv := range tc.kv {
 			l := compute.Layout{Heads: tc.heads, Dim: tc.dim, Block: tc.block, Scores: tc.scores, Type: kv}
@@ -331,6 +343,18 @@ func (sc *attendScene) check(t *testing.T, d *cuda.Device, g *gpu, a *attention)
 	if most > sc.bound()*scale {
 		t.Errorf("off by %.3g, where the largest output is %.3g", most, scale)
 	}
+	if stride%64 == 0 {
+		groups := ceil(len(rows), 8)
+		arranged := sc.runInWaves(t, d, g, a, rows, 0, coming{}, true)
+		for r := range rows {
+			for i, want := range got[r*stride:][:stride] {
+				at := (i/64*groups+r/8)*512 + (i%64/32*4+i%8/2)*64 + r%8*8 + i%32/8*2 + i%2 // as arranged.cuh
+				if arranged[at] != want {
+					t.Fatalf("row %d: element %d is %#x, arranged %#x", r, i, want, arranged[at])
+				}
+			}
+		}
+	}
 	for _, warps := range []int{1, 2, 4} {
 		b := *a
 		b.warps = warps
@@ -388,6 +412,44 @@ func TestAttendNotFinite(t *testing.T) {
 				nan := fromBF16(v) != fromBF16(v)
 				if want := i/(4*64) < 2 || i%64 == 7; nan != want {
 					t.Fatalf("row %d, element %d is %v", i/(4*64), i%(4*64), fromBF16(v))
+				}
+			}
+		})
+	}
+}
+
+// TestAttendInWaves: which blocks come late changes no bit.
+func TestAttendInWaves(t *testing.T) {
+	d, g := open(t)
+	var a attention
+	if err := a.load(g); err != nil {
+		t.Fatal(err)
+	}
+	for i, l := range []compute.Layout{
+		{Heads: 2, Dim: 64, Block: 64, Type: compute.KVBF16},
+		{Heads: 1, Dim: 128, Block: 64, Scores: true, Type: compute.KVQ8},
+		{Heads: 2, Dim: 32, Block: 32, Type: compute.KVF16},
+		{Heads: 1, Dim: 20, Block: 4, Type: compute.KVBF16},
+	} {
+		t.Run(fmt.Sprint(i), func(t *testing.T) {
+			rng := rand.New(rand.NewPCG(uint64(i), 9))
+			at := func(blocks int) int32 { return int32(blocks*l.Block + rng.IntN(l.Block)) }
+			sc := newAttendScene(rng, l, 5, []int32{at(60), at(33), -1, at(0), at(8)}, func(r int) bool { return r%2 == 1 })
+			rows := []int{0, 1, 2, 3, 4}
+			want := sc.run(t, d, g, &a, rows, 0)
+			for _, in := range []int{2, 20, 1000} { // one of so many is late
+				late := make([]uint8, sc.slots)
+				for s := range late {
+					if rng.IntN(in) == 0 {
+						late[s] = uint8(1 + rng.IntN(2))
+					}
+				}
+				come := coming{late: put(t, d, late), copiers: 3, arrived: func() {}}
+				for _, gathered := range []uintptr{0, put(t, d, []int32{3})} { // waves of their own, or both at once
+					come.gathered = gathered
+					if got := sc.runInWaves(t, d, g, &a, rows, 0, come, false); !slices.Equal(got, want) {
+						t.Fatalf("other bits with one of %d blocks late, both waves at once: %v", in, gathered != 0)
+					}
 				}
 			}
 		})

@@ -38,7 +38,7 @@ type Step struct {
 	inv              compute.Tensor // F32 [pairs]: the rotation's
 	x, qkv, q        compute.Tensor // F32 [rows, …]
 	logits           compute.Tensor // F32 [rows, vocab]
-	h, attended, mid compute.Tensor // BF16 [rows, …]; h and mid may be arranged
+	h, attended, mid compute.Tensor // BF16 [rows, …]; they may be arranged
 	angles           compute.Tensor // F32 [rows, 2, pairs]
 	tails            compute.Tensor // F32 [layers, seats, kvHeads, 2, dim·block]
 	blocks, count    compute.Tensor // I32 [rows, kvHeads, places], [rows, kvHeads]
@@ -176,7 +176,7 @@ func (s *Step) buffers() []buffer {
 		{&s.logits, compute.Describe(dtype.F32, n, m.Vocab)},
 		{&s.h, describeActivations(n, m.Hidden)},
 		{&s.mid, describeActivations(n, m.Intermediate)},
-		{&s.attended, compute.Describe(dtype.BF16, n, m.Heads*m.Dim)},
+		{&s.attended, describeActivations(n, m.Heads*m.Dim)},
 		{&s.tails, compute.Describe(dtype.F32, len(m.Layers)*s.o.Seats, m.KVHeads, 2, l.Dim*l.Block)},
 		{&s.blocks, compute.Describe(dtype.I32, n, m.KVHeads, max(1, s.places))},
 		{&s.count, compute.Describe(dtype.I32, n, m.KVHeads)},
@@ -496,7 +496,7 @@ func (s *Step) post(b bucket) {
 		}
 		s.postAttention(c, rows, sel, b)
 		plus.bias = y.o.bias
-		s.products.run(g, s.x.Addr, activations{addr: s.attended.Addr}, &y.o, b.rows, plus)
+		s.products.run(g, s.x.Addr, s.attendedBy(b.rows), &y.o, b.rows, plus)
 		s.postNorm(b.rows, y.MLPNorm, 1)
 		s.products.run(g, s.mid.Addr, h, &y.gateUp, b.rows, epilogue{kind: swiglu, arranged: arranged})
 		plus.bias = y.down.bias
@@ -514,7 +514,7 @@ func (s *Step) post(b bucket) {
 // to the others.
 func (s *Step) postAttention(c cacheArgs, rows rowsArgs, sel selectionArgs, b bucket) {
 	if s.o.Resident {
-		s.attention.run(s.g, s.attended.Addr, s.q.Addr, c, rows, sel, s.group(), s.seen(b.blocks), s.scratch.Addr)
+		s.attention.run(s.g, s.attendedBy(b.rows), s.q.Addr, c, rows, sel, s.group(), s.seen(b.blocks), s.scratch.Addr)
 		return
 	}
 	if c.layer == 0 {
@@ -525,7 +525,13 @@ func (s *Step) postAttention(c cacheArgs, rows rowsArgs, sel selectionArgs, b bu
 		come.arrived()
 		come = coming{}
 	}
-	s.attention.runInWaves(s.g, s.attended.Addr, s.q.Addr, c, rows, sel, s.group(), s.seen(b.blocks), s.scratch.Addr, come)
+	s.attention.runInWaves(s.g, s.attendedBy(b.rows), s.q.Addr, c, rows, sel, s.group(), s.seen(b.blocks), s.scratch.Addr, come)
+}
+
+// attendedBy is attention's output of so many rows. What there is of it beyond whole units of
+// products nobody writes, so that it is arranged only where there is nothing.
+func (s *Step) attendedBy(rows int) activations {
+	return activations{s.attended.Addr, s.products.arranged(s.g, rows) && s.model.Heads*s.model.Dim%64 == 0}
 }
 
 // postAppend posts what becomes of the product of queries, keys and values.
