@@ -1,6 +1,6 @@
 // What kernels of a step's attention share. Twin: compute/attend.go
 // splits  a row's list is cut every 8 blocks (16 where streams go apart); one that would have more
-//         than 48 cuts every 16, 32, 64 or 128. The own block is a cut by itself. The cuts are
+//         than 32 cuts every 16, 32, 64 or 128. The own block is a cut by itself. The cuts are
 //         added in their order, the own one last. Nothing of the launch enters: neither its rows
 //         nor what a row may select at most.
 // numbers the query heads of a KV head are the 16 rows of A. Q is two bf16 (f16) whose sum it is to
@@ -15,7 +15,7 @@
 #include "../ptx.cuh"
 #include "step.cuh"
 
-enum { STREAMS = 4, HEADS = 16, MOST_CUT = 128, MANY_CUTS = 48 };
+enum { STREAMS = 4, HEADS = 16, MOST_CUT = 128, MANY_CUTS = 32 };
 
 struct attend_args {
 	step_cache c;

@@ -19,7 +19,7 @@ const (
 	jointCut  = 8   // blocks of a cut of a short list, where warps go through blocks together
 	streamCut = 16  // and where they do not
 	mostCut   = 128 // of a cut of a long one
-	manyCuts  = 48  // of a list: of a longer one they are longer
+	manyCuts  = 32  // of a list: of a longer one they are longer
 )
 
 // attendArgs is the struct of attend.cuh.
