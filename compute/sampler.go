@@ -51,11 +51,7 @@ func (d *Sampler) Sample(logits []float32, s Sampling, pos int) int32 {
 	if s.TopK > 0 && s.TopK < len(logits) {
 		d.best(logits, s.TopK)
 		slices.Sort(d.keys)
-		var sum float64
-		for _, k := range d.keys {
-			sum += math.Exp(float64(logits[uint32(k)]-top) / temperature)
-		}
-		id, _ := d.draw(logits, s, u, sum, 0, true)
+		id, _ := d.draw(s, u, d.sum(temperature), 0, true)
 		return id
 	}
 	floor, sum := math.Inf(-1), 0.0 // logarithm of the least weight that MinP keeps
@@ -72,7 +68,7 @@ func (d *Sampler) Sample(logits []float32, s Sampling, pos int) int32 {
 		whole := least <= floor
 		d.gather(logits, top, (max(least, floor)-1e-9)*temperature) // a little more than what has the weight
 		slices.Sort(d.keys)
-		switch id, v := d.draw(logits, s, u, sum, sumError*sum, whole); v {
+		switch id, v := d.draw(s, u, sum, sumError*sum, whole); v {
 		case drawn:
 			return id
 		case unclear:
@@ -99,14 +95,14 @@ func (d *Sampler) Best(ids []int32, logits []float32, n int) []int32 {
 // draw walks the candidates, sorted, as Sample does. slack is how far sum may be
 // off; 0: it is Sample's own. whole says that the candidates are all that may be
 // drawn.
-func (d *Sampler) draw(logits []float32, s Sampling, u, sum, slack float64, whole bool) (int32, verdict) {
+func (d *Sampler) draw(s Sampling, u, sum, slack float64, whole bool) (int32, verdict) {
 	keys, temperature := d.keys, float64(s.Temperature)
-	top := logits[uint32(keys[0])]
+	top := valueOf(keys[0])
 	if s.cuts() {
 		var have float64
 		end := -1
 		for i, k := range keys {
-			w := math.Exp(float64(logits[uint32(k)]-top) / temperature)
+			w := math.Exp(float64(valueOf(k)-top) / temperature)
 			if w < float64(s.MinP) {
 				end = i
 				break
@@ -135,7 +131,7 @@ func (d *Sampler) draw(logits []float32, s Sampling, u, sum, slack float64, whol
 	at := u * sum
 	last := keys[0]
 	for _, k := range keys {
-		w := math.Exp(float64(logits[uint32(k)]-top) / temperature)
+		w := math.Exp(float64(valueOf(k)-top) / temperature)
 		if w == 0 {
 			break // and so are all that follow
 		}
@@ -164,6 +160,15 @@ func key(v float32, id int) uint64 {
 		b |= 1 << 31
 	}
 	return uint64(^b)<<32 | uint64(uint32(id))
+}
+
+// valueOf is the logit that a key was made of, −0 being 0.
+func valueOf(key uint64) float32 {
+	b := ^uint32(key >> 32)
+	if b>>31 != 0 {
+		return math.Float32frombits(b &^ (1 << 31))
+	}
+	return math.Float32frombits(^b)
 }
 
 // gather keeps the logits that are at least top + least, and those that rounding

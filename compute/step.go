@@ -63,8 +63,12 @@ func StepSlots(l Layout, p SelectParams, context, rows int) int {
 	return rows * l.Heads * (p.Wanted(context, l.Block) + 1)
 }
 
-// StepRow is one row of a step: the next token of the sequence in a seat.
-type StepRow struct{ Seat, Pos, Token int32 }
+// StepRow is one row of a step: the next token of the sequence in a seat, and what is asked
+// of its logits.
+type StepRow struct {
+	Seat, Pos, Token int32
+	Ask              Ask
+}
 
 // Step runs decode steps. It belongs to the goroutine of its device.
 type Step interface {
@@ -83,6 +87,8 @@ type Step interface {
 	// The columns of all positions up to Pos are in their tables. A block that is full
 	// after it is in its page when Wait returns.
 	Run(rows []StepRow)
+	// Peak is what a row's Ask has come to, when Wait has returned, valid until the next Run.
+	Peak(row int) Peak
 	// Logits of rows from to to−1 of the last step, F32 [to − from, vocab].
 	Logits(from, to int) Tensor
 	// States are the same rows' hidden states after the last norm, F32 [to − from, hidden].

@@ -42,6 +42,8 @@ type choice struct {
 	stop *stops
 	text *tokenizer.Stream // nil: the model has no tokenizer
 
+	sampling compute.Sampling // with the seed: see drawing
+
 	tokens int    // generated so far
 	finish string // why there will be no more; empty: there will
 }
@@ -60,10 +62,31 @@ func (e *Engine) newChoice(r *Request) *choice {
 	return c
 }
 
-// take draws the token that follows position pos, whose logits it may change, and
-// returns it with the text that is certain with it. A token that ends the text is not
-// counted: then finish is set.
-func (c *choice) take(logits []float32, pos int, seed uint64) (t Token, text string, err error) {
+// drawing is how tokens are drawn, if logits are wanted for nothing else; else nil.
+func (c *choice) drawing(seed uint64) *compute.Sampling {
+	if c.r.LogProbs || c.r.Penalties.changes() || c.e.set.OnLogits != nil {
+		return nil
+	}
+	c.sampling = c.r.Sampling
+	c.sampling.Seed = seed
+	return &c.sampling
+}
+
+// take takes the token that follows position pos, from its logits, which it may change, if it
+// has not been drawn. It is returned with the text that is certain with it. A token that ends
+// the text is not counted: then finish is set.
+func (c *choice) take(s said, pos int, seed uint64) (t Token, text string, err error) {
+	if s.drawn {
+		t.ID = s.id
+	} else if t, err = c.draw(s.v, pos, seed); err != nil {
+		return Token{}, "", err
+	}
+	text = c.add(t.ID)
+	return t, text, nil
+}
+
+// draw draws from logits.
+func (c *choice) draw(logits []float32, pos int, seed uint64) (t Token, err error) {
 	r, d := c.r, &c.e.sampler
 	var softmax compute.Softmax
 	if r.LogProbs {
@@ -79,29 +102,34 @@ func (c *choice) take(logits []float32, pos int, seed uint64) (t Token, text str
 	sampling := r.Sampling
 	sampling.Seed = seed
 	if t.ID, err = draw(d, logits, sampling, pos); err != nil {
-		return Token{}, "", err
+		return Token{}, err
 	}
 	if r.LogProbs {
 		t.LogProb = softmax.LogProb(raw[t.ID])
 	}
-	if !r.IgnoreEnd && c.e.Ends(t.ID) {
+	return t, nil
+}
+
+// add appends a token, or ends the text with it, and returns the text that is certain then.
+func (c *choice) add(id int32) (text string) {
+	if !c.r.IgnoreEnd && c.e.Ends(id) {
 		c.finish = FinishStop
-		return t, c.end(), nil
+		return c.end()
 	}
 	c.tokens++
-	c.past.add(t.ID)
+	c.past.add(id)
 	if c.text != nil {
 		var found string
-		if text, found = c.stop.push(c.text.Push(t.ID)); found != "" {
+		if text, found = c.stop.push(c.text.Push(id)); found != "" {
 			c.finish = FinishStop
-			return t, text, nil
+			return text
 		}
 	}
-	if c.tokens == r.MaxTokens {
+	if c.tokens == c.r.MaxTokens {
 		c.finish = FinishLength
 		text += c.end()
 	}
-	return t, text, nil
+	return text
 }
 
 // end returns the text that was held back.

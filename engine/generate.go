@@ -101,9 +101,9 @@ func (e *Engine) Generate(ctx context.Context, r Request) (*Result, error) {
 	start := time.Now()
 	c := e.newChoice(&r)
 	var all strings.Builder
-	// step takes what follows position pos of the logits that are there.
-	step := func(logits []float32, pos int) error {
-		t, text, err := c.take(logits, pos, r.Sampling.Seed)
+	// step takes what follows position pos.
+	step := func(s said, pos int) error {
+		t, text, err := c.take(s, pos, r.Sampling.Seed)
 		if err != nil {
 			return err
 		}
@@ -131,7 +131,7 @@ func (e *Engine) Generate(ctx context.Context, r Request) (*Result, error) {
 		return e.logits(max(want-from, 0), to-from, func(row int, logits []float32) error {
 			e.onLogits(from+row, logits)
 			if from+row == last && c.finish == "" {
-				return step(logits, last)
+				return step(said{v: logits}, last)
 			}
 			return nil
 		})
@@ -143,13 +143,17 @@ func (e *Engine) Generate(ctx context.Context, r Request) (*Result, error) {
 
 	start = time.Now()
 	for c.finish == "" {
-		if err := st.step(ctx, out.Tokens[len(out.Tokens)-1:], 0, false); err != nil {
+		if err := st.step(ctx, Part{IDs: out.Tokens[len(out.Tokens)-1:], Want: 1, draw: c.drawing(r.Sampling.Seed)}); err != nil {
 			return nil, err
 		}
-		err := e.logits(0, 1, func(_ int, logits []float32) error {
-			e.onLogits(st.Len()-1, logits)
-			return step(logits, st.Len()-1)
-		})
+		if alone := &e.riders[0]; alone.drawn {
+			err = step(said{id: alone.id, drawn: true}, st.Len()-1)
+		} else {
+			err = e.logits(0, 1, func(_ int, logits []float32) error {
+				e.onLogits(st.Len()-1, logits)
+				return step(said{v: logits}, st.Len()-1)
+			})
+		}
 		if err != nil {
 			return nil, err
 		}

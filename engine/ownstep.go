@@ -69,6 +69,9 @@ func (e *Engine) decode(ctx context.Context) error {
 			}
 			e.token[0] = e.rows[at].Token
 			r.seq.Advance(e.token[:])
+			if r.draw != nil {
+				r.id, r.drawn = e.sampler.SamplePeak(e.dec.Peak(at-from), *r.draw, e.model.Vocab, int(e.rows[at].Pos))
+			}
 		}
 		e.latest, from = from, to
 	}
@@ -76,15 +79,19 @@ func (e *Engine) decode(ctx context.Context) error {
 }
 
 // keep takes what the rows before one have said out of the device, whose next step will
-// overwrite it.
+// overwrite it, but for those from which a token has been drawn.
 func (e *Engine) keep(before int) error {
 	batch := len(e.batch.IDs)
 	for at := len(e.kept); at < before; at = len(e.kept) {
-		hidden, end := e.riders[e.seated[at]].hidden, at+1
-		for end < min(before, at+e.work.LogitRows) && e.riders[e.seated[end]].hidden == hidden {
+		first, end := &e.riders[e.seated[at]], at+1
+		if first.drawn {
+			e.kept = append(e.kept, nil)
+			continue
+		}
+		for end < min(before, at+e.work.LogitRows) && first.with(&e.riders[e.seated[end]]) {
 			end++
 		}
-		v, err := e.made(hidden, batch+at, batch+end)
+		v, err := e.made(first.hidden, batch+at, batch+end)
 		if err != nil {
 			return err
 		}
@@ -95,3 +102,6 @@ func (e *Engine) keep(before int) error {
 	}
 	return nil
 }
+
+// with reports whether the rows of both can be had together: neither had a token drawn.
+func (r *rider) with(o *rider) bool { return o.hidden == r.hidden && !o.drawn && !r.drawn }

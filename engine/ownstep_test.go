@@ -14,6 +14,8 @@ import (
 
 	"nosa/compute"
 	"nosa/compute/cpu"
+	"nosa/compute/cuda"
+	"nosa/compute/cuda/step"
 	"nosa/compute/steptest"
 	"nosa/kv"
 )
@@ -578,4 +580,153 @@ func TestReadersTogether(t *testing.T) {
 			}
 		})
 	}
+}
+
+// drawOrders are requests of every kind of draw.
+var drawOrders = []Order{
+	{}, {Request: Request{Sampling: compute.Sampling{Temperature: 0.8, TopP: 0.95, Seed: 1}}},
+	{Request: Request{Sampling: compute.Sampling{Temperature: 1.2, Seed: 2}}, Choices: 3},
+	{Request: Request{Sampling: compute.Sampling{Temperature: 1, TopK: 40, TopP: 0.9, Seed: 3}}},
+	{Request: Request{Sampling: compute.Sampling{Temperature: 0.7, MinP: 0.05, Seed: 4}}},
+	{Request: Request{Sampling: compute.Sampling{Temperature: 1, Seed: 5}, LogProbs: true, TopLogProbs: 3}},
+	{Request: Request{Penalties: Penalties{Frequency: 0.5}}},
+	{Request: Request{Penalties: Penalties{Bias: map[int32]float32{7: 5}}, Sampling: compute.Sampling{Temperature: 1, Seed: 6}}},
+	{Request: Request{LogProbs: true}}, {Request: Request{Sampling: compute.Sampling{Temperature: 1e-3, Seed: 7}}},
+}
+
+// drawAll asks for them side by side, and for some of them alone.
+func drawAll(t *testing.T, e *Engine, tokens int) (out []outcome) {
+	t.Helper()
+	s := NewService(e, ServiceOptions{}, slog.New(slog.DiscardHandler))
+	order := func(i int) Order {
+		o := drawOrders[i]
+		o.IDs, o.MaxTokens, o.IgnoreEnd = randomIDs(uint64(i), 80, e.model.Vocab), tokens-i, true
+		return o
+	}
+	var answers []*Answer
+	for i := range drawOrders {
+		a, err := s.Submit(t.Context(), order(i))
+		if err != nil {
+			t.Fatal(err)
+		}
+		answers = append(answers, a)
+	}
+	for _, a := range answers {
+		got, err := collect(t.Context(), a)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out = append(out, got)
+	}
+	s.Close()
+	for _, i := range []int{0, 1, 3, 4} {
+		got, err := e.Generate(t.Context(), order(i).Request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !slices.EqualFunc(got.Tokens, out[i].Tokens[0], func(id int32, t Token) bool { return id == t.ID }) {
+			t.Errorf("request %d: Generate gives %v, the service %v", i, got.Tokens, out[i].Tokens[0])
+		}
+	}
+	return out
+}
+
+func sameOutcomes(t *testing.T, got, want []outcome) {
+	t.Helper()
+	for i := range want {
+		if !reflect.DeepEqual(got[i], want[i]) {
+			t.Errorf("request %d: %+v\nfrom whole rows %+v", i, got[i], want[i])
+		}
+	}
+}
+
+// TestOwnStepsDraw: what is drawn from what the device says of its logits is what is drawn from
+// whole rows, in requests of every kind side by side, in one step or several.
+func TestOwnStepsDraw(t *testing.T) {
+	run := func(whole bool) ([]outcome, *steptest.Device) {
+		e, dev := ownEngine(t, "nosa", 12, 130, offloaded["host"])
+		dev.NoPeaks = whole
+		if e.plan.StepRows >= len(drawOrders) {
+			t.Errorf("%d rows in a step: none has two", e.plan.StepRows)
+		}
+		return drawAll(t, e, 40), dev
+	}
+	want, dev := run(true)
+	if dev.Peaks != 0 {
+		t.Errorf("%d rows were spoken of", dev.Peaks)
+	}
+	got, dev := run(false)
+	if t.Logf("%d of %d rows", dev.Peaks, dev.Rows); dev.Peaks == 0 {
+		t.Error("no draw was from what the device says")
+	}
+	sameOutcomes(t, got, want)
+}
+
+// TestGPUDraws is the same on a GPU, where a vocabulary has many chunks.
+func TestGPUDraws(t *testing.T) {
+	dev, err := step.New(cuda.Options{})
+	if errors.Is(err, cuda.ErrNoDriver) {
+		t.Skipf("needs a GPU: %v", err)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := &telling{gpu: dev.(gpu)}
+	defer func() {
+		if err := d.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	path := randomShape{layers: 2, hidden: 64, heads: 4, kvHeads: 2, dim: 16, mlp: 96, vocab: 2503, topK: 8}.write(t)
+	run := func(whole bool) []outcome {
+		d.whole, d.drawn = whole, 0
+		src, err := OpenSource(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		o := NewOptions()
+		o.Context, o.Sequences = 130, 12
+		e, err := Open(d, src, o, slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() {
+			if err := e.Close(); err != nil {
+				t.Error(err)
+			}
+		}()
+		return drawAll(t, e, 13)
+	}
+	want := run(true)
+	got := run(false)
+	if t.Logf("%d rows", d.drawn); d.drawn == 0 {
+		t.Error("no draw was from what the device says")
+	}
+	sameOutcomes(t, got, want)
+}
+
+// telling is a GPU whose steps may say nothing of their logits.
+type telling struct {
+	gpu
+	whole bool
+	drawn int
+}
+
+func (d *telling) NewStep(m compute.Decoder, c *compute.Cache, o compute.StepOptions) (compute.Step, error) {
+	s, err := d.gpu.NewStep(m, c, o)
+	return tellingStep{s, d}, err
+}
+
+type tellingStep struct {
+	compute.Step
+	d *telling
+}
+
+func (s tellingStep) Peak(row int) (p compute.Peak) {
+	if !s.d.whole {
+		if p = s.Step.Peak(row); len(p.Keys) > 0 {
+			s.d.drawn++
+		}
+	}
+	return p
 }

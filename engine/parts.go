@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"nosa/compute"
 )
 
 // StreamError is what went wrong for one stream of a step.
@@ -47,6 +49,18 @@ type Part struct {
 	// Hidden wants their hidden states after the last norm [hidden] instead, and no
 	// logits are computed.
 	Hidden bool
+
+	// draw says that the logits of its one token are wanted for a draw by these settings and
+	// nothing else, so that a device which can say what will be drawn need not hand them over.
+	draw *compute.Sampling
+}
+
+// said is what a row of a step has come to: its logits or hidden state, or the token that
+// was drawn from them, and neither then.
+type said struct {
+	v     []float32
+	id    int32
+	drawn bool
 }
 
 // Step appends tokens to several streams, pieces of prompts and single ones of texts
@@ -66,6 +80,11 @@ type Part struct {
 // Any other error is of the whole step. ErrOptions means that nothing was done;
 // after others, such as the end of ctx, streams whose Err is set have failed.
 func (e *Engine) Step(ctx context.Context, parts []Part, each func(i, at int, logits []float32) error) error {
+	return e.run(ctx, parts, func(i, at int, s said) error { return each(i, at, s.v) })
+}
+
+// run is Step, for parts that may have a draw.
+func (e *Engine) run(ctx context.Context, parts []Part, each func(i, at int, s said) error) error {
 	if err := e.checkParts(parts); err != nil {
 		return err
 	}
@@ -109,8 +128,16 @@ func (e *Engine) Step(ctx context.Context, parts []Part, each func(i, at int, lo
 		// Rows in a row, of one rider or of several.
 		from := e.wanted(parts, first)
 		to, end := from, first
-		hidden := e.riders[first].hidden
-		for ; end < len(e.riders) && e.wanted(parts, end) == to && e.riders[end].hidden == hidden; end++ {
+		r := &e.riders[first]
+		if r.drawn {
+			if err := each(r.index, 0, said{id: r.id, drawn: true}); err != nil {
+				failed = append(failed, StreamError{r.index, err})
+			}
+			first++
+			continue
+		}
+		hidden := r.hidden
+		for ; end < len(e.riders) && e.wanted(parts, end) == to && r.with(&e.riders[end]); end++ {
 			to = e.first(&e.riders[end]) + e.riders[end].n
 		}
 		var over error // of the rider that row is of
@@ -122,7 +149,7 @@ func (e *Engine) Step(ctx context.Context, parts []Part, each func(i, at int, lo
 			if r.err != nil || over != nil {
 				return nil
 			}
-			if over = each(r.index, row-e.first(r), v); over != nil {
+			if over = each(r.index, row-e.first(r), said{v: v}); over != nil {
 				failed = append(failed, StreamError{r.index, over})
 			}
 			return nil

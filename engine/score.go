@@ -63,7 +63,7 @@ func (e *Engine) ScoreDecoded(ctx context.Context, ids []int32, from int, progre
 	}
 	err = st.feed(ctx, prompt, 0, each)
 	for at := len(prompt); at < len(ids) && err == nil; at++ {
-		if err = st.step(ctx, ids[at:at+1], 0, false); err == nil {
+		if err = st.step(ctx, Part{IDs: ids[at : at+1], Want: 1}); err == nil {
 			err = each(at, at+1)
 		}
 	}

@@ -352,10 +352,11 @@ func (s *Service) step(ctx context.Context) {
 			}
 		} else {
 			p.IDs, p.Want = r.next[:], 1
+			p.draw = r.drawing(r.seed())
 		}
 		s.parts, s.turns = append(s.parts, p), append(s.turns, r)
 	}
-	err := s.e.Step(ctx, s.parts, func(i, at int, logits []float32) error { return s.turns[i].logits(at, logits) })
+	err := s.e.run(ctx, s.parts, func(i, at int, v said) error { return s.turns[i].hear(at, v) })
 	s.blame(err)
 	s.steps++
 	for i, r := range s.turns {
@@ -396,23 +397,25 @@ func (s *Service) blame(err error) {
 	}
 }
 
-// logits takes what follows a token of a run's part in a step, or its hidden state.
-func (r *run) logits(at int, logits []float32) error {
+func (r *run) seed() uint64 { return r.a.o.Sampling.Seed + uint64(r.index) }
+
+// hear takes what follows a token of a run's part in a step, or its hidden state.
+func (r *run) hear(at int, s said) error {
 	pos := r.held + at
 	o := &r.a.o
 	if o.Embed != "" {
-		r.pool.add(logits)
+		r.pool.add(s.v)
 		return nil
 	}
 	if pos < r.prompt-1 {
-		softmax, id := compute.NewSoftmax(logits), o.IDs[pos+1]
-		r.a.promptToken(Token{id, softmax.LogProb(logits[id]), topLogProbs(&r.e.sampler, softmax, logits, o.TopLogProbs)})
+		softmax, id := compute.NewSoftmax(s.v), o.IDs[pos+1]
+		r.a.promptToken(Token{id, softmax.LogProb(s.v[id]), topLogProbs(&r.e.sampler, softmax, s.v, o.TopLogProbs)})
 		return nil
 	}
 	if r.finish != "" { // nothing is to be generated
 		return nil
 	}
-	t, text, err := r.take(logits, pos, o.Sampling.Seed+uint64(r.index))
+	t, text, err := r.take(s, pos, r.seed())
 	if err != nil {
 		return err
 	}

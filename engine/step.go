@@ -44,6 +44,10 @@ type rider struct {
 	row, n int   // rows of the batch, or of the device's own steps
 	hidden bool  // hidden states are wanted of it, no logits
 	err    error // why it could not go on
+
+	draw  *compute.Sampling // see Part
+	id    int32             // that was drawn, if one was
+	drawn bool
 }
 
 // begin begins a step: an empty batch, for streams to join.
@@ -69,13 +73,17 @@ func (e *Engine) join(ctx context.Context, p Part, index int) error {
 	if err := s.seq.Reserve(len(ids)); err != nil {
 		return err
 	}
-	r := rider{Stream: s, index: index, row: len(e.batch.IDs), n: len(ids), hidden: p.Hidden}
+	r := rider{Stream: s, index: index, row: len(e.batch.IDs), n: len(ids), hidden: p.Hidden, draw: p.draw}
 	if e.dec != nil {
 		if len(ids) == 1 && p.Want == 1 && !p.Prompt {
 			var seat int
 			if seat, r.sits = s.seq.Sit(ctx); r.sits {
 				r.row = len(e.rows)
-				e.rows = append(e.rows, compute.StepRow{Seat: int32(seat), Pos: int32(s.seq.Len()), Token: ids[0]})
+				row := compute.StepRow{Seat: int32(seat), Pos: int32(s.seq.Len()), Token: ids[0]}
+				if r.draw != nil {
+					row.Ask = r.draw.Ask(e.model.Vocab)
+				}
+				e.rows = append(e.rows, row)
 				e.sat, e.seated = append(e.sat, s.seq), append(e.seated, len(e.riders))
 			}
 		} else {

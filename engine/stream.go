@@ -87,7 +87,8 @@ func (s *Stream) feed(ctx context.Context, ids []int32, want int, f func(from, t
 	for len(ids) > 0 {
 		n := min(len(ids), s.e.set.Chunk)
 		from := s.Len()
-		if err := s.step(ctx, ids[:n], max(0, want-from), true); err != nil {
+		skip := min(max(0, want-from), n)
+		if err := s.step(ctx, Part{IDs: ids[:n], Want: n - skip, Prompt: true}); err != nil {
 			return err
 		}
 		if err := f(from, from+n); err != nil {
@@ -98,19 +99,19 @@ func (s *Stream) feed(ctx context.Context, ids []int32, want int, f func(from, t
 	return nil
 }
 
-// step is one forward pass of this stream alone. The first skip rows leave keys
-// and values only. prompt: see Part.
-func (s *Stream) step(ctx context.Context, ids []int32, skip int, prompt bool) error {
+// step is one forward pass of this stream alone. Rows of which nothing is wanted leave keys
+// and values only.
+func (s *Stream) step(ctx context.Context, p Part) error {
 	e := s.e
 	if err := e.begin(); err != nil {
 		return err
 	}
-	skip = min(skip, len(ids))
-	if err := e.join(ctx, Part{Stream: s, IDs: ids, Want: len(ids) - skip, Prompt: prompt}, 0); err != nil {
+	p.Stream = s
+	if err := e.join(ctx, p, 0); err != nil {
 		return err
 	}
 	if e.set.OnSelect == nil { // which is told of every row
-		e.batch.From = min(skip, len(e.batch.IDs))
+		e.batch.From = min(len(p.IDs)-p.Want, len(e.batch.IDs))
 	}
 	if err := e.pass(ctx); err != nil {
 		return err

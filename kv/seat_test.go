@@ -85,6 +85,7 @@ func (p *stepper) Run(rows []compute.StepRow) {
 	p.c = compute.StepCounts{Layers: make([]compute.StepCount, p.s.cfg.Layers), Rows: make([]compute.StepCount, len(rows))}
 }
 
+func (p *stepper) Peak(int) compute.Peak                { return compute.Peak{} }
 func (p *stepper) Logits(int, int) compute.Tensor       { return compute.Tensor{} }
 func (p *stepper) States(int, int) compute.Tensor       { return compute.Tensor{} }
 func (p *stepper) Wait() (compute.StepCounts, error)    { return p.c, nil }

@@ -74,6 +74,7 @@ func (l *looking) Grow(seat int, columns, pages []int32) {
 
 func (l *looking) Rise(int, []compute.Tensor)     {}
 func (l *looking) Drop([]int32)                   {}
+func (l *looking) Peak(int) compute.Peak          { return compute.Peak{} }
 func (l *looking) Logits(int, int) compute.Tensor { return compute.Tensor{} }
 func (l *looking) States(int, int) compute.Tensor { return compute.Tensor{} }
 func (l *looking) Close() error                   { l.closed = true; return nil }

@@ -19,7 +19,10 @@ type Device struct {
 	// Refuse is returned by StepBytes and NewStep.
 	Refuse error
 
-	Steps, Rows int64 // so far
+	// NoPeaks has every draw look at its row of logits.
+	NoPeaks bool
+
+	Steps, Rows, Peaks int64 // so far
 }
 
 var _ compute.Stepper = (*Device)(nil)
@@ -93,7 +96,8 @@ type step struct {
 	pageOf []int32       // by id
 	pool   *compute.Pool // of the slots from FirstSlot on; nil: a slot is an id
 	tick   int64
-	n      int // rows of the last step
+	n      int           // rows of the last step
+	asks   []compute.Ask // by such a row
 	counts compute.StepCounts
 	err    error
 
@@ -200,7 +204,10 @@ func (s *step) Drop(columns []int32) {
 
 // Run: see compute.Step.
 func (s *step) Run(rows []compute.StepRow) {
-	s.n = len(rows)
+	s.n, s.asks = len(rows), s.asks[:0]
+	for _, r := range rows {
+		s.asks = append(s.asks, r.Ask)
+	}
 	s.counts.Rows = make([]compute.StepCount, len(rows))
 	clear(s.counts.Layers)
 	if s.d.Fail != nil {
@@ -462,6 +469,15 @@ func (s *step) Logits(from, to int) compute.Tensor {
 	}
 	s.d.Linear(out, h, s.m.Head, compute.Tensor{})
 	return out
+}
+
+// Peak: see compute.Step.
+func (s *step) Peak(row int) (p compute.Peak) {
+	if a := s.asks[row]; a.Most > 0 && !s.d.NoPeaks {
+		p = compute.PeakOf(s.Logits(row, row+1).F32(), a)
+		s.d.Peaks++
+	}
+	return p
 }
 
 // Wait: see compute.Step.

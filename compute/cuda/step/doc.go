@@ -16,6 +16,8 @@
 //	norm, product, SwiGLU, product                     x → x
 //	seal      tails that are full → slots and host pages
 //
+// Behind the last layer draws are told of the logits what they asked for (sample.cu).
+//
 // Weights are packed in the order in which products read them (dense.go). Prompts go through
 // the same weights and products as steps do: norm, product, rotation and split; attention by
 // the ordinary ops of package cuda; product onto x; norm, product with SwiGLU, product onto x.

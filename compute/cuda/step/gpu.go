@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"unsafe"
 
+	"nosa/compute"
 	"nosa/compute/cuda"
 	"nosa/compute/cuda/driver"
 )
@@ -97,7 +98,7 @@ func line(n int) driver.Dim { return driver.Dim{X: max(n, 1), Y: 1, Z: 1} }
 
 func ceil(n, by int) int { return (n + by - 1) / by }
 
-func bytesOf[T int32 | int64 | poolState](x []T) []byte {
+func bytesOf[T int32 | int64 | poolState | compute.Ask](x []T) []byte {
 	return unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(x))), len(x)*int(unsafe.Sizeof(*new(T))))
 }
 

@@ -28,6 +28,7 @@ type Step struct {
 	products    products
 	attention   attention
 	selecting   selecting
+	sampling    sampling
 	pool        *pool
 
 	weights *dense // with the matrices of the model
@@ -142,7 +143,7 @@ func (s *Step) check() error {
 func (s *Step) load() error {
 	format := cuda.FormatName(s.model.Embed.Type)
 	if err := errors.Join(s.g.load("dense", map[string]*driver.Function{"step_embed_" + format: &s.embed, "step_norm": &s.norm}),
-		s.attention.load(s.g), s.selecting.load(s.g)); err != nil {
+		s.attention.load(s.g), s.selecting.load(s.g), s.sampling.load(s.g)); err != nil {
 		return fmt.Errorf("cuda: kernels of a step: %w", err)
 	}
 	return nil
@@ -165,7 +166,7 @@ func (s *Step) measure() {
 // buffers are the step's tensors, but for what products hand to each other.
 func (s *Step) buffers() []buffer {
 	m, l, n := s.model, s.cache.Layout, s.o.Rows
-	return []buffer{
+	return append([]buffer{
 		{&s.pos, compute.Describe(dtype.I32, n)}, {&s.seat, compute.Describe(dtype.I32, n)}, {&s.token, compute.Describe(dtype.I32, n)},
 		{&s.table, compute.Describe(dtype.I32, s.o.Seats, s.most)},
 		{&s.inv, compute.Describe(dtype.F32, max(1, len(m.Rope.Inv)))},
@@ -181,7 +182,7 @@ func (s *Step) buffers() []buffer {
 		{&s.blocks, compute.Describe(dtype.I32, n, m.KVHeads, max(1, s.places))},
 		{&s.count, compute.Describe(dtype.I32, n, m.KVHeads)},
 		{&s.scratch, compute.Describe(dtype.U8, s.scratchBytes())},
-	}
+	}, s.sampling.buffers(n)...)
 }
 
 func (s *Step) allocate() error {
@@ -195,6 +196,9 @@ func (s *Step) allocate() error {
 	}
 	if err := s.products.reserve(s.d, s.productBytes()); err != nil {
 		return fmt.Errorf("cuda: memory of a step's products: %w", err)
+	}
+	if err := s.sampling.open(s.g); err != nil {
+		return fmt.Errorf("cuda: memory of a step's draws: %w", err)
 	}
 	s.columns = make([]int, s.o.Seats)
 	s.d.Upload(s.inv, compute.F32s(s.model.Rope.Inv, len(s.model.Rope.Inv)).Data)
@@ -263,6 +267,7 @@ func (s *Step) Close() error {
 		errs = append(errs, s.weights.Close())
 	}
 	s.products.free(s.d)
+	errs = append(errs, s.sampling.close(s.g))
 	for _, t := range s.tensors {
 		s.d.Free(t)
 	}
@@ -358,7 +363,12 @@ func (s *Step) Run(rows []compute.StepRow) {
 	put(s.seat, 0, func(r compute.StepRow) int32 { return r.Seat })
 	put(s.token, 0, func(r compute.StepRow) int32 { return r.Token })
 	s.launch(b)
+	s.sampling.ask(rows)
+	s.sampling.post(s.d, s.g, s.logits)
 }
+
+// Peak: see compute.Step.
+func (s *Step) Peak(row int) compute.Peak { return s.sampling.peak(row) }
 
 // Logits: see compute.Step.
 func (s *Step) Logits(from, to int) compute.Tensor { return s.logits.Rows(from, to) }

@@ -1,0 +1,202 @@
+// What draws want to know of rows of logits: the largest ones, in their order, and the weight of
+// all. Twin: compute/peak.go
+// how     a row is cut into up to CHUNKS chunks, of which the largest numbers come first. As many
+//         chunks as numbers are asked for have one at or above the limit that their largest give,
+//         so that what is at or above it has all that is asked for, and little else. It is
+//         gathered from those chunks and sorted
+// bytes   rows once for the chunks (96 of 128,256: 49 MB, 12 us at the copy rate), once for the
+//         weights, and what is gathered from; 8 KB a row come out
+// order   keys are all different, so that it does not matter where the gathered lay before they
+//         were sorted. A part of the weights is a thread's numbers in turn, then a tree
+#include "step.cuh"
+
+enum {
+	CHUNKS = 2048,  // at most; a power of two
+	GATHERED = 2048, // numbers at most, of which the largest are sorted out: likewise
+	PARTS = 16,     // of the weights' sum
+	HEAD = PARTS + 1,
+	THREADS = 1024,
+	BATCH = 16, // loads that a thread has on their way
+};
+
+struct ask {
+	int most;          // numbers; 0: none
+	float temperature; // 0: no weight
+};
+
+struct sample_args {
+	const float *logits; // [n, vocab]
+	const ask *asks;     // [n]
+	float *most;         // [n, CHUNKS] of each chunk; −∞ if none of it is a number
+	uint64_t *out;       // [n, HEAD + keys]: the weights' parts, how many keys there are, these
+	int vocab, chunk, chunks, keys; // chunk: a multiple of 32
+};
+
+// As compute.Peak has it.
+__device__ __forceinline__ uint64_t key_of(float v, int id) {
+	const uint32_t b = v == 0 ? 0 : __float_as_uint(v);
+	return (uint64_t)(b >> 31 ? b : ~(b | 1u << 31)) << 32 | (uint32_t)id;
+}
+
+// The largest that is a number, of a thread block of THREADS. shared is 32 floats.
+__device__ __forceinline__ float largest(float v, float *shared) {
+#pragma unroll
+	for (int d = 16; d > 0; d /= 2) v = fmaxf(v, __shfl_xor_sync(~0u, v, d));
+	if (threadIdx.x % 32 == 0) shared[threadIdx.x / 32] = v;
+	__syncthreads();
+	v = shared[threadIdx.x % 32];
+#pragma unroll
+	for (int d = 16; d > 0; d /= 2) v = fmaxf(v, __shfl_xor_sync(~0u, v, d));
+	return v;
+}
+
+// A warp has EACH chunks.
+// grid (⌈chunks/64⌉, n)   block 256
+extern "C" __global__ void __launch_bounds__(256) sample_chunks(const __grid_constant__ sample_args a) {
+	enum { EACH = 8 };
+	const int row = blockIdx.y, from = (blockIdx.x * 8 + threadIdx.x / 32) * EACH, lane = threadIdx.x % 32;
+	if (a.asks[row].most == 0) return;
+	const float *x = a.logits + (size_t)row * a.vocab;
+	float top[EACH];
+#pragma unroll
+	for (int c = 0; c < EACH; c++) top[c] = -INFINITY;
+#pragma unroll 2
+	for (int j = lane; j < a.chunk; j += 32) {
+#pragma unroll
+		for (int c = 0; c < EACH; c++) {
+			const int i = (from + c) * a.chunk + j;
+			if (i < a.vocab) top[c] = fmaxf(top[c], x[i]);
+		}
+	}
+#pragma unroll
+	for (int c = 0; c < EACH; c++) {
+#pragma unroll
+		for (int d = 16; d > 0; d /= 2) top[c] = fmaxf(top[c], __shfl_xor_sync(~0u, top[c], d));
+		if (lane == 0 && from + c < a.chunks) a.most[(size_t)row * CHUNKS + from + c] = top[c];
+	}
+}
+
+// Sorts n numbers in shared memory, a power of two, the least first.
+template <typename T> __device__ __forceinline__ void sort(T *x, int n) {
+	for (int size = 2; size <= n; size *= 2)
+		for (int apart = size / 2; apart > 0; apart /= 2) {
+			__syncthreads();
+			for (int p = threadIdx.x; p < n / 2; p += THREADS) {
+				const int i = 2 * p - (p & (apart - 1));
+				const T low = x[i], high = x[i + apart];
+				if ((low > high) == ((i & size) == 0)) x[i] = high, x[i + apart] = low;
+			}
+		}
+	__syncthreads();
+}
+
+__device__ __forceinline__ int power_of_two(int n) { return n < 2 ? 1 : 1 << (32 - __clz(n - 1)); }
+
+// A part of a row's weight.
+__device__ __forceinline__ void weigh(const sample_args &a, const float *x, float top, float temperature, double *out, int part, double *shared) {
+	const double scale = 1 / (double)temperature;
+	const int each = (a.vocab + PARTS - 1) / PARTS, to = min(a.vocab, (part + 1) * each);
+	double sum = 0;
+#pragma unroll 8
+	for (int i = part * each + threadIdx.x; i < to; i += THREADS) {
+		const float v = x[i];
+		if (v == v) sum += exp((double)(v - top) * scale);
+	}
+#pragma unroll
+	for (int d = 16; d > 0; d /= 2) sum += __shfl_xor_sync(~0u, sum, d);
+	if (threadIdx.x % 32 == 0) shared[threadIdx.x / 32] = sum;
+	__syncthreads();
+	if (threadIdx.x >= 32) return;
+	sum = shared[threadIdx.x];
+#pragma unroll
+	for (int d = 16; d > 0; d /= 2) sum += __shfl_xor_sync(~0u, sum, d);
+	if (threadIdx.x == 0) out[part] = sum;
+}
+
+// Gathers the keys of what is at least limit, and returns how many there are: those beyond
+// GATHERED are counted only.
+__device__ __forceinline__ int gather(const sample_args &a, const float *x, const float *most, float limit, uint64_t *keys, int *found) {
+	const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+	if (threadIdx.x == 0) *found = 0;
+	__syncthreads();
+	for (int from = warp; from < a.chunks; from += BATCH * (THREADS / 32))
+		for (int j = lane; j < a.chunk; j += 32) {
+			float v[BATCH];
+#pragma unroll
+			for (int b = 0; b < BATCH; b++) {
+				const int c = from + b * (THREADS / 32), i = c * a.chunk + j;
+				v[b] = c < a.chunks && most[c] >= limit && i < a.vocab ? x[i] : NAN;
+			}
+#pragma unroll
+			for (int b = 0; b < BATCH; b++) {
+				const unsigned votes = __ballot_sync(~0u, v[b] >= limit);
+				if (votes == 0) continue;
+				int at = 0;
+				if (lane == 0) at = atomicAdd(found, __popc(votes));
+				at = __shfl_sync(~0u, at, 0) + __popc(votes & ((1u << lane) - 1));
+				if (v[b] >= limit && at < GATHERED) keys[at] = key_of(v[b], (from + b * (THREADS / 32)) * a.chunk + j);
+			}
+		}
+	__syncthreads();
+	const int n = *found;
+	__syncthreads();
+	return n;
+}
+
+// The first thread block of a row has its keys, each other one a part of its weight.
+// grid (n, 1 + PARTS)   block THREADS
+extern "C" __global__ void __launch_bounds__(THREADS) sample_rows(const __grid_constant__ sample_args a) {
+	__shared__ float most[CHUNKS], sorted[CHUNKS], tops[32];
+	__shared__ uint64_t keys[GATHERED];
+	__shared__ double sums[32];
+	__shared__ int found, first;
+	const int row = blockIdx.x;
+	const ask q = a.asks[row];
+	uint64_t *const out = a.out + (size_t)row * (HEAD + a.keys);
+	if (q.most == 0 || blockIdx.y > 0 && !(q.temperature > 0)) {
+		if (blockIdx.y == 0 && threadIdx.x == 0) out[PARTS] = 0;
+		return;
+	}
+	const float *const x = a.logits + (size_t)row * a.vocab;
+	const int size = power_of_two(a.chunks);
+	float top = -INFINITY;
+	for (int i = threadIdx.x; i < size; i += THREADS) {
+		const float v = i < a.chunks ? a.most[(size_t)row * CHUNKS + i] : -INFINITY;
+		most[i] = sorted[i] = v;
+		top = fmaxf(top, v);
+	}
+	top = largest(top, tops);
+	const bool finite = top - top == 0;
+	if (blockIdx.y > 0) {
+		if (finite) weigh(a, x, top, q.temperature, (double *)out, blockIdx.y - 1, sums);
+		return;
+	}
+	int n = 0;
+	if (finite && q.most == 1) {
+		if (threadIdx.x == 0) found = first = a.vocab;
+		__syncthreads();
+		for (int c = threadIdx.x; c < a.chunks; c += THREADS)
+			if (most[c] == top) atomicMin(&found, c);
+		__syncthreads();
+		for (int i = found * a.chunk + threadIdx.x; i < min(a.vocab, (found + 1) * a.chunk); i += THREADS)
+			if (x[i] == top) atomicMin(&first, i);
+		__syncthreads();
+		if (threadIdx.x == 0) keys[0] = key_of(top, first);
+		__syncthreads();
+		n = 1;
+	} else if (finite) {
+		sort(sorted, size);
+		// Of nearly all chunks the least of the largest says little.
+		for (int rank = min(q.most, max(1, a.chunks * 11 / 16)); rank > 0; rank /= 2) {
+			n = gather(a, x, most, a.vocab <= GATHERED ? -INFINITY : sorted[size - rank], keys, &found);
+			if (n <= GATHERED) break;
+			n = 0; // too many are equal, or near each other: fewer of the largest
+		}
+		const int all = power_of_two(n);
+		for (int i = n + threadIdx.x; i < all; i += THREADS) keys[i] = ~0ull;
+		sort(keys, all);
+		n = min(n, q.most);
+	}
+	for (int i = threadIdx.x; i < n; i += THREADS) out[HEAD + i] = keys[i];
+	if (threadIdx.x == 0) out[PARTS] = n;
+}
