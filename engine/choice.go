@@ -42,14 +42,16 @@ type choice struct {
 	stop *stops
 	text *tokenizer.Stream // nil: the model has no tokenizer
 
-	sampling compute.Sampling // with the seed: see drawing
+	sampling compute.Sampling // with its own seed
 
 	tokens int    // generated so far
 	finish string // why there will be no more; empty: there will
 }
 
-func (e *Engine) newChoice(r *Request) *choice {
-	c := &choice{e: e, r: r, past: newPast(r.Penalties, r.IDs), stop: newStops(r.Stop)}
+// newChoice is a continuation that draws with a seed of its own.
+func (e *Engine) newChoice(r *Request, seed uint64) *choice {
+	c := &choice{e: e, r: r, past: newPast(r.Penalties, r.IDs), stop: newStops(r.Stop), sampling: r.Sampling}
+	c.sampling.Seed = seed
 	if e.Tokenizer != nil {
 		c.text = e.Tokenizer.NewStream(true)
 		if r.Continues {
@@ -62,46 +64,40 @@ func (e *Engine) newChoice(r *Request) *choice {
 	return c
 }
 
-// drawing is how tokens are drawn, if logits are wanted for nothing else; else nil.
-func (c *choice) drawing(seed uint64) *compute.Sampling {
-	if c.r.LogProbs || c.r.Penalties.changes() || c.e.set.OnLogits != nil {
-		return nil
-	}
-	c.sampling = c.r.Sampling
-	c.sampling.Seed = seed
-	return &c.sampling
+// asks reports whether draws are all that logits are wanted for, as they are.
+func (c *choice) asks() bool {
+	return !c.r.LogProbs && !c.r.Penalties.changes() && c.e.set.OnLogits == nil
 }
 
-// take takes the token that follows position pos, from its logits, which it may change, if it
-// has not been drawn. It is returned with the text that is certain with it. A token that ends
-// the text is not counted: then finish is set.
-func (c *choice) take(s said, pos int, seed uint64) (t Token, text string, err error) {
-	if s.drawn {
-		t.ID = s.id
-	} else if t, err = c.draw(s.v, pos, seed); err != nil {
+// take takes the token that follows position pos, and draws it if that has not been done. It
+// is returned with the text that is certain with it. A token that ends the text is not
+// counted: then finish is set.
+func (c *choice) take(s said, pos int) (t Token, text string, err error) {
+	if t = s.token; !s.drawn {
+		t, err = c.draw(c.e.drawer(0), s.v, pos)
+	}
+	if err != nil {
 		return Token{}, "", err
 	}
 	text = c.add(t.ID)
 	return t, text, nil
 }
 
-// draw draws from logits.
-func (c *choice) draw(logits []float32, pos int, seed uint64) (t Token, err error) {
-	r, d := c.r, &c.e.sampler
+// draw draws the token that follows position pos from its logits, which it may change.
+func (c *choice) draw(d *drawer, logits []float32, pos int) (t Token, err error) {
+	r := c.r
 	var softmax compute.Softmax
 	if r.LogProbs {
 		softmax = compute.NewSoftmax(logits)
-		t.Top = topLogProbs(d, softmax, logits, r.TopLogProbs)
+		t.Top = topLogProbs(&d.sampler, softmax, logits, r.TopLogProbs)
 	}
 	raw := logits
 	if r.LogProbs && r.Penalties.changes() {
-		raw = append(c.e.raw[:0], logits...)
-		c.e.raw = raw
+		raw = append(d.raw[:0], logits...)
+		d.raw = raw
 	}
 	c.past.apply(logits)
-	sampling := r.Sampling
-	sampling.Seed = seed
-	if t.ID, err = draw(d, logits, sampling, pos); err != nil {
+	if t.ID, err = draw(&d.sampler, logits, c.sampling, pos); err != nil {
 		return Token{}, err
 	}
 	if r.LogProbs {

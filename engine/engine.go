@@ -35,9 +35,9 @@ type Engine struct {
 	kept   [][]float32       // by such a row: what it said before the next step ran
 	token  [1]int32
 	host   []float32 // logits, of a device with memory of its own
-	raw    []float32 // a row of them, before penalties
 
-	sampler compute.Sampler
+	draws   []*rider  // that have a choice, of the rows at hand
+	drawers []*drawer // as many as have drawn side by side
 }
 
 // Prepare resolves the options against the model and plans its memory; nothing

@@ -99,11 +99,11 @@ func (e *Engine) Generate(ctx context.Context, r Request) (*Result, error) {
 
 	out := &Result{Usage: Usage{Prompt: len(r.IDs), Shared: st.Shared()}}
 	start := time.Now()
-	c := e.newChoice(&r)
+	c := e.newChoice(&r, r.Sampling.Seed)
 	var all strings.Builder
 	// step takes what follows position pos.
 	step := func(s said, pos int) error {
-		t, text, err := c.take(s, pos, r.Sampling.Seed)
+		t, text, err := c.take(s, pos)
 		if err != nil {
 			return err
 		}
@@ -143,11 +143,11 @@ func (e *Engine) Generate(ctx context.Context, r Request) (*Result, error) {
 
 	start = time.Now()
 	for c.finish == "" {
-		if err := st.step(ctx, Part{IDs: out.Tokens[len(out.Tokens)-1:], Want: 1, draw: c.drawing(r.Sampling.Seed)}); err != nil {
+		if err := st.step(ctx, Part{IDs: out.Tokens[len(out.Tokens)-1:], Want: 1, choice: c}); err != nil {
 			return nil, err
 		}
 		if alone := &e.riders[0]; alone.drawn {
-			err = step(said{id: alone.id, drawn: true}, st.Len()-1)
+			err = step(said{token: alone.token, drawn: true}, st.Len()-1)
 		} else {
 			err = e.logits(0, 1, func(_ int, logits []float32) error {
 				e.onLogits(st.Len()-1, logits)

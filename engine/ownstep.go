@@ -69,9 +69,9 @@ func (e *Engine) decode(ctx context.Context) error {
 			}
 			e.token[0] = e.rows[at].Token
 			r.seq.Advance(e.token[:])
-			if r.draw != nil {
-				r.id, r.drawn = e.sampler.SamplePeak(e.dec.Peak(at-from), *r.draw, e.model.Vocab, int(e.rows[at].Pos))
-			}
+		}
+		if err == nil {
+			e.drawPeaks(from, to)
 		}
 		e.latest, from = from, to
 	}
@@ -102,6 +102,3 @@ func (e *Engine) keep(before int) error {
 	}
 	return nil
 }
-
-// with reports whether the rows of both can be had together: neither had a token drawn.
-func (r *rider) with(o *rider) bool { return o.hidden == r.hidden && !o.drawn && !r.drawn }

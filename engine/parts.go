@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-
-	"nosa/compute"
 )
 
 // StreamError is what went wrong for one stream of a step.
@@ -50,16 +48,16 @@ type Part struct {
 	// logits are computed.
 	Hidden bool
 
-	// draw says that the logits of its one token are wanted for a draw by these settings and
-	// nothing else, so that a device which can say what will be drawn need not hand them over.
-	draw *compute.Sampling
+	// choice is who draws a token from what follows the last of them, in place of having it
+	// called: from logits, or from what a device says of them.
+	choice *choice
 }
 
-// said is what a row of a step has come to: its logits or hidden state, or the token that
-// was drawn from them, and neither then.
+// said is what a row of a step has come to: its logits or hidden state, or what a choice has
+// drawn from them.
 type said struct {
 	v     []float32
-	id    int32
+	token Token
 	drawn bool
 }
 
@@ -130,7 +128,7 @@ func (e *Engine) run(ctx context.Context, parts []Part, each func(i, at int, s s
 		to, end := from, first
 		r := &e.riders[first]
 		if r.drawn {
-			if err := each(r.index, 0, said{id: r.id, drawn: true}); err != nil {
+			if err := each(r.index, r.n-1, said{token: r.token, drawn: true}); err != nil {
 				failed = append(failed, StreamError{r.index, err})
 			}
 			first++
@@ -141,16 +139,24 @@ func (e *Engine) run(ctx context.Context, parts []Part, each func(i, at int, s s
 			to = e.first(&e.riders[end]) + e.riders[end].n
 		}
 		var over error // of the rider that row is of
-		if err := e.outputs(hidden, from, to, func(row int, v []float32) error {
-			r := &e.riders[first]
-			for ; row >= e.first(r)+r.n; r = &e.riders[first] {
-				first, over = first+1, nil
-			}
-			if r.err != nil || over != nil {
-				return nil
-			}
-			if over = each(r.index, row-e.first(r), said{v: v}); over != nil {
-				failed = append(failed, StreamError{r.index, over})
+		if err := e.pieces(hidden, from, to, func(from, to int, v []float32) error {
+			e.draw(e.riders[first:end], from, to, v)
+			width := len(v) / (to - from)
+			for row := from; row < to; row++ {
+				r := &e.riders[first]
+				for ; row >= e.first(r)+r.n; r = &e.riders[first] {
+					first, over = first+1, nil
+				}
+				own := v[(row-from)*width:][:width:width]
+				if r.err != nil || over != nil {
+					continue
+				}
+				if over = r.wrong; over == nil {
+					over = each(r.index, row-e.first(r), said{v: own, token: r.token, drawn: r.drawn})
+				}
+				if over != nil {
+					failed = append(failed, StreamError{r.index, over})
+				}
 			}
 			return nil
 		}); err != nil {

@@ -285,7 +285,7 @@ func (s *Service) takeIn(ctx context.Context) bool {
 
 // begin queues a choice of a request.
 func (s *Service) begin(a *Answer, index int) {
-	r := &run{a: a, index: index, choice: s.e.newChoice(&a.o.Request)}
+	r := &run{a: a, index: index, choice: s.e.newChoice(&a.o.Request, a.o.Sampling.Seed+uint64(index))}
 	r.job = job{tenant: a.o.Tenant, priority: a.o.Priority, prompt: len(a.o.IDs), most: len(a.o.IDs) + a.o.MaxTokens}
 	s.runs[&r.job] = r
 	a.runs = append(a.runs, r)
@@ -348,11 +348,10 @@ func (s *Service) step(ctx context.Context) {
 			case r.a.o.PromptLogProbs && r.index == 0:
 				p.Want = len(p.IDs)
 			case t.held+t.tokens == t.prompt && r.finish == "":
-				p.Want = 1
+				p.Want, p.choice = 1, r.choice
 			}
 		} else {
-			p.IDs, p.Want = r.next[:], 1
-			p.draw = r.drawing(r.seed())
+			p.IDs, p.Want, p.choice = r.next[:], 1, r.choice
 		}
 		s.parts, s.turns = append(s.parts, p), append(s.turns, r)
 	}
@@ -397,8 +396,6 @@ func (s *Service) blame(err error) {
 	}
 }
 
-func (r *run) seed() uint64 { return r.a.o.Sampling.Seed + uint64(r.index) }
-
 // hear takes what follows a token of a run's part in a step, or its hidden state.
 func (r *run) hear(at int, s said) error {
 	pos := r.held + at
@@ -409,13 +406,13 @@ func (r *run) hear(at int, s said) error {
 	}
 	if pos < r.prompt-1 {
 		softmax, id := compute.NewSoftmax(s.v), o.IDs[pos+1]
-		r.a.promptToken(Token{id, softmax.LogProb(s.v[id]), topLogProbs(&r.e.sampler, softmax, s.v, o.TopLogProbs)})
+		r.a.promptToken(Token{id, softmax.LogProb(s.v[id]), topLogProbs(&r.e.drawer(0).sampler, softmax, s.v, o.TopLogProbs)})
 		return nil
 	}
 	if r.finish != "" { // nothing is to be generated
 		return nil
 	}
-	t, text, err := r.take(s, pos, r.seed())
+	t, text, err := r.take(s, pos)
 	if err != nil {
 		return err
 	}

@@ -45,9 +45,10 @@ type rider struct {
 	hidden bool  // hidden states are wanted of it, no logits
 	err    error // why it could not go on
 
-	draw  *compute.Sampling // see Part
-	id    int32             // that was drawn, if one was
-	drawn bool
+	choice *choice // see Part
+	token  Token   // that it has drawn
+	drawn  bool
+	wrong  error // why it has not
 }
 
 // begin begins a step: an empty batch, for streams to join.
@@ -73,15 +74,15 @@ func (e *Engine) join(ctx context.Context, p Part, index int) error {
 	if err := s.seq.Reserve(len(ids)); err != nil {
 		return err
 	}
-	r := rider{Stream: s, index: index, row: len(e.batch.IDs), n: len(ids), hidden: p.Hidden, draw: p.draw}
+	r := rider{Stream: s, index: index, row: len(e.batch.IDs), n: len(ids), hidden: p.Hidden, choice: p.choice}
 	if e.dec != nil {
 		if len(ids) == 1 && p.Want == 1 && !p.Prompt {
 			var seat int
 			if seat, r.sits = s.seq.Sit(ctx); r.sits {
 				r.row = len(e.rows)
 				row := compute.StepRow{Seat: int32(seat), Pos: int32(s.seq.Len()), Token: ids[0]}
-				if r.draw != nil {
-					row.Ask = r.draw.Ask(e.model.Vocab)
+				if r.choice != nil && r.choice.asks() {
+					row.Ask = r.choice.sampling.Ask(e.model.Vocab)
 				}
 				e.rows = append(e.rows, row)
 				e.sat, e.seated = append(e.sat, s.seq), append(e.seated, len(e.riders))
@@ -152,33 +153,39 @@ func (e *Engine) logits(from, to int, f func(row int, logits []float32) error) e
 // outputs calls f with what the model makes of rows from to to−1 of the last step: hidden
 // states or logits. Rows of the batch come first, then those of the device's own steps.
 func (e *Engine) outputs(hidden bool, from, to int, f func(row int, v []float32) error) error {
-	width := e.model.Vocab
-	if hidden {
-		width = e.model.Hidden
-	}
-	batch := len(e.batch.IDs)
-	for at := from; at < to; {
-		if at >= batch && at-batch < len(e.kept) {
-			if err := f(at, e.kept[at-batch]); err != nil {
-				return err
-			}
-			at++
-			continue
-		}
-		end := min(at+e.work.LogitRows, to)
-		if at < batch {
-			end = min(end, batch)
-		}
-		v, err := e.made(hidden, at, end)
-		if err != nil {
-			return err
-		}
-		for ; at < end; at++ {
-			if err := f(at, v[:width:width]); err != nil {
+	return e.pieces(hidden, from, to, func(from, to int, v []float32) error {
+		width := len(v) / (to - from)
+		for row := from; row < to; row++ {
+			if err := f(row, v[:width:width]); err != nil {
 				return err
 			}
 			v = v[width:]
 		}
+		return nil
+	})
+}
+
+// pieces is outputs, by as many rows as are there at a time.
+func (e *Engine) pieces(hidden bool, from, to int, f func(from, to int, v []float32) error) error {
+	batch := len(e.batch.IDs)
+	for at := from; at < to; {
+		var v []float32
+		end := at + 1
+		if at >= batch && at-batch < len(e.kept) {
+			v = e.kept[at-batch]
+		} else {
+			if end = min(at+e.work.LogitRows, to); at < batch {
+				end = min(end, batch)
+			}
+			var err error
+			if v, err = e.made(hidden, at, end); err != nil {
+				return err
+			}
+		}
+		if err := f(at, end, v); err != nil {
+			return err
+		}
+		at = end
 	}
 	return nil
 }

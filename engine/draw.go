@@ -1,0 +1,99 @@
+package engine
+
+import (
+	"runtime"
+	"sync"
+	"sync/atomic"
+
+	"nosa/compute"
+)
+
+// drawer is what one goroutine draws with.
+type drawer struct {
+	sampler compute.Sampler
+	raw     []float32 // a row of logits, before penalties
+}
+
+// fewDraws are done before others would have begun.
+const fewDraws = 4
+
+// drawer is the first or a later one.
+func (e *Engine) drawer(i int) *drawer {
+	for len(e.drawers) <= i {
+		e.drawers = append(e.drawers, &drawer{})
+	}
+	return e.drawers[i]
+}
+
+// side calls f for 0 to n−1: side by side where the model is on a device with memory of its
+// own, which processors wait for meanwhile.
+func (e *Engine) side(n int, f func(d *drawer, i int)) {
+	many := 1
+	if e.host != nil && n > fewDraws {
+		many = min(n/fewDraws, runtime.GOMAXPROCS(0))
+	}
+	if d := e.drawer(many - 1); many == 1 {
+		for i := range n {
+			f(d, i)
+		}
+		return
+	}
+	var next atomic.Int64
+	var wait sync.WaitGroup
+	for _, d := range e.drawers[:many] {
+		wait.Go(func() {
+			for i := int(next.Add(1)) - 1; i < n; i = int(next.Add(1)) - 1 {
+				f(d, i)
+			}
+		})
+	}
+	wait.Wait()
+}
+
+// drawPeaks draws for those rows of the device's last step that have asked.
+func (e *Engine) drawPeaks(from, to int) {
+	e.draws = e.draws[:0]
+	for at := from; at < to; at++ {
+		if e.rows[at].Ask.Most > 0 {
+			e.draws = append(e.draws, &e.riders[e.seated[at]])
+		}
+	}
+	if len(e.draws) > 0 {
+		e.drawAsked(from)
+	}
+}
+
+func (e *Engine) drawAsked(from int) {
+	e.side(len(e.draws), func(d *drawer, i int) {
+		r := e.draws[i]
+		r.token.ID, r.drawn = d.sampler.SamplePeak(e.dec.Peak(r.row-from), r.choice.sampling, e.model.Vocab, int(e.rows[r.row].Pos))
+	})
+}
+
+// draw has the choices of riders draw whose last rows are among from to to−1, which have
+// these logits.
+func (e *Engine) draw(riders []rider, from, to int, logits []float32) {
+	e.draws = e.draws[:0]
+	for i := range riders {
+		if r := &riders[i]; r.choice != nil && r.err == nil && r.last(e) >= from && r.last(e) < to {
+			e.draws = append(e.draws, r)
+		}
+	}
+	if len(e.draws) > 0 {
+		e.drawRows(from, logits, len(logits)/(to-from))
+	}
+}
+
+func (e *Engine) drawRows(from int, logits []float32, width int) {
+	e.side(len(e.draws), func(d *drawer, i int) {
+		r := e.draws[i]
+		r.token, r.wrong = r.choice.draw(d, logits[(r.last(e)-from)*width:][:width:width], r.seq.Len()-1)
+		r.drawn = r.wrong == nil
+	})
+}
+
+// last is a rider's last row: see first.
+func (r *rider) last(e *Engine) int { return e.first(r) + r.n - 1 }
+
+// with reports whether the rows of both can be had together: no token has been drawn from either.
+func (r *rider) with(o *rider) bool { return o.hidden == r.hidden && !o.drawn && !r.drawn }
