@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"sync"
 	"testing"
@@ -34,7 +35,8 @@ var (
 // BenchmarkService has a GPU's own steps write many answers of a model with random weights, by
 // the engine's service, and says how long a step takes from one to the next, and how long of
 // that the GPU has nothing to do. Draws are from what the GPU says of its logits, or, whole,
-// from rows that are copied, as they are where only these can tell.
+// from rows that are copied, as they are where only these can tell; with one processor, one
+// after the other.
 //
 //	go test ./bench -run '^$' -bench Service -benchtime 1x -service-folder /dev/shm
 func BenchmarkService(b *testing.B) {
@@ -97,14 +99,15 @@ func BenchmarkService(b *testing.B) {
 		{"greedy", compute.Sampling{}}, {"t0.8-p0.95", compute.Sampling{Temperature: 0.8, TopP: 0.95}}, {"t1", compute.Sampling{Temperature: 1}},
 		{"t0.8-k50", compute.Sampling{Temperature: 0.8, TopK: 50}},
 	} {
-		for _, whole := range []bool{false, true} {
-			name := s.name
-			if whole {
-				name += "/whole"
-			}
-			b.Run(name, func(b *testing.B) {
+		for _, how := range []struct {
+			name       string
+			whole      bool
+			processors int
+		}{{"told", false, runtime.GOMAXPROCS(0)}, {"whole", true, runtime.GOMAXPROCS(0)}, {"whole alone", true, 1}} {
+			b.Run(s.name+"/"+how.name, func(b *testing.B) {
+				defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(how.processors))
 				for b.Loop() {
-					dev.begin(*serviceSeats, whole)
+					dev.begin(*serviceSeats, how.whole)
 					service := engine.NewService(e, engine.ServiceOptions{}, slog.New(slog.DiscardHandler))
 					var wait sync.WaitGroup
 					for i := range *serviceSeats {

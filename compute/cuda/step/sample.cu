@@ -8,6 +8,7 @@
 //         weights, and what is gathered from; 8 KB a row come out
 // order   keys are all different, so that it does not matter where the gathered lay before they
 //         were sorted. A part of the weights is a thread's numbers in turn, then a tree
+#include "../ptx.cuh"
 #include "step.cuh"
 
 enum {
@@ -15,7 +16,8 @@ enum {
 	GATHERED = 2048, // numbers at most, of which the largest are sorted out: likewise
 	PARTS = 16,     // of the weights' sum
 	HEAD = PARTS + 1,
-	THREADS = 1024,
+	THREADS = 512, // of sample_keys
+	WEIGHERS = 256,
 	BATCH = 16, // loads that a thread has on their way
 };
 
@@ -38,15 +40,17 @@ __device__ __forceinline__ uint64_t key_of(float v, int id) {
 	return (uint64_t)(b >> 31 ? b : ~(b | 1u << 31)) << 32 | (uint32_t)id;
 }
 
-// The largest that is a number, of a thread block of THREADS. shared is 32 floats.
-__device__ __forceinline__ float largest(float v, float *shared) {
+// The largest of a row's chunks, of a thread block of N threads. shared is 32 floats.
+template <int N> __device__ __forceinline__ float largest(const sample_args &a, int row, float *shared) {
+	float v = -INFINITY;
+	for (int i = threadIdx.x; i < a.chunks; i += N) v = fmaxf(v, a.most[(size_t)row * CHUNKS + i]);
 #pragma unroll
 	for (int d = 16; d > 0; d /= 2) v = fmaxf(v, __shfl_xor_sync(~0u, v, d));
 	if (threadIdx.x % 32 == 0) shared[threadIdx.x / 32] = v;
 	__syncthreads();
-	v = shared[threadIdx.x % 32];
+	v = shared[threadIdx.x % (N / 32)];
 #pragma unroll
-	for (int d = 16; d > 0; d /= 2) v = fmaxf(v, __shfl_xor_sync(~0u, v, d));
+	for (int d = N / 64; d > 0; d /= 2) v = fmaxf(v, __shfl_xor_sync(~0u, v, d));
 	return v;
 }
 
@@ -92,25 +96,34 @@ template <typename T> __device__ __forceinline__ void sort(T *x, int n) {
 
 __device__ __forceinline__ int power_of_two(int n) { return n < 2 ? 1 : 1 << (32 - __clz(n - 1)); }
 
-// A part of a row's weight.
-__device__ __forceinline__ void weigh(const sample_args &a, const float *x, float top, float temperature, double *out, int part, double *shared) {
-	const double scale = 1 / (double)temperature;
-	const int each = (a.vocab + PARTS - 1) / PARTS, to = min(a.vocab, (part + 1) * each);
-	double sum = 0;
-#pragma unroll 8
-	for (int i = part * each + threadIdx.x; i < to; i += THREADS) {
-		const float v = x[i];
-		if (v == v) sum += exp((double)(v - top) * scale);
+// A part of a row's weight. It begins beside sample_keys, of which it reads nothing.
+// grid (PARTS, n)   block WEIGHERS
+extern "C" __global__ void __launch_bounds__(WEIGHERS) sample_weights(const __grid_constant__ sample_args a) {
+	__shared__ float tops[WEIGHERS / 32];
+	__shared__ double sums[WEIGHERS / 32];
+	const int part = blockIdx.x, row = blockIdx.y;
+	const float temperature = a.asks[row].temperature, *x = a.logits + (size_t)row * a.vocab;
+	if (temperature > 0) {
+		const float top = largest<WEIGHERS>(a, row, tops);
+		const double scale = 1 / (double)temperature;
+		const int each = (a.vocab + PARTS - 1) / PARTS, to = min(a.vocab, (part + 1) * each);
+		double sum = 0;
+		if (top - top == 0)
+#pragma unroll 4
+			for (int i = part * each + threadIdx.x; i < to; i += WEIGHERS) {
+				const float v = x[i];
+				if (v == v) sum += exp((double)(v - top) * scale);
+			}
+#pragma unroll
+		for (int d = 16; d > 0; d /= 2) sum += __shfl_xor_sync(~0u, sum, d);
+		if (threadIdx.x % 32 == 0) sums[threadIdx.x / 32] = sum;
+		__syncthreads();
+		if (threadIdx.x == 0) {
+			for (int i = 1; i < WEIGHERS / 32; i++) sum += sums[i];
+			((double *)(a.out + (size_t)row * (HEAD + a.keys)))[part] = sum;
+		}
 	}
-#pragma unroll
-	for (int d = 16; d > 0; d /= 2) sum += __shfl_xor_sync(~0u, sum, d);
-	if (threadIdx.x % 32 == 0) shared[threadIdx.x / 32] = sum;
-	__syncthreads();
-	if (threadIdx.x >= 32) return;
-	sum = shared[threadIdx.x];
-#pragma unroll
-	for (int d = 16; d > 0; d /= 2) sum += __shfl_xor_sync(~0u, sum, d);
-	if (threadIdx.x == 0) out[part] = sum;
+	wait_for_earlier();
 }
 
 // Gathers the keys of what is at least limit, and returns how many there are: those beyond
@@ -143,38 +156,23 @@ __device__ __forceinline__ int gather(const sample_args &a, const float *x, cons
 	return n;
 }
 
-// The first thread block of a row has its keys, each other one a part of its weight.
-// grid (n, 1 + PARTS)   block THREADS
-extern "C" __global__ void __launch_bounds__(THREADS) sample_rows(const __grid_constant__ sample_args a) {
-	__shared__ float most[CHUNKS], sorted[CHUNKS], tops[32];
+// grid (n)   block THREADS
+extern "C" __global__ void __launch_bounds__(THREADS) sample_keys(const __grid_constant__ sample_args a) {
+	__shared__ float most[CHUNKS], sorted[CHUNKS], tops[THREADS / 32];
 	__shared__ uint64_t keys[GATHERED];
-	__shared__ double sums[32];
 	__shared__ int found, first;
-	const int row = blockIdx.x;
-	const ask q = a.asks[row];
-	uint64_t *const out = a.out + (size_t)row * (HEAD + a.keys);
-	if (q.most == 0 || blockIdx.y > 0 && !(q.temperature > 0)) {
-		if (blockIdx.y == 0 && threadIdx.x == 0) out[PARTS] = 0;
-		return;
-	}
+	allow_later();
+	const int row = blockIdx.x, wanted = a.asks[row].most, size = power_of_two(a.chunks);
 	const float *const x = a.logits + (size_t)row * a.vocab;
-	const int size = power_of_two(a.chunks);
-	float top = -INFINITY;
-	for (int i = threadIdx.x; i < size; i += THREADS) {
-		const float v = i < a.chunks ? a.most[(size_t)row * CHUNKS + i] : -INFINITY;
-		most[i] = sorted[i] = v;
-		top = fmaxf(top, v);
-	}
-	top = largest(top, tops);
-	const bool finite = top - top == 0;
-	if (blockIdx.y > 0) {
-		if (finite) weigh(a, x, top, q.temperature, (double *)out, blockIdx.y - 1, sums);
-		return;
-	}
+	uint64_t *const out = a.out + (size_t)row * (HEAD + a.keys);
 	int n = 0;
-	if (finite && q.most == 1) {
+	const float top = wanted > 0 ? largest<THREADS>(a, row, tops) : NAN;
+	if (top - top == 0) {
+		for (int i = threadIdx.x; i < size; i += THREADS) most[i] = sorted[i] = i < a.chunks ? a.most[(size_t)row * CHUNKS + i] : -INFINITY;
 		if (threadIdx.x == 0) found = first = a.vocab;
 		__syncthreads();
+	}
+	if (top - top == 0 && wanted == 1) {
 		for (int c = threadIdx.x; c < a.chunks; c += THREADS)
 			if (most[c] == top) atomicMin(&found, c);
 		__syncthreads();
@@ -184,10 +182,10 @@ extern "C" __global__ void __launch_bounds__(THREADS) sample_rows(const __grid_c
 		if (threadIdx.x == 0) keys[0] = key_of(top, first);
 		__syncthreads();
 		n = 1;
-	} else if (finite) {
+	} else if (top - top == 0) {
 		sort(sorted, size);
 		// Of nearly all chunks the least of the largest says little.
-		for (int rank = min(q.most, max(1, a.chunks * 11 / 16)); rank > 0; rank /= 2) {
+		for (int rank = min(wanted, max(1, a.chunks * 11 / 16)); rank > 0; rank /= 2) {
 			n = gather(a, x, most, a.vocab <= GATHERED ? -INFINITY : sorted[size - rank], keys, &found);
 			if (n <= GATHERED) break;
 			n = 0; // too many are equal, or near each other: fewer of the largest
@@ -195,7 +193,7 @@ extern "C" __global__ void __launch_bounds__(THREADS) sample_rows(const __grid_c
 		const int all = power_of_two(n);
 		for (int i = n + threadIdx.x; i < all; i += THREADS) keys[i] = ~0ull;
 		sort(keys, all);
-		n = min(n, q.most);
+		n = min(n, wanted);
 	}
 	for (int i = threadIdx.x; i < n; i += THREADS) out[HEAD + i] = keys[i];
 	if (threadIdx.x == 0) out[PARTS] = n;

@@ -21,15 +21,16 @@ const (
 
 // sampling is what draws are told of rows of logits.
 type sampling struct {
-	chunks, rows driver.Function
+	chunks, largest, weights driver.Function
 
 	asks compute.Tensor // I32 [rows, 2]: compute.Ask
 	most compute.Tensor // F32 [rows, sampleChunks]
 	out  compute.Tensor // I32 [rows, 2 · (sampleHead + compute.MostPeak)]; as many rows and keys as are asked for
 	host []byte         // pinned: what comes of out
 
-	asked []compute.Ask // of the last step
-	keys  int           // most of a row of it
+	asked   []compute.Ask // of the last step
+	keys    int           // most of a row of it
+	weighed bool          // any of its rows
 }
 
 // sampleArgs is the struct of sample.cu.
@@ -47,7 +48,7 @@ func (s *sampling) buffers(rows int) []buffer {
 }
 
 func (s *sampling) load(g *gpu) error {
-	return g.load("sample", map[string]*driver.Function{"sample_chunks": &s.chunks, "sample_rows": &s.rows})
+	return g.load("sample", map[string]*driver.Function{"sample_chunks": &s.chunks, "sample_keys": &s.largest, "sample_weights": &s.weights})
 }
 
 // open takes the host's memory, when the device's is there.
@@ -66,11 +67,12 @@ func (s *sampling) close(g *gpu) (err error) {
 
 // ask takes the asks of a step's rows.
 func (s *sampling) ask(rows []compute.StepRow) {
-	s.asked, s.keys = s.asked[:0], 0
+	s.asked, s.keys, s.weighed = s.asked[:0], 0, false
 	for _, r := range rows {
 		a := r.Ask
 		a.Most = min(a.Most, compute.MostPeak)
 		s.asked, s.keys = append(s.asked, a), max(s.keys, int(a.Most))
+		s.weighed = s.weighed || a.Most > 0 && a.Temperature > 0
 	}
 }
 
@@ -86,7 +88,10 @@ func (s *sampling) post(d *cuda.Device, g *gpu, logits compute.Tensor) {
 	chunks := ceil(vocab, chunk)
 	a := sampleArgs{logits.Addr, s.asks.Addr, s.most.Addr, s.out.Addr, int32(vocab), int32(chunk), int32(chunks), int32(s.keys)}
 	launch(g, s.chunks, driver.Dim{X: ceil(chunks, 64), Y: n, Z: 1}, 256, 0, &a)
-	launch(g, s.rows, driver.Dim{X: n, Y: 1 + sampleParts, Z: 1}, 1024, 0, &a)
+	launch(g, s.largest, line(n), 512, 0, &a)
+	if s.weighed {
+		launchEarly(g, s.weights, driver.Dim{X: sampleParts, Y: n, Z: 1}, 256, 0, &a)
+	}
 	g.ctx.CopyOut(g.stream, addressOf(s.host), s.out.Addr, 8*n*(sampleHead+s.keys))
 }
 
