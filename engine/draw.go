@@ -2,6 +2,7 @@ package engine
 
 import (
 	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -68,6 +69,52 @@ func (e *Engine) drawAsked(from int) {
 		r := e.draws[i]
 		r.token.ID, r.drawn = d.sampler.SamplePeak(e.dec.Peak(r.row-from), r.choice.sampling, e.model.Vocab, int(e.rows[r.row].Pos))
 	})
+}
+
+// drawLeft draws from whole rows of the device's last step where what it said of them did not
+// do, so that those which lie apart are fetched one after the other and drawn from side by side.
+func (e *Engine) drawLeft() error {
+	if e.host == nil {
+		return nil // rows are where they can be read
+	}
+	e.draws = e.draws[:0]
+	for at := e.latest; at < len(e.rows); at++ {
+		if r := &e.riders[e.seated[at]]; r.choice != nil && r.err == nil && !r.drawn {
+			e.draws = append(e.draws, r)
+		}
+	}
+	for some := range slices.Chunk(e.draws, e.work.LogitRows) {
+		if err := e.drawFetched(some); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (e *Engine) drawFetched(riders []*rider) error {
+	width := e.model.Vocab
+	for from := 0; from < len(riders); {
+		to := from + 1
+		for to < len(riders) && riders[to].row == riders[to-1].row+1 {
+			to++
+		}
+		row := riders[from].row - e.latest
+		v := e.host[from*width : to*width]
+		if err := e.guard(func() error {
+			e.dev.Download(compute.F32s(v, len(v)).Data, e.dec.Logits(row, row+to-from))
+			return nil
+		}); err != nil {
+			return err
+		}
+		from = to
+	}
+	e.side(len(riders), func(d *drawer, i int) {
+		r := riders[i]
+		var err error // comes again with the row
+		r.token, err = r.choice.draw(d, e.host[i*width:][:width:width], r.seq.Len()-1)
+		r.drawn = err == nil
+	})
+	return nil
 }
 
 // draw has the choices of riders draw whose last rows are among from to to−1, which have

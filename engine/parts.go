@@ -122,6 +122,9 @@ func (e *Engine) run(ctx context.Context, parts []Part, each func(i, at int, s s
 			failed = append(failed, StreamError{r.index, r.err})
 		}
 	}
+	if err := e.drawLeft(); err != nil {
+		return err
+	}
 	for first < len(e.riders) {
 		// Rows in a row, of one rider or of several.
 		from := e.wanted(parts, first)

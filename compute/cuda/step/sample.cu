@@ -14,11 +14,11 @@
 enum {
 	CHUNKS = 2048,  // at most; a power of two
 	GATHERED = 2048, // numbers at most, of which the largest are sorted out: likewise
-	PARTS = 16,     // of the weights' sum
+	PARTS = 32,     // of the weights' sum
 	HEAD = PARTS + 1,
-	THREADS = 512, // of sample_keys
+	THREADS = 1024, // of sample_keys
 	WEIGHERS = 256,
-	BATCH = 16, // loads that a thread has on their way
+	BATCH = 8, // loads that a thread has on their way
 };
 
 struct ask {
@@ -98,7 +98,7 @@ __device__ __forceinline__ int power_of_two(int n) { return n < 2 ? 1 : 1 << (32
 
 // A part of a row's weight. It begins beside sample_keys, of which it reads nothing.
 // grid (PARTS, n)   block WEIGHERS
-extern "C" __global__ void __launch_bounds__(WEIGHERS) sample_weights(const __grid_constant__ sample_args a) {
+extern "C" __global__ void __launch_bounds__(WEIGHERS, 4) sample_weights(const __grid_constant__ sample_args a) {
 	__shared__ float tops[WEIGHERS / 32];
 	__shared__ double sums[WEIGHERS / 32];
 	const int part = blockIdx.x, row = blockIdx.y;
@@ -108,12 +108,13 @@ extern "C" __global__ void __launch_bounds__(WEIGHERS) sample_weights(const __gr
 		const double scale = 1 / (double)temperature;
 		const int each = (a.vocab + PARTS - 1) / PARTS, to = min(a.vocab, (part + 1) * each);
 		double sum = 0;
-		if (top - top == 0)
-#pragma unroll 4
-			for (int i = part * each + threadIdx.x; i < to; i += WEIGHERS) {
-				const float v = x[i];
-				if (v == v) sum += exp((double)(v - top) * scale);
-			}
+		for (int from = part * each + threadIdx.x; from < to && top - top == 0; from += BATCH * WEIGHERS) {
+			float v[BATCH];
+#pragma unroll
+			for (int b = 0; b < BATCH; b++) v[b] = from + b * WEIGHERS < to ? x[from + b * WEIGHERS] : -INFINITY;
+#pragma unroll
+			for (int b = 0; b < BATCH; b++) sum += exp((double)((v[b] == v[b] ? v[b] : -INFINITY) - top) * scale);
+		}
 #pragma unroll
 		for (int d = 16; d > 0; d /= 2) sum += __shfl_xor_sync(~0u, sum, d);
 		if (threadIdx.x % 32 == 0) sums[threadIdx.x / 32] = sum;
@@ -126,41 +127,63 @@ extern "C" __global__ void __launch_bounds__(WEIGHERS) sample_weights(const __gr
 	wait_for_earlier();
 }
 
+// The next place of a list for those lanes of a warp that have one to add.
+__device__ __forceinline__ int place(bool has, int *count) {
+	const int lane = threadIdx.x % 32;
+	const unsigned votes = __ballot_sync(~0u, has);
+	int at = 0;
+	if (votes != 0 && lane == 0) at = atomicAdd(count, __popc(votes));
+	return __shfl_sync(~0u, at, 0) + __popc(votes & ((1u << lane) - 1));
+}
+
+// What gather works with.
+struct gathering {
+	float most[CHUNKS];
+	uint64_t keys[GATHERED];
+	uint16_t chunk[CHUNKS]; // that have something
+	int chunks, found;
+};
+
 // Gathers the keys of what is at least limit, and returns how many there are: those beyond
 // GATHERED are counted only.
-__device__ __forceinline__ int gather(const sample_args &a, const float *x, const float *most, float limit, uint64_t *keys, int *found) {
+__device__ __forceinline__ int gather(const sample_args &a, const float *x, float limit, gathering &s) {
 	const int warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-	if (threadIdx.x == 0) *found = 0;
+	if (threadIdx.x == 0) s.chunks = s.found = 0;
 	__syncthreads();
-	for (int from = warp; from < a.chunks; from += BATCH * (THREADS / 32))
+	for (int c = threadIdx.x; c < CHUNKS; c += THREADS) {
+		const bool has = c < a.chunks && s.most[c] >= limit;
+		const int at = place(has, &s.chunks);
+		if (has) s.chunk[at] = c;
+	}
+	__syncthreads();
+	for (int from = warp; from < s.chunks; from += BATCH * (THREADS / 32))
 		for (int j = lane; j < a.chunk; j += 32) {
 			float v[BATCH];
+			int i[BATCH];
 #pragma unroll
 			for (int b = 0; b < BATCH; b++) {
-				const int c = from + b * (THREADS / 32), i = c * a.chunk + j;
-				v[b] = c < a.chunks && most[c] >= limit && i < a.vocab ? x[i] : NAN;
+				const int c = from + b * (THREADS / 32);
+				i[b] = c < s.chunks ? s.chunk[c] * a.chunk + j : a.vocab;
+				v[b] = i[b] < a.vocab ? x[i[b]] : NAN;
 			}
 #pragma unroll
 			for (int b = 0; b < BATCH; b++) {
-				const unsigned votes = __ballot_sync(~0u, v[b] >= limit);
-				if (votes == 0) continue;
-				int at = 0;
-				if (lane == 0) at = atomicAdd(found, __popc(votes));
-				at = __shfl_sync(~0u, at, 0) + __popc(votes & ((1u << lane) - 1));
-				if (v[b] >= limit && at < GATHERED) keys[at] = key_of(v[b], (from + b * (THREADS / 32)) * a.chunk + j);
+				const bool has = v[b] >= limit;
+				const int at = place(has, &s.found);
+				if (has && at < GATHERED) s.keys[at] = key_of(v[b], i[b]);
 			}
 		}
 	__syncthreads();
-	const int n = *found;
+	const int n = s.found;
 	__syncthreads();
 	return n;
 }
 
 // grid (n)   block THREADS
-extern "C" __global__ void __launch_bounds__(THREADS) sample_keys(const __grid_constant__ sample_args a) {
-	__shared__ float most[CHUNKS], sorted[CHUNKS], tops[THREADS / 32];
-	__shared__ uint64_t keys[GATHERED];
-	__shared__ int found, first;
+extern "C" __global__ void __launch_bounds__(THREADS, 1) sample_keys(const __grid_constant__ sample_args a) {
+	__shared__ gathering s;
+	__shared__ float sorted[CHUNKS], tops[THREADS / 32];
+	__shared__ int first;
 	allow_later();
 	const int row = blockIdx.x, wanted = a.asks[row].most, size = power_of_two(a.chunks);
 	const float *const x = a.logits + (size_t)row * a.vocab;
@@ -168,33 +191,33 @@ extern "C" __global__ void __launch_bounds__(THREADS) sample_keys(const __grid_c
 	int n = 0;
 	const float top = wanted > 0 ? largest<THREADS>(a, row, tops) : NAN;
 	if (top - top == 0) {
-		for (int i = threadIdx.x; i < size; i += THREADS) most[i] = sorted[i] = i < a.chunks ? a.most[(size_t)row * CHUNKS + i] : -INFINITY;
-		if (threadIdx.x == 0) found = first = a.vocab;
+		for (int i = threadIdx.x; i < size; i += THREADS) s.most[i] = sorted[i] = i < a.chunks ? a.most[(size_t)row * CHUNKS + i] : -INFINITY;
+		if (threadIdx.x == 0) s.found = first = a.vocab;
 		__syncthreads();
 	}
 	if (top - top == 0 && wanted == 1) {
 		for (int c = threadIdx.x; c < a.chunks; c += THREADS)
-			if (most[c] == top) atomicMin(&found, c);
+			if (s.most[c] == top) atomicMin(&s.found, c);
 		__syncthreads();
-		for (int i = found * a.chunk + threadIdx.x; i < min(a.vocab, (found + 1) * a.chunk); i += THREADS)
+		for (int i = s.found * a.chunk + threadIdx.x; i < min(a.vocab, (s.found + 1) * a.chunk); i += THREADS)
 			if (x[i] == top) atomicMin(&first, i);
 		__syncthreads();
-		if (threadIdx.x == 0) keys[0] = key_of(top, first);
+		if (threadIdx.x == 0) s.keys[0] = key_of(top, first);
 		__syncthreads();
 		n = 1;
 	} else if (top - top == 0) {
 		sort(sorted, size);
 		// Of nearly all chunks the least of the largest says little.
 		for (int rank = min(wanted, max(1, a.chunks * 11 / 16)); rank > 0; rank /= 2) {
-			n = gather(a, x, most, a.vocab <= GATHERED ? -INFINITY : sorted[size - rank], keys, &found);
+			n = gather(a, x, a.vocab <= GATHERED ? -INFINITY : sorted[size - rank], s);
 			if (n <= GATHERED) break;
 			n = 0; // too many are equal, or near each other: fewer of the largest
 		}
 		const int all = power_of_two(n);
-		for (int i = n + threadIdx.x; i < all; i += THREADS) keys[i] = ~0ull;
-		sort(keys, all);
+		for (int i = n + threadIdx.x; i < all; i += THREADS) s.keys[i] = ~0ull;
+		sort(s.keys, all);
 		n = min(n, wanted);
 	}
-	for (int i = threadIdx.x; i < n; i += THREADS) out[HEAD + i] = keys[i];
+	for (int i = threadIdx.x; i < n; i += THREADS) out[HEAD + i] = s.keys[i];
 	if (threadIdx.x == 0) out[PARTS] = n;
 }

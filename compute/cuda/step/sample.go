@@ -15,7 +15,7 @@ import (
 // The numbers of sample.cu.
 const (
 	sampleChunks = 2048
-	sampleParts  = 16
+	sampleParts  = 32
 	sampleHead   = sampleParts + 1 // of 8 bytes: parts of the weight, how many keys there are
 )
 
@@ -88,7 +88,7 @@ func (s *sampling) post(d *cuda.Device, g *gpu, logits compute.Tensor) {
 	chunks := ceil(vocab, chunk)
 	a := sampleArgs{logits.Addr, s.asks.Addr, s.most.Addr, s.out.Addr, int32(vocab), int32(chunk), int32(chunks), int32(s.keys)}
 	launch(g, s.chunks, driver.Dim{X: ceil(chunks, 64), Y: n, Z: 1}, 256, 0, &a)
-	launch(g, s.largest, line(n), 512, 0, &a)
+	launch(g, s.largest, line(n), 1024, 0, &a)
 	if s.weighed {
 		launchEarly(g, s.weights, driver.Dim{X: sampleParts, Y: n, Z: 1}, 256, 0, &a)
 	}
