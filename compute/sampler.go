@@ -14,8 +14,9 @@ import (
 // so near to a border that this could tell is left to Sample, which happens by chance
 // once in 10⁹, and with equal logits when TopP falls between two of them.
 type Sampler struct {
-	keys  []uint64  // of the candidates: see key
-	steps []float64 // weights of all, by how far they are below the largest: see deep
+	keys    []uint64  // of the candidates: see key
+	weights []float64 // of the first of them, as far as cuts looked at them
+	steps   []float64 // of all, by how far they are below the largest: see deep
 }
 
 // Candidates that are gathered first and second, as the least part of the whole
@@ -106,6 +107,7 @@ func (d *Sampler) Best(ids []int32, logits []float32, n int) []int32 {
 func (d *Sampler) draw(s Sampling, u, sum, slack float64, whole bool) (int32, verdict) {
 	keys, temperature := d.keys, float64(s.Temperature)
 	top := valueOf(keys[0])
+	weights := d.weights[:0]
 	if s.cuts() {
 		var have float64
 		end := -1
@@ -116,6 +118,7 @@ func (d *Sampler) draw(s Sampling, u, sum, slack float64, whole bool) (int32, ve
 				break
 			}
 			have += w
+			weights = append(weights, w)
 			if !s.nucleus() {
 				continue
 			}
@@ -128,6 +131,7 @@ func (d *Sampler) draw(s Sampling, u, sum, slack float64, whole bool) (int32, ve
 				break
 			}
 		}
+		d.weights = weights
 		if end < 0 && !whole {
 			return 0, beyond
 		}
@@ -138,8 +142,13 @@ func (d *Sampler) draw(s Sampling, u, sum, slack float64, whole bool) (int32, ve
 	}
 	at := u * sum
 	last := keys[0]
-	for _, k := range keys {
-		w := math.Exp(float64(valueOf(k)-top) / temperature)
+	for i, k := range keys {
+		var w float64
+		if i < len(weights) {
+			w = weights[i]
+		} else {
+			w = math.Exp(float64(valueOf(k)-top) / temperature)
+		}
 		if w == 0 {
 			break // and so are all that follow
 		}

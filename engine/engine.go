@@ -36,6 +36,10 @@ type Engine struct {
 	token  [1]int32
 	host   []float32 // logits, of a device with memory of its own
 
+	// beside, if not nil, is called in each step, when the device's own has been posted: it has
+	// what need not be done before.
+	beside func()
+
 	draws   []*rider  // that have a choice, of the rows at hand
 	drawers []*drawer // as many as have drawn side by side
 }

@@ -39,6 +39,9 @@ func (e *Engine) openSteps() error {
 // An error of a step is of the riders in it. The one that decode returns ends those too
 // that had not been run.
 func (e *Engine) decode(ctx context.Context) error {
+	if len(e.rows) == 0 && e.beside != nil {
+		e.beside()
+	}
 	for from := 0; from < len(e.rows); {
 		to := min(from+e.plan.StepRows, len(e.rows))
 		err := context.Cause(ctx)
@@ -54,6 +57,9 @@ func (e *Engine) decode(ctx context.Context) error {
 		var counts compute.StepCounts
 		if err = e.guard(func() (err error) {
 			e.dec.Run(e.rows[from:to])
+			if e.beside != nil {
+				e.beside()
+			}
 			counts, err = e.dec.Wait()
 			return err
 		}); err == nil {

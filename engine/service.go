@@ -46,6 +46,8 @@ type Service struct {
 	rows  int64 // of them
 	drawn int64 // tokens of answers
 
+	untold []told // events of the last step
+
 	watched time.Time // when somebody has last looked at blocks; zero: nobody does
 }
 
@@ -232,9 +234,27 @@ type run struct {
 	err   error
 }
 
+// told is an event that is on its way to an answer.
+type told struct {
+	a *Answer
+	e Event
+}
+
+// tell hands over what the last step came to. That is done beside the next one, since it wakes
+// those who wait.
+func (s *Service) tell() {
+	for i := range s.untold {
+		s.untold[i].a.tell(s.untold[i].e)
+		s.untold[i] = told{}
+	}
+	s.untold = s.untold[:0]
+}
+
 // loop owns the engine.
 func (s *Service) loop(ctx context.Context) {
 	defer close(s.ended)
+	s.e.beside = s.tell
+	defer func() { s.e.beside = nil }()
 	for s.takeIn(ctx) {
 		s.step(ctx)
 	}
@@ -328,6 +348,7 @@ func (s *Service) step(ctx context.Context) {
 		}
 	}
 	if len(turns) == 0 {
+		s.tell()
 		// Blocks are on their way out of the store: look again soon.
 		select {
 		case <-s.wake:
@@ -425,12 +446,13 @@ func (r *run) hear(at int, s said) error {
 	} else if o.LogProbs {
 		e.End = &t
 	}
-	r.a.tell(e)
+	r.a.s.untold = append(r.a.s.untold, told{r.a, e})
 	return nil
 }
 
 // finish ends a run that has come to its end.
 func (s *Service) finish(r *run) {
+	s.tell()
 	if r.a.o.Embed != "" {
 		v, err := r.pool.vector()
 		if err != nil {
@@ -459,6 +481,7 @@ func (s *Service) end(r *run) {
 
 // fail ends all of a request.
 func (s *Service) fail(a *Answer, err error) {
+	s.tell()
 	for _, r := range a.runs {
 		if s.runs[&r.job] != nil {
 			s.end(r)
