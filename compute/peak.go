@@ -83,6 +83,17 @@ func (d *Sampler) SamplePeak(p Peak, s Sampling, vocab, pos int) (int32, bool) {
 	return id, v == drawn
 }
 
+// SampleBeyond draws from a row, of which p is the peak, where SamplePeak could not, in less
+// time than Sample takes. It reports false where that must do it.
+func (d *Sampler) SampleBeyond(p Peak, logits []float32, s Sampling, pos int) (int32, bool) {
+	if len(p.Keys) == 0 || !(p.Weight > 0) || s.MinP > 0 {
+		return 0, false
+	}
+	d.keys = append(d.keys[:0], p.Keys[0])
+	id, v := d.deep(logits, s, uniform(s.Seed, uint64(pos)), p.Weight)
+	return id, v == drawn
+}
+
 // sum adds the candidates' weights up, in their order.
 func (d *Sampler) sum(temperature float64) (sum float64) {
 	top := valueOf(d.keys[0])

@@ -29,12 +29,16 @@ func TestPeakIsSample(t *testing.T) {
 					p.Weight *= 1 + 1e-11*(2*r.Float64()-1)
 					for pos := range 4 {
 						draws++
+						want := Sample(logits, s, pos)
+						if got, ok := d.SampleBeyond(p, logits, s, pos); ok && got != want {
+							t.Fatalf("%d logits, %+v, position %d: %d (%v), want %d (%v)", len(logits), s, pos, got, logits[got], want, logits[want])
+						}
 						got, ok := d.SamplePeak(p, s, len(logits), pos)
 						if !ok {
 							continue
 						}
 						from++
-						if want := Sample(logits, s, pos); got != want {
+						if got != want {
 							t.Fatalf("%d logits, %+v, position %d, %d largest: %d (%v), want %d (%v)", len(logits), s, pos, len(p.Keys), got, logits[got], want, logits[want])
 						}
 					}

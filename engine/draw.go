@@ -15,8 +15,9 @@ type drawer struct {
 	raw     []float32 // a row of logits, before penalties
 }
 
-// fewDraws are done before others would have begun.
-const fewDraws = 4
+// peakDraws is how many draws from peaks one does before others would have begun. Whole rows
+// take a thousand times as long as a goroutine takes to begin.
+const peakDraws = 12
 
 // drawer is the first or a later one.
 func (e *Engine) drawer(i int) *drawer {
@@ -26,12 +27,12 @@ func (e *Engine) drawer(i int) *drawer {
 	return e.drawers[i]
 }
 
-// side calls f for 0 to n−1: side by side where the model is on a device with memory of its
-// own, which processors wait for meanwhile.
-func (e *Engine) side(n int, f func(d *drawer, i int)) {
+// side calls f for 0 to n−1: side by side, with each or more for one goroutine, where the model
+// is on a device with memory of its own, for which processors wait meanwhile.
+func (e *Engine) side(n, each int, f func(d *drawer, i int)) {
 	many := 1
-	if e.host != nil && n > fewDraws {
-		many = min(n/fewDraws, runtime.GOMAXPROCS(0))
+	if e.host != nil {
+		many = max(1, min(n/each, runtime.GOMAXPROCS(0)))
 	}
 	if d := e.drawer(many - 1); many == 1 {
 		for i := range n {
@@ -55,21 +56,28 @@ func (e *Engine) side(n int, f func(d *drawer, i int)) {
 func (e *Engine) drawPeaks(from, to int) {
 	e.draws = e.draws[:0]
 	for at := from; at < to; at++ {
-		if e.rows[at].Ask.Most > 0 {
-			e.draws = append(e.draws, &e.riders[e.seated[at]])
+		switch r := &e.riders[e.seated[at]]; {
+		case e.rows[at].Ask.Most == 1:
+			r.drawPeak(e, e.drawer(0))
+		case e.rows[at].Ask.Most > 1:
+			e.draws = append(e.draws, r)
 		}
 	}
 	if len(e.draws) > 0 {
-		e.drawAsked(from)
+		e.drawAsked()
 	}
 }
 
-func (e *Engine) drawAsked(from int) {
-	e.side(len(e.draws), func(d *drawer, i int) {
-		r := e.draws[i]
-		r.token.ID, r.drawn = d.sampler.SamplePeak(e.dec.Peak(r.row-from), r.choice.sampling, e.model.Vocab, int(e.rows[r.row].Pos))
-	})
+func (e *Engine) drawAsked() {
+	e.side(len(e.draws), peakDraws, func(d *drawer, i int) { e.draws[i].drawPeak(e, d) })
 }
+
+func (r *rider) drawPeak(e *Engine, d *drawer) {
+	r.token.ID, r.drawn = d.sampler.SamplePeak(r.peak(e), r.choice.sampling, e.model.Vocab, int(e.rows[r.row].Pos))
+}
+
+// peak is what the device's last step, which it was in, says of its row.
+func (r *rider) peak(e *Engine) compute.Peak { return e.dec.Peak(r.row - e.latest) }
 
 // drawLeft draws from whole rows of the device's last step where what it said of them did not
 // do, so that those which lie apart are fetched one after the other and drawn from side by side.
@@ -108,10 +116,15 @@ func (e *Engine) drawFetched(riders []*rider) error {
 		}
 		from = to
 	}
-	e.side(len(riders), func(d *drawer, i int) {
-		r := riders[i]
+	e.side(len(riders), 1, func(d *drawer, i int) {
+		r, logits, pos := riders[i], e.host[i*width:][:width:width], riders[i].seq.Len()-1
+		if e.rows[r.row].Ask.Most > 0 {
+			if r.token.ID, r.drawn = d.sampler.SampleBeyond(r.peak(e), logits, r.choice.sampling, pos); r.drawn {
+				return
+			}
+		}
 		var err error // comes again with the row
-		r.token, err = r.choice.draw(d, e.host[i*width:][:width:width], r.seq.Len()-1)
+		r.token, err = r.choice.draw(d, logits, pos)
 		r.drawn = err == nil
 	})
 	return nil
@@ -132,7 +145,7 @@ func (e *Engine) draw(riders []rider, from, to int, logits []float32) {
 }
 
 func (e *Engine) drawRows(from int, logits []float32, width int) {
-	e.side(len(e.draws), func(d *drawer, i int) {
+	e.side(len(e.draws), 1, func(d *drawer, i int) {
 		r := e.draws[i]
 		r.token, r.wrong = r.choice.draw(d, logits[(r.last(e)-from)*width:][:width:width], r.seq.Len()-1)
 		r.drawn = r.wrong == nil

@@ -35,6 +35,7 @@ type Engine struct {
 	kept   [][]float32       // by such a row: what it said before the next step ran
 	token  [1]int32
 	host   []float32 // logits, of a device with memory of its own
+	pinned []byte    // which they lie in, if the device gave it
 
 	// beside, if not nil, is called in each step, when the device's own has been posted: it has
 	// what need not be done before.
@@ -148,6 +149,7 @@ func (e *Engine) Close() error {
 	if e.dec != nil {
 		errs = append(errs, e.dec.Close())
 	}
+	errs = append(errs, e.closeHost())
 	if e.work != nil {
 		e.work.Close()
 	}

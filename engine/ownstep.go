@@ -76,10 +76,10 @@ func (e *Engine) decode(ctx context.Context) error {
 			e.token[0] = e.rows[at].Token
 			r.seq.Advance(e.token[:])
 		}
-		if err == nil {
+		if e.latest = from; err == nil {
 			e.drawPeaks(from, to)
 		}
-		e.latest, from = from, to
+		from = to
 	}
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"nosa/compute"
+	"nosa/dtype"
 	"nosa/weights"
 )
 
@@ -213,10 +214,32 @@ func (e *Engine) made(hidden bool, from, to int) ([]float32, error) {
 	if v := t.F32(); v != nil {
 		return v, nil
 	}
-	if e.host == nil { // a device with memory of its own
-		e.host = make([]float32, e.work.LogitRows*max(e.model.Vocab, e.model.Hidden))
+	if e.host == nil {
+		e.openHost()
 	}
 	v := e.host[:t.Len()]
 	e.dev.Download(compute.F32s(v, len(v)).Data, t)
 	return v, nil
+}
+
+// openHost takes the host's memory for what a device with memory of its own has made: such as
+// it writes itself, where it can.
+func (e *Engine) openHost() {
+	n := e.work.LogitRows * max(e.model.Vocab, e.model.Hidden)
+	if from, ok := e.dev.(compute.HostAllocator); ok {
+		if b, err := from.AllocHost(4 * n); err == nil {
+			e.host, e.pinned = compute.NewTensor(dtype.F32, b, n).F32(), b
+			return
+		}
+	}
+	e.host = make([]float32, n)
+}
+
+// closeHost gives it back.
+func (e *Engine) closeHost() (err error) {
+	if e.pinned != nil {
+		err = e.dev.(compute.HostAllocator).FreeHost(e.pinned)
+	}
+	e.host, e.pinned = nil, nil
+	return err
 }

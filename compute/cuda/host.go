@@ -22,15 +22,46 @@ var _ compute.HostAllocator = (*Device)(nil)
 // took it 9.3 s, in this way 0.7.
 const largeHost = 64 << 20
 
-// hosts is memory of AllocHost that is not the driver's own.
+// hosts is the memory of AllocHost.
 type hosts struct {
 	mu     sync.Mutex
-	mapped map[uintptr]bool // by address
+	mapped map[uintptr]bool // by address: not the driver's own
+	bytes  map[uintptr]int  // of all
+}
+
+// add notes memory that AllocHost gives.
+func (h *hosts) add(b []byte) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.bytes == nil {
+		h.bytes = map[uintptr]int{}
+	}
+	h.bytes[address(b)] = len(b)
+}
+
+// has reports whether b is part of what AllocHost gave.
+func (h *hosts) has(b []byte) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for at, n := range h.bytes {
+		if address(b) >= at && address(b)+uintptr(len(b)) <= at+uintptr(n) {
+			return true
+		}
+	}
+	return false
 }
 
 // AllocHost is memory of the host that the GPU reads and writes itself, at page
 // boundaries.
 func (d *Device) AllocHost(n int) ([]byte, error) {
+	b, err := d.allocHost(n)
+	if err == nil {
+		d.hosts.add(b)
+	}
+	return b, err
+}
+
+func (d *Device) allocHost(n int) ([]byte, error) {
 	if n < largeHost || !d.props.SameAddress {
 		return d.ctx.AllocHost(n)
 	}
@@ -80,6 +111,7 @@ func (d *Device) FreeHost(b []byte) error {
 	d.hosts.mu.Lock()
 	mapped := d.hosts.mapped[address(b)]
 	delete(d.hosts.mapped, address(b))
+	delete(d.hosts.bytes, address(b))
 	d.hosts.mu.Unlock()
 	if !mapped {
 		return d.ctx.FreeHost(b)
