@@ -218,9 +218,12 @@ func (d *Sampler) reach(logits []float32, top float32, s Sampling, target, slack
 	if math.Abs(sum-target) < slack {
 		return 0, 0, unclear
 	}
+	least := float64(step+1) / stepsOfUnit * temperature
+	least += 1e-6 * (math.Abs(float64(top)) + least) // what rounding may do
+	floor := float32(float64(top) - least)
 	d.keys = d.keys[:0]
 	for i, v := range logits {
-		if v == v && stepOf(v, top, 1/temperature) == step {
+		if v >= floor && stepOf(v, top, 1/temperature) == step {
 			d.keys = append(d.keys, key(v, i))
 		}
 	}

@@ -3,6 +3,7 @@
 package cuda
 
 import (
+	"bytes"
 	"errors"
 	"testing"
 
@@ -103,6 +104,45 @@ func TestAllocHost(t *testing.T) {
 	}
 	if _, err := d.AllocHost(1 << 50); !errors.Is(err, driver.ErrMemory) {
 		t.Errorf("%v for more than any machine has", err)
+	}
+}
+
+// TestDownload: what comes to memory of AllocHost, in one piece, is what comes to any other, in
+// several.
+func TestDownload(t *testing.T) {
+	d := open(t)
+	const n = stagingChunk + 1000
+	x, err := d.Alloc(dtype.U8, n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := make([]byte, n)
+	for i := range want {
+		want[i] = byte(i * i >> 7)
+	}
+	d.Upload(x, want)
+	host, err := d.AllocHost(n + 100)
+	if err != nil {
+		t.Fatal(err)
+	}
+	plain := make([]byte, n)
+	d.Download(plain, x)
+	d.Download(host[50:50+n], x)
+	if !bytes.Equal(plain, want) || !bytes.Equal(host[50:50+n], want) {
+		t.Error("other bytes come back")
+	}
+	if !d.hosts.has(host[1:]) || d.hosts.has(plain) {
+		t.Error("memory of AllocHost is not known for what it is")
+	}
+	if err := d.FreeHost(host); err != nil {
+		t.Fatal(err)
+	}
+	if len(d.hosts.bytes) != 0 {
+		t.Errorf("%d pieces are left", len(d.hosts.bytes))
+	}
+	d.Free(x)
+	if err := d.Sync(); err != nil {
+		t.Fatal(err)
 	}
 }
 
