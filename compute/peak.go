@@ -84,13 +84,14 @@ func (d *Sampler) SamplePeak(p Peak, s Sampling, vocab, pos int) (int32, bool) {
 }
 
 // SampleBeyond draws from a row, of which p is the peak, where SamplePeak could not, in less
-// time than Sample takes. It reports false where that must do it.
-func (d *Sampler) SampleBeyond(p Peak, logits []float32, s Sampling, pos int) (int32, bool) {
+// time than Sample takes: with side, if it is not nil, in parts side by side. It reports false
+// where Sample must do it.
+func (d *Sampler) SampleBeyond(p Peak, logits []float32, s Sampling, pos int, side Side) (int32, bool) {
 	if len(p.Keys) == 0 || !(p.Weight > 0) || s.MinP > 0 {
 		return 0, false
 	}
 	d.keys = append(d.keys[:0], p.Keys[0])
-	id, v := d.deep(logits, s, uniform(s.Seed, uint64(pos)), p.Weight)
+	id, v := d.deep(logits, s, uniform(s.Seed, uint64(pos)), p.Weight, side)
 	return id, v == drawn
 }
 

@@ -30,7 +30,7 @@ func TestPeakIsSample(t *testing.T) {
 					for pos := range 4 {
 						draws++
 						want := Sample(logits, s, pos)
-						if got, ok := d.SampleBeyond(p, logits, s, pos); ok && got != want {
+						if got, ok := d.SampleBeyond(p, logits, s, pos, []Side{nil, backwards}[pos%2]); ok && got != want {
 							t.Fatalf("%d logits, %+v, position %d: %d (%v), want %d (%v)", len(logits), s, pos, got, logits[got], want, logits[want])
 						}
 						got, ok := d.SamplePeak(p, s, len(logits), pos)
@@ -46,6 +46,12 @@ func TestPeakIsSample(t *testing.T) {
 			}
 			t.Logf("%d of %d draws from peaks", from, draws)
 		})
+	}
+}
+
+func backwards(n int, f func(i int)) {
+	for i := n - 1; i >= 0; i-- {
+		f(i)
 	}
 }
 

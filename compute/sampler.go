@@ -16,7 +16,7 @@ import (
 type Sampler struct {
 	keys    []uint64  // of the candidates: see key
 	weights []float64 // of the first of them, as far as cuts looked at them
-	steps   []float64 // of all, by how far they are below the largest: see deep
+	parts   []deepPart
 }
 
 // Candidates that are gathered first and second, as the least part of the whole
@@ -78,7 +78,7 @@ func (d *Sampler) Sample(logits []float32, s Sampling, pos int) int32 {
 			return Sample(logits, s, pos)
 		}
 		if i == 1 && s.MinP == 0 {
-			if id, v := d.deep(logits, s, u, sum); v == drawn {
+			if id, v := d.deep(logits, s, u, sum, nil); v == drawn {
 				return id
 			}
 			return Sample(logits, s, pos)
@@ -165,79 +165,6 @@ func (d *Sampler) draw(s Sampling, u, sum, slack float64, whole bool) (int32, ve
 		return 0, beyond
 	}
 	return int32(uint32(last)), drawn
-}
-
-// The steps of deep: so many, for each unit of a weight's logarithm. Beyond the last one is
-// nothing that a draw falls on.
-const (
-	stepCount   = 4096
-	stepsOfUnit = 64
-)
-
-// stepOf is a step that does not fall as v does, for v up to top.
-func stepOf(v, top float32, scale float64) int {
-	x := float64(top-v) * scale * stepsOfUnit
-	if !(x < stepCount-1) {
-		return stepCount - 1
-	}
-	return int(x)
-}
-
-// deep draws where many candidates would have to be sorted: it adds their weights up by
-// steps, and sorts those alone that share one with the border it looks for.
-func (d *Sampler) deep(logits []float32, s Sampling, u, sum float64) (int32, verdict) {
-	top := valueOf(d.keys[0])
-	scale, slack := 1/float64(s.Temperature), sumError*sum
-	if d.steps == nil {
-		d.steps = make([]float64, stepCount)
-	}
-	clear(d.steps)
-	for _, v := range logits {
-		if v == v {
-			d.steps[stepOf(v, top, scale)] += expNeg(float64(v-top) * scale)
-		}
-	}
-	if s.nucleus() {
-		var v verdict
-		if _, sum, v = d.reach(logits, top, s, float64(s.TopP)*sum, slack); v != drawn {
-			return 0, v
-		}
-	}
-	id, _, v := d.reach(logits, top, s, u*sum, slack)
-	return id, v
-}
-
-// reach finds the first logit with which those up to it weigh more than target, and what
-// they weigh.
-func (d *Sampler) reach(logits []float32, top float32, s Sampling, target, slack float64) (id int32, sum float64, v verdict) {
-	temperature, step := float64(s.Temperature), 0
-	for step < stepCount-1 && sum+d.steps[step] <= target {
-		sum += d.steps[step]
-		step++
-	}
-	if math.Abs(sum-target) < slack {
-		return 0, 0, unclear
-	}
-	least := float64(step+1) / stepsOfUnit * temperature
-	least += 1e-6 * (math.Abs(float64(top)) + least) // what rounding may do
-	floor := float32(float64(top) - least)
-	d.keys = d.keys[:0]
-	for i, v := range logits {
-		if v >= floor && stepOf(v, top, 1/temperature) == step {
-			d.keys = append(d.keys, key(v, i))
-		}
-	}
-	slices.Sort(d.keys)
-	for _, k := range d.keys {
-		sum += math.Exp(float64(valueOf(k)-top) / temperature)
-		if math.Abs(sum-target) < slack {
-			break
-		}
-		if sum > target {
-			return int32(uint32(k)), sum, drawn
-		}
-	}
-	return 0, 0, unclear
 }
 
 // key orders candidates: ascending keys are descending logits, ties by id, which

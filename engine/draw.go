@@ -19,6 +19,15 @@ type drawer struct {
 // take a thousand times as long as a goroutine takes to begin.
 const peakDraws = 12
 
+// each is a compute.Side of goroutines.
+func each(n int, f func(i int)) {
+	var wait sync.WaitGroup
+	for i := range n {
+		wait.Go(func() { f(i) })
+	}
+	wait.Wait()
+}
+
 // drawer is the first or a later one.
 func (e *Engine) drawer(i int) *drawer {
 	for len(e.drawers) <= i {
@@ -116,10 +125,14 @@ func (e *Engine) drawFetched(riders []*rider) error {
 		}
 		from = to
 	}
+	var within compute.Side
+	if len(riders) < runtime.GOMAXPROCS(0) { // else each has a row
+		within = each
+	}
 	e.side(len(riders), 1, func(d *drawer, i int) {
 		r, logits, pos := riders[i], e.host[i*width:][:width:width], riders[i].seq.Len()-1
 		if e.rows[r.row].Ask.Most > 0 {
-			if r.token.ID, r.drawn = d.sampler.SampleBeyond(r.peak(e), logits, r.choice.sampling, pos); r.drawn {
+			if r.token.ID, r.drawn = d.sampler.SampleBeyond(r.peak(e), logits, r.choice.sampling, pos, within); r.drawn {
 				return
 			}
 		}
