@@ -66,7 +66,7 @@ func (e *Engine) newChoice(r *Request, seed uint64) *choice {
 
 // asks reports whether draws are all that logits are wanted for, as they are.
 func (c *choice) asks() bool {
-	return !c.r.LogProbs && !c.r.Penalties.changes() && c.e.set.OnLogits == nil
+	return !c.r.LogProbs && !c.r.Penalties.changes()
 }
 
 // take takes the token that follows position pos, and draws it if that has not been done. It

@@ -143,7 +143,14 @@ func (e *Engine) Generate(ctx context.Context, r Request) (*Result, error) {
 
 	start = time.Now()
 	for c.finish == "" {
-		if err := st.step(ctx, Part{IDs: out.Tokens[len(out.Tokens)-1:], Want: 1, choice: c}); err != nil {
+		next := Part{IDs: out.Tokens[len(out.Tokens)-1:], Want: 1}
+		if e.set.OnLogits == nil { // which is shown every row
+			next.choice = c
+		}
+		if err := st.step(ctx, next); err != nil {
+			return nil, err
+		}
+		if err := e.drawLeft(); err != nil {
 			return nil, err
 		}
 		if alone := &e.riders[0]; alone.drawn {

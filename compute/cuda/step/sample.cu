@@ -40,7 +40,7 @@ __device__ __forceinline__ uint64_t key_of(float v, int id) {
 	return (uint64_t)(b >> 31 ? b : ~(b | 1u << 31)) << 32 | (uint32_t)id;
 }
 
-// The largest of a row's chunks, of a thread block of N threads. shared is 32 floats.
+// The largest of a row's chunks, of a thread block of N threads. shared is N/32 floats.
 template <int N> __device__ __forceinline__ float largest(const sample_args &a, int row, float *shared) {
 	float v = -INFINITY;
 	for (int i = threadIdx.x; i < a.chunks; i += N) v = fmaxf(v, a.most[(size_t)row * CHUNKS + i]);
