@@ -89,8 +89,21 @@ extern "C" __global__ void __launch_bounds__(1024) step_append(const __grid_cons
 	const int dim = l.dim, group = a.group, lane = threadIdx.x % 32, at = pos % l.block;
 	const float *qkv = a.qkv + (size_t)row * l.heads * (group + 2) * dim, *angles = a.angles + (size_t)row * 2 * a.pairs;
 	const float *keys = qkv + l.heads * group * dim, *values = keys + l.heads * dim;
-	const int id = block_id(a.c, seat, h, pos / l.block);
+	const int id = block_id(a.c, seat, h, pos / l.block), stride = l.segments > 0 ? l.block / l.segments : 0, seg = stride > 0 ? at / stride : 0;
+	const bool full = stride > 0 && (at + 1) % stride == 0; // a segment, whose mean wants what came before
 	float *tail = tail_of(a.c, seat, h);
+	if (full)
+		for (int d = threadIdx.x; d < dim; d += blockDim.x) prefetch_l2(tail + (size_t)d * l.block + seg * stride);
+	// The importance score's numbers do not wait for the product.
+	const int width = l.heads * dim;
+	const float *delta = a.delta ? a.delta + (size_t)h * width : nullptr;
+	const bool scores = delta && threadIdx.x / 32 == 1;
+	float bias = 0, scale = 0;
+	if (scores) {
+		for (int i = 32 * lane; i < width; i += 1024) prefetch_l2(delta + i);
+		if (a.bias) bias = __ldg(a.bias + h);
+		scale = __ldg(a.scale + h);
+	}
 	wait_for_earlier();
 	allow_later();
 
@@ -99,26 +112,21 @@ extern "C" __global__ void __launch_bounds__(1024) step_append(const __grid_cons
 			head(a, dim, keys + h * dim, a.k_norm, angles, [&](int i, float v) { tail[(size_t)i * l.block + at] = v; });
 		} else if (u == 1) { // [block, dim]
 			float *to = tail + (size_t)dim * l.block + (size_t)at * dim;
-			for (int i = lane; i < dim; i += 32) to[i] = values[h * dim + i];
-			if (!a.delta) continue;
-			const int width = l.heads * dim;
-			const float *delta = a.delta + (size_t)h * width;
 			float sum = 0;
-			for (int i = lane; i < width; i += 32) sum = fmaf(delta[i], values[i], sum);
-			sum = warp_sum(sum);
-			if (lane == 0) {
-				if (a.bias) sum += a.bias[h];
-				a.c.score[(size_t)id * l.block + at] = a.scale[h] * (larger(sum, 0) + log1pf(expf(-fabsf(sum))));
-			}
+#pragma unroll 4
+			for (int i = lane; i < dim; i += 32) to[i] = __ldg(values + h * dim + i);
+			if (!scores) continue;
+#pragma unroll 8
+			for (int i = lane; i < width; i += 32) sum = fmaf(__ldg(delta + i), __ldg(values + i), sum);
+			sum = warp_sum(sum) + bias;
+			if (lane == 0) a.c.score[(size_t)id * l.block + at] = scale * (larger(sum, 0) + log1pf(expf(-fabsf(sum))));
 		} else {
 			const int g = h * group + u - 2;
 			float *to = a.q + ((size_t)row * l.heads * group + g) * dim;
 			head(a, dim, qkv + g * dim, a.q_norm, angles, [&](int i, float v) { to[i] = v; });
 		}
 	}
-	if (l.segments == 0) return;
-	const int stride = l.block / l.segments, seg = at / stride;
-	if ((at + 1) % stride != 0) return;
+	if (!full) return;
 	__syncthreads();
 	for (int d = threadIdx.x; d < dim; d += blockDim.x) {
 		const float *key = tail + (size_t)d * l.block + seg * stride;
@@ -132,9 +140,10 @@ extern "C" __global__ void __launch_bounds__(1024) step_append(const __grid_cons
 		else
 			((__half *)summary)[summary_at(l, seg, d)] = __float2half_rn(smaller(65504, larger(-65504, mean)));
 	}
-	if (a.delta && threadIdx.x == 0) {
+	if (a.delta && threadIdx.x == blockDim.x - 32) {
 		const float *score = a.c.score + (size_t)id * l.block + seg * stride;
 		double sum = 0;
+#pragma unroll 16
 		for (int j = 0; j < stride; j++) sum += (double)score[j];
 		a.c.seg_score[(size_t)id * l.segments + seg] = (float)(sum / stride);
 	}
