@@ -230,6 +230,7 @@ template <int N> PTX void matrix_end(float *c) {
 	asm volatile("{ .reg .pred p; setp.ne.b32 p, %" add ", 0; wgmma.mma_async.sync.aligned.m64n" n "k16.f32.bf16.bf16 {" list "}, " \
 	             "{%" a0 ",%" a1 ",%" a2 ",%" a3 "}, %" desc ", p, 1, 1, 0; }"                                                  \
 	             : __VA_ARGS__ : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "l"(d), "r"((int)add_to) : "memory")
+#define LIST8 "%0,%1,%2,%3,%4,%5,%6,%7"
 #define LIST16 "%0,%1,%2,%3,%4,%5,%6,%7,%8,%9,%10,%11,%12,%13,%14,%15"
 #define LIST24 LIST16 ",%16,%17,%18,%19,%20,%21,%22,%23"
 #define LIST32 LIST16 ",%16,%17,%18,%19,%20,%21,%22,%23,%24,%25,%26,%27,%28,%29,%30,%31"
@@ -238,16 +239,18 @@ template <int N> PTX void matrix_end(float *c) {
 #define LIST96 LIST64 ",%64,%65,%66,%67,%68,%69,%70,%71,%72,%73,%74,%75,%76,%77,%78,%79,%80,%81,%82,%83,%84,%85,%86,%87,%88,%89,%90,%91,%92,%93,%94,%95"
 template <int N> PTX void matrix_bf16(float *c, const uint32_t *a, const void *b, bool add_to) {
 	const uint64_t d = (shared_address(b) >> 4 & 0x3fff) | 128ull >> 4 << 16 | 1024ull >> 4 << 32;
+	if constexpr (N == 16) WGMMA("16", LIST8, "8", "9", "10", "11", "12", "13", C8(0));
 	if constexpr (N == 32) WGMMA("32", LIST16, "16", "17", "18", "19", "20", "21", C8(0), C8(8));
 	if constexpr (N == 48) WGMMA("48", LIST24, "24", "25", "26", "27", "28", "29", C8(0), C8(8), C8(16));
 	if constexpr (N == 64) WGMMA("64", LIST32, "32", "33", "34", "35", "36", "37", C8(0), C8(8), C8(16), C8(24));
 	if constexpr (N == 96) WGMMA("96", LIST48, "48", "49", "50", "51", "52", "53", C8(0), C8(8), C8(16), C8(24), C8(32), C8(40));
 	if constexpr (N == 128) WGMMA("128", LIST64, "64", "65", "66", "67", "68", "69", C8(0), C8(8), C8(16), C8(24), C8(32), C8(40), C8(48), C8(56));
 	if constexpr (N == 192) WGMMA("192", LIST96, "96", "97", "98", "99", "100", "101", C8(0), C8(8), C8(16), C8(24), C8(32), C8(40), C8(48), C8(56), C8(64), C8(72), C8(80), C8(88));
-	static_assert(N == 32 || N == 48 || N == 64 || N == 96 || N == 128 || N == 192);
+	static_assert(N == 16 || N == 32 || N == 48 || N == 64 || N == 96 || N == 128 || N == 192);
 }
 #undef C8
 #undef WGMMA
+#undef LIST8
 #undef LIST16
 #undef LIST24
 #undef LIST32
@@ -266,6 +269,11 @@ PTX void mbarrier_init(uint64_t *b, int arrivals) { asm volatile("mbarrier.init.
 // Copies may arrive at the barriers that a thread has made, and after a barrier of the block all its threads.
 PTX void mbarrier_made() { asm volatile("fence.mbarrier_init.release.cluster;" ::: "memory"); }
 PTX void mbarrier_arrive(uint64_t *b) { asm volatile("mbarrier.arrive.shared::cta.b64 _, [%0];" ::"r"(shared_address(b)) : "memory"); }
+// The same at the barrier there of the cluster's block rank. A release for the whole cluster would wait
+// for all that is on its way; who has waited for products that read shared memory needs none.
+PTX void mbarrier_arrive_at(uint64_t *b, int rank) {
+	asm volatile("{ .reg .b32 r; mapa.shared::cluster.u32 r, %0, %1; mbarrier.arrive.shared::cluster.b64 _, [r]; }" ::"r"(shared_address(b)), "r"(rank) : "memory");
+}
 PTX void mbarrier_expect(uint64_t *b, int bytes) {
 	asm volatile("mbarrier.arrive.expect_tx.shared::cta.b64 _, [%0], %1;" ::"r"(shared_address(b)), "r"(bytes) : "memory");
 }
@@ -282,8 +290,18 @@ PTX void stream_range(void *to, const void *from, int bytes, uint64_t *b) {
 	asm volatile("{ .reg .b64 p; createpolicy.fractional.L2::evict_first.b64 p, 1.0; cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.L2::cache_hint [%0], [%1], %2, [%3], p; }"
 	             ::"r"(shared_address(to)), "l"(from), "r"(bytes), "r"(shared_address(b)) : "memory");
 }
+// copy_range to that place of each block of the cluster whose bit is set, and for its barrier there.
+PTX void copy_range_to(unsigned blocks, void *to, const void *from, int bytes, uint64_t *b) {
+	asm volatile("cp.async.bulk.shared::cluster.global.mbarrier::complete_tx::bytes.multicast::cluster [%0], [%1], %2, [%3], %4;"
+	             ::"r"(shared_address(to)), "l"(from), "r"(bytes), "r"(shared_address(b)), "h"((uint16_t)blocks) : "memory");
+}
 // A range is on its way to the second cache.
 PTX void prefetch_range_l2(const void *p, int bytes) { asm volatile("cp.async.bulk.prefetch.L2.global [%0], %1;" ::"l"(p), "r"(bytes) : "memory"); }
+
+// All warps of a warpgroup have so many registers from here on: fewer than before, or more, when
+// others have given as many.
+template <int N> PTX void registers_give() { asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(N)); }
+template <int N> PTX void registers_take() { asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(N)); }
 
 // The barrier of all threads of a cluster: what they wrote before they came, all see after they have waited.
 PTX void cluster_arrive() { asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory"); }
@@ -429,10 +447,17 @@ PTX void mbarrier_init(uint64_t *b, int arrivals) { emulated::mbarrier_init(b, a
 PTX void mbarrier_made() {}
 PTX void mbarrier_arrive(uint64_t *b) { emulated::mbarrier_arrive(b, 0); }
 PTX void mbarrier_expect(uint64_t *b, int bytes) { emulated::mbarrier_arrive(b, bytes); }
+PTX void mbarrier_arrive_at(uint64_t *b, int rank) { emulated::mbarrier_arrive(emulated::of_rank(b, rank), 0); }
 PTX void mbarrier_wait(uint64_t *b, int phase) { emulated::mbarrier_wait(b, phase); }
 PTX void copy_range(void *to, const void *from, int bytes, uint64_t *b) { emulated::range_later(to, from, bytes, b); }
+PTX void copy_range_to(unsigned blocks, void *to, const void *from, int bytes, uint64_t *b) {
+	for (int i = 0; i < 16; i++)
+		if (blocks >> i & 1) emulated::range_later(emulated::of_rank(to, i), from, bytes, emulated::of_rank(b, i));
+}
 PTX void stream_range(void *to, const void *from, int bytes, uint64_t *b) { emulated::range_later(to, from, bytes, b); }
 PTX void prefetch_range_l2(const void *, int) {}
+template <int N> PTX void registers_give() {}
+template <int N> PTX void registers_take() {}
 PTX void cluster_arrive() { emulated::cluster_arrive(); }
 PTX void cluster_wait() { emulated::cluster_wait(); }
 PTX float4 load_of_block(const float4 *p, int rank) { return *(const float4 *)emulated::of_rank(p, rank); }

@@ -25,6 +25,7 @@ struct product_args {
 	float scale;             // ADD: out += scale · product
 	int rows, n, k, tiles, units, splits, epilogue;
 	int groups;              // SWIGLU: of 8 rows, where out is arranged, else 0
+	int beside;              // flow: blocks of a cluster that share rows
 };
 
 // What a lane has of 16 outputs and 32 elements of k.
@@ -170,10 +171,10 @@ struct placed {
 	int tile, row;
 };
 
-__device__ __forceinline__ placed place(const product_args &a, int tiles, int rows) {
+__device__ __forceinline__ placed place(const product_args &a, int tiles, int rows, int block = blockIdx.x) {
 	enum { GROUPS = 8 };
 	const int across = (a.tiles + tiles - 1) / tiles, groups = (a.rows + rows - 1) / rows;
-	const int band = blockIdx.x / (GROUPS * across), in = blockIdx.x % (GROUPS * across), wide = min((int)GROUPS, groups - band * GROUPS);
+	const int band = block / (GROUPS * across), in = block % (GROUPS * across), wide = min((int)GROUPS, groups - band * GROUPS);
 	return {in / wide * tiles, (band * GROUPS + in % wide) * rows};
 }
 

@@ -42,6 +42,7 @@ type productKernel struct {
 	warps       int
 	stages      int  // of tiles
 	deep        deep // is one of sm_90a, if it has weights
+	beside      int  // of sm_90a: blocks that share rows
 	f           map[dtype.Type]driver.Function
 }
 
@@ -52,19 +53,19 @@ type deep struct {
 	sums          bool // all pieces of k may be a block's
 }
 
-// deeps are the kernels for many rows of sm_90a.
+// deeps are the kernels for many rows of sm_90a: of codes, and of bf16, whose blocks may share rows.
 func deeps() (kernels []*productKernel) {
 	add := func(name string, warpgroups, rows int, d deep) {
-		kernels = append(kernels, &productKernel{name: "deep_" + name, tiles: 4 * warpgroups, rows: rows, warps: 4 * warpgroups, deep: d})
+		kernels = append(kernels, &productKernel{name: "deep_" + name, tiles: 4 * warpgroups, rows: rows, warps: 4 * warpgroups, deep: d, beside: 1})
 	}
-	add("bf16_32", 1, 32, deep{units: 2, weights: 2, rows: 3})
-	add("bf16_32b", 2, 32, deep{units: 2, weights: 2, rows: 3})
-	add("bf16_64", 3, 64, deep{units: 2, weights: 3, rows: 3})
-	add("bf16_64b", 2, 64, deep{units: 1, weights: 4, rows: 5})
-	add("bf16_96", 3, 96, deep{units: 2, weights: 3, rows: 3})
-	add("bf16_96b", 4, 96, deep{units: 2, weights: 2, rows: 3})
-	add("bf16_128", 3, 128, deep{units: 2, weights: 2, rows: 3})
-	add("bf16_128b", 4, 128, deep{units: 1, weights: 4, rows: 6})
+	for _, k := range flows {
+		for _, beside := range []int{1, 2, 4} {
+			k := k
+			k.name, k.tiles, k.warps, k.beside = "flow_bf16_"+k.name, 4*k.warps, 4*k.warps+4, beside
+			kernels = append(kernels, &k)
+		}
+	}
+	add("bf16_96", 4, 96, deep{units: 2, weights: 2, rows: 3})
 	add("bf16_192", 2, 192, deep{units: 2, weights: 2, rows: 3, sums: true})
 	for _, format := range []string{"q8_0", "q4_0"} {
 		add(format+"_32", 2, 32, deep{units: 2, weights: 3, rows: 4})
@@ -75,6 +76,30 @@ func deeps() (kernels []*productKernel) {
 		add(format+"_128", 2, 128, deep{units: 2, weights: 4, rows: 4})
 	}
 	return kernels
+}
+
+// flows are those of bf16, warps counted in warpgroups.
+var flows = []productKernel{
+	{name: "16b", warps: 2, rows: 16, deep: deep{units: 2, weights: 3, rows: 4}},
+	{name: "16c", warps: 3, rows: 16, deep: deep{units: 2, weights: 4, rows: 8}},
+	{name: "16d", warps: 4, rows: 16, deep: deep{units: 2, weights: 3, rows: 8}},
+	{name: "32b", warps: 2, rows: 32, deep: deep{units: 2, weights: 3, rows: 2}},
+	{name: "32c", warps: 3, rows: 32, deep: deep{units: 2, weights: 4, rows: 4}},
+	{name: "32d", warps: 4, rows: 32, deep: deep{units: 2, weights: 3, rows: 4}},
+	{name: "64b", warps: 2, rows: 64, deep: deep{units: 1, weights: 5, rows: 4}},
+	{name: "64c", warps: 3, rows: 64, deep: deep{units: 2, weights: 3, rows: 4}},
+	{name: "64g", warps: 3, rows: 64, deep: deep{units: 1, weights: 8, rows: 4}},
+	{name: "64d", warps: 4, rows: 64, deep: deep{units: 1, weights: 5, rows: 8}},
+	{name: "64h", warps: 4, rows: 64, deep: deep{units: 1, weights: 6, rows: 4}},
+	{name: "96c", warps: 3, rows: 96, deep: deep{units: 1, weights: 6, rows: 6}},
+	{name: "96g", warps: 3, rows: 96, deep: deep{units: 2, weights: 3, rows: 3}},
+	{name: "96d", warps: 4, rows: 96, deep: deep{units: 1, weights: 5, rows: 5}},
+	{name: "96h", warps: 4, rows: 96, deep: deep{units: 1, weights: 4, rows: 8}},
+	{name: "128c", warps: 3, rows: 128, deep: deep{units: 1, weights: 6, rows: 5}},
+	{name: "128d", warps: 4, rows: 128, deep: deep{units: 1, weights: 5, rows: 4}},
+	{name: "128h", warps: 4, rows: 128, deep: deep{units: 1, weights: 4, rows: 6}},
+	{name: "192c", warps: 3, rows: 192, deep: deep{units: 1, weights: 4, rows: 5}},
+	{name: "256b", warps: 2, rows: 256, deep: deep{units: 1, weights: 6, rows: 4}},
 }
 
 // shared is what a block of the kernel has of shared memory. whole: it has all pieces of k.
@@ -88,7 +113,7 @@ func (k *productKernel) shared(w *weight, whole bool) int {
 		if !whole {
 			n = max(n, sums)
 		}
-		return 256 + n
+		return 512 + n
 	default:
 		n := k.stages * (k.tiles*unitBytes(w.format) + 128*k.rows)
 		if whole && w.splits > 1 {
@@ -106,7 +131,8 @@ func (k *productKernel) takes(w *weight, whole bool) bool {
 	if k.tiles == 0 {
 		return whole && k.warps%w.splits == 0
 	}
-	return k.deep.weights == 0 || !whole || w.splits == 1 || k.deep.sums
+	const largest = 8 // cluster that every GPU has room for
+	return k.deep.weights == 0 || !whole && w.splits*k.beside <= largest || whole && (w.splits == 1 || k.deep.sums)
 }
 
 // has reports whether there is such a kernel for a format.
@@ -124,6 +150,7 @@ func (k *productKernel) symbol(format string) string {
 type products struct {
 	kernels []*productKernel
 	packs   map[dtype.Type]driver.Function
+	codes   bool // a weight of them has been packed
 	arrange driver.Function
 	shared  int            // what a block may have
 	work    compute.Tensor // counts of blocks that are done, then sums of pieces; or activations, arranged
@@ -149,7 +176,14 @@ func (p *products) load(g *gpu) error {
 	p.packs = make(map[dtype.Type]driver.Function)
 	p.shared = g.props.SharedMemory
 	found := make(map[string]*driver.Function)
-	want := func(name string) { found[name] = new(driver.Function) }
+	sources := map[string]map[string]*driver.Function{"product": {}, "product_flow": {}}
+	want := func(name string) {
+		f, source := new(driver.Function), "product"
+		if strings.HasPrefix(name, "step_flow_") {
+			source = "product_flow"
+		}
+		found[name], sources[source][name] = f, f
+	}
 	want("step_arrange")
 	for _, name := range formatNames {
 		want("step_pack_" + name)
@@ -160,8 +194,13 @@ func (p *products) load(g *gpu) error {
 			want(k.symbol(name))
 		}
 	}
-	if err := g.load("product", found); err != nil {
-		return err
+	for source, functions := range sources {
+		if len(functions) == 0 {
+			continue
+		}
+		if err := g.load(source, functions); err != nil {
+			return err
+		}
 	}
 	p.arrange = *found["step_arrange"]
 	for t, name := range formatNames {
@@ -226,6 +265,7 @@ func (p *products) pack(g *gpu, d *cuda.Device, pair bool, parts ...compute.Tens
 	if w.k%32 != 0 {
 		return weight{}, fmt.Errorf("%w: %v with rows of %d", errFormat, w.format, w.k)
 	}
+	p.codes = p.codes || w.format != dtype.BF16
 	a := packArgs{rowBytes: int32(parts[0].Rows(0, 1).Bytes()), k: int32(w.k)}
 	for i, x := range parts {
 		if x.Type != w.format {
@@ -300,12 +340,14 @@ type productArgs struct {
 	out, x, weight, bias, parts, counts        uintptr
 	scale                                      float32
 	rows, n, k, tiles, units, splits, epilogue int32
-	groups                                     int32
+	groups, beside                             int32
 }
 
 // arranged reports whether products of so many rows want activations arranged. Those that are
 // not they arrange themselves.
-func (p *products) arranged(g *gpu, rows int) bool { return rows > 16 && g.props.Major == 9 }
+func (p *products) arranged(g *gpu, rows int) bool {
+	return g.props.Major == 9 && (rows > 16 || rows > 8 && !p.codes)
+}
 
 // run multiplies x.
 func (p *products) run(g *gpu, out uintptr, x activations, w *weight, rows int, e epilogue) {
@@ -317,6 +359,9 @@ func (p *products) run(g *gpu, out uintptr, x activations, w *weight, rows int, 
 // fastest was measured on an H200, with the weights of an 8B model.
 func (p *products) choose(g *gpu, w *weight, rows int) (k *productKernel, whole bool) {
 	switch {
+	case rows > 8 && g.props.Major == 9 && w.format == dtype.BF16 && (rows <= 256 || rows <= 512 && (w.splits == 1 || w.units >= 128)):
+		name, beside, whole := chooseFlow(g, w, rows)
+		return p.flow(name, beside), whole
 	case rows <= 16:
 		name, warps := few(g, w, rows)
 		return p.kernel(name, warps), true
@@ -362,13 +407,60 @@ func few(g *gpu, w *weight, rows int) (name string, warps int) {
 	return fmt.Sprintf("few_%%s_%d%s", ceil(rows, 8), kind), warps
 }
 
-// chooseDeep is the kernel of more rows. Those called b are for weights whose k is not cut, and
-// which have tiles for all multiprocessors.
-func chooseDeep(g *gpu, w *weight, rows int) (name string, whole bool) {
-	large, bf16 := w.splits == 1, w.format == dtype.BF16
+// chooseFlow is the kernel for bf16, with how many blocks beside each other. Where all blocks of a
+// weight run at once, four that share rows are a little faster for up to 64.
+func chooseFlow(g *gpu, w *weight, rows int) (name string, beside int, whole bool) {
+	large, beside := w.splits == 1, 1
+	if large && rows <= 64 && w.tiles <= 16*g.props.Processors {
+		beside = 4
+	}
 	switch {
-	case rows <= 32 && large && bf16:
-		return "_32b", true
+	case rows <= 16 && large:
+		return "16d", beside, true
+	case rows <= 16 && w.units >= 128:
+		return "16b", 1, false
+	case rows <= 16:
+		return "16c", 1, false
+	case rows <= 32 && large:
+		return "32b", beside, true
+	case rows <= 32:
+		return "32c", 1, false
+	case rows <= 64 && large:
+		return "64d", beside, true
+	case rows <= 64:
+		return "64c", 1, false
+	case (rows <= 96 || rows > 128 && rows <= 192) && large:
+		return "96d", 1, true
+	case rows <= 96:
+		return "96c", 1, false
+	case large:
+		return "128d", 1, true
+	case rows > 128 && rows <= 192:
+		return "192c", 1, false
+	default:
+		return "128c", 1, false
+	}
+}
+
+// flow is the kernel for bf16 of that name.
+func (p *products) flow(name string, beside int) *productKernel {
+	for _, k := range p.kernels {
+		if k.beside == beside && k.name == "flow_bf16_"+name {
+			return k
+		}
+	}
+	panic("step: no kernel " + name)
+}
+
+// chooseDeep is the kernel of more rows for codes, and for bf16 of still more. Those called b are for
+// weights whose k is not cut, and which have tiles for all multiprocessors.
+func chooseDeep(g *gpu, w *weight, rows int) (name string, whole bool) {
+	large := w.splits == 1
+	switch {
+	case w.format == dtype.BF16 && large:
+		return "_96", true
+	case w.format == dtype.BF16:
+		return "_192", 4*ceil(w.tiles, 8)*ceil(rows, 192) >= 2*g.props.Processors
 	case rows <= 32:
 		return "_32", large
 	case rows <= 64 && large:
@@ -377,16 +469,8 @@ func chooseDeep(g *gpu, w *weight, rows int) (name string, whole bool) {
 		return "_64", false
 	case rows <= 96 || rows > 128 && rows <= 192:
 		name = "_96"
-	case !bf16:
-		return "_128", large
-	case rows <= 256 && large:
-		return "_128b", true
-	case rows <= 256 || rows <= 512 && (large || w.units >= 128):
-		return "_128", large
-	case large:
-		name = "_96"
 	default:
-		return "_192", 4*ceil(w.tiles, 8)*ceil(rows, 192) >= 2*g.props.Processors
+		return "_128", large
 	}
 	if large {
 		name += "b"
@@ -453,12 +537,15 @@ func (p *products) post(g *gpu, k *productKernel, whole bool, out uintptr, x act
 		panic(fmt.Sprintf("step: %d bytes for a product that takes %d", p.work.Len(), n))
 	}
 	a := productArgs{out: out, x: x.addr, weight: w.memory.Addr, bias: e.bias, scale: e.scale, rows: int32(rows), n: int32(w.n), k: int32(w.k),
-		tiles: int32(w.tiles), units: int32(w.units), splits: int32(w.splits), epilogue: e.kind, groups: groupsOf(rows, e.arranged)}
+		tiles: int32(w.tiles), units: int32(w.units), splits: int32(w.splits), epilogue: e.kind, groups: groupsOf(rows, e.arranged), beside: int32(k.beside)}
 	if k.tiles == 0 {
 		launchEarly(g, k.f[w.format], driver.Dim{X: ceil(w.tiles, k.warps/w.splits), Y: ceil(rows, k.rows), Z: 1}, 32*k.warps, 0, &a)
 		return
 	}
 	grid := driver.Dim{X: ceil(w.tiles, k.tiles) * ceil(rows, k.rows), Y: 1, Z: 1}
+	if k.beside > 1 {
+		grid.X = ceil(w.tiles, k.tiles*k.beside) * k.beside * ceil(rows, k.rows)
+	}
 	if !whole {
 		grid.Y = w.splits
 	}
@@ -467,7 +554,7 @@ func (p *products) post(g *gpu, k *productKernel, whole bool, out uintptr, x act
 			a.x = p.work.Addr + countBytes
 			launchEarly(g, p.arrange, line(ceil(w.units*ceil(rows, 8), 4)), 256, 0, &arrangeArgs{a.x, x.addr, int32(rows), int32(w.k), int32(w.units)})
 		}
-		launchClusters(g, k.f[w.format], grid, driver.Dim{X: 1, Y: grid.Y, Z: 1}, 32*k.warps, k.shared(w, whole), &a)
+		launchClusters(g, k.f[w.format], grid, driver.Dim{X: k.beside, Y: grid.Y, Z: 1}, 32*k.warps, k.shared(w, whole), &a)
 		return
 	}
 	if !whole {

@@ -4,11 +4,13 @@ package step
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 
 	"nosa/compute"
@@ -80,7 +82,7 @@ func (b *productBench) paths(w *weight, rows int, f func(name string, run func(o
 			if err := b.reserve(b.d, k.scratch(w, rows, whole)); err != nil {
 				b.Fatal(err)
 			}
-			f(fmt.Sprintf("%s/%d/%v", k.symbol("x"), k.warps, whole), func(out, x uintptr, rows int, e epilogue) {
+			f(fmt.Sprintf("%s/%d/%d/%v", k.symbol("x"), k.warps, k.beside, whole), func(out, x uintptr, rows int, e epilogue) {
 				b.post(b.g, k, whole, out, activations{addr: x}, w, rows, e)
 			})
 		}
@@ -543,12 +545,74 @@ func BenchmarkProducts(b *testing.B) {
 					times = 1
 				}
 				layer[rows] += times * us / 1e3
-				fmt.Printf("%v %-7s rows %4d %7.1f us %5.0f GB/s %4.0f TFLOP/s  %s %d/%v\n", f, size.name, rows, us,
-					float64(sets[0].memory.Len())/us/1e3, 2*float64(rows*size.n*size.k)/us/1e6, k.symbol("x"), k.warps, whole)
+				fmt.Printf("%v %-7s rows %4d %7.1f us %5.0f GB/s %4.0f TFLOP/s  %s %d/%d/%v\n", f, size.name, rows, us,
+					float64(sets[0].memory.Len())/us/1e3, 2*float64(rows*size.n*size.k)/us/1e6, k.symbol("x"), k.warps, k.beside, whole)
 			}
 		}
 		for _, rows := range []int{1, 8, 16, 32, 48, 64, 96, 128, 256} {
 			fmt.Printf("%v all products of 32 layers and head, rows %4d: %6.2f ms\n", f, rows, layer[rows])
 		}
+	}
+}
+
+// BenchmarkProductKernels prints, for every product of an 8B model in bf16 and number of rows, how
+// long the chosen kernel takes, and the others, the fastest first.
+func BenchmarkProductKernels(b *testing.B) {
+	a := openArena(b, 2048)
+	type result struct {
+		name string
+		us   float64
+	}
+	for _, size := range productSizes {
+		sets := a.sets(dtype.BF16, size.n, size.k, size.pair)
+		w := &sets[0]
+		for _, rows := range []int{8, 16, 32, 48, 64, 96, 128, 192, 256} {
+			time := func(k *productKernel, whole bool) float64 {
+				return a.time(8, func(i int) {
+					a.post(a.g, k, whole, a.out.Addr, activations{a.x.Addr, k.deep.weights > 0}, &sets[i%len(sets)], rows, epilogueOf(size.name, size.pair))
+				})
+			}
+			var results []result
+			for _, k := range a.kernels {
+				for _, whole := range []bool{true, false} {
+					if !k.takes(w, whole) || k.shared(w, whole) > a.shared || rows <= 16 && k.rows > 2*rows+8 || rows > 16 && k.deep.weights == 0 || rows > 8 && k.rows > 2*rows || rows > k.rows && (rows <= 96 || k.rows < 96) {
+						continue
+					}
+					results = append(results, result{fmt.Sprintf("%s/%d/%d/%v", k.symbol("bf16")[5:], k.warps, k.beside, whole), time(k, whole)})
+				}
+			}
+			slices.SortFunc(results, func(x, y result) int { return cmp.Compare(x.us, y.us) })
+			k, whole := a.choose(a.g, w, rows)
+			fmt.Printf("%-7s rows %4d: chosen %s/%d/%d/%v %.1f;", size.name, rows, k.symbol("bf16")[5:], k.warps, k.beside, whole, time(k, whole))
+			for _, r := range results[:min(len(results), 12)] {
+				fmt.Printf(" %s %.1f", r.name, r.us)
+			}
+			fmt.Printf("  (%.1f at 4.27 TB/s)\n", float64(w.memory.Len())/4.27e6)
+		}
+	}
+}
+
+// BenchmarkProductLayers prints how long the products of 32 layers of an 8B model take, one after
+// the other as in a step.
+func BenchmarkProductLayers(b *testing.B) {
+	a := openArena(b, 256)
+	const layers = 3 // that memory holds
+	var all [layers][]weight
+	at := a.weights.Addr
+	for i := range all {
+		for _, size := range productSizes[:4] {
+			w := a.sets(dtype.BF16, size.n, size.k, size.pair)[0]
+			w.memory.Addr = at
+			at += uintptr(w.memory.Len())
+			all[i] = append(all[i], w)
+		}
+	}
+	for _, rows := range []int{1, 2, 4, 8, 12, 16, 24, 32, 48, 64, 80, 96, 112, 128, 192, 256} {
+		us := a.time(12, func(i int) {
+			for j, size := range productSizes[:4] {
+				a.run(a.g, a.out.Addr, activations{a.x.Addr, a.arranged(a.g, rows)}, &all[i%layers][j], rows, epilogueOf(size.name, size.pair))
+			}
+		})
+		fmt.Printf("bf16 products of 32 layers, rows %3d: %.3f ms, %.0f GB/s\n", rows, us*32/1e3, float64(at-a.weights.Addr)/layers/us/1e3)
 	}
 }
