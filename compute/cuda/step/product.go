@@ -59,7 +59,7 @@ func deeps() (kernels []*productKernel) {
 		kernels = append(kernels, &productKernel{name: "deep_" + name, tiles: 4 * warpgroups, rows: rows, warps: 4 * warpgroups, deep: d, beside: 1})
 	}
 	for _, k := range flows {
-		for _, beside := range []int{1, 2, 4} {
+		for _, beside := range []int{1, 4} {
 			k := k
 			k.name, k.tiles, k.warps, k.beside = "flow_bf16_"+k.name, 4*k.warps, 4*k.warps+4, beside
 			kernels = append(kernels, &k)
@@ -80,26 +80,17 @@ func deeps() (kernels []*productKernel) {
 
 // flows are those of bf16, warps counted in warpgroups.
 var flows = []productKernel{
-	{name: "16b", warps: 2, rows: 16, deep: deep{units: 2, weights: 3, rows: 4}},
 	{name: "16c", warps: 3, rows: 16, deep: deep{units: 2, weights: 4, rows: 8}},
 	{name: "16d", warps: 4, rows: 16, deep: deep{units: 2, weights: 3, rows: 8}},
-	{name: "32b", warps: 2, rows: 32, deep: deep{units: 2, weights: 3, rows: 2}},
 	{name: "32c", warps: 3, rows: 32, deep: deep{units: 2, weights: 4, rows: 4}},
 	{name: "32d", warps: 4, rows: 32, deep: deep{units: 2, weights: 3, rows: 4}},
-	{name: "64b", warps: 2, rows: 64, deep: deep{units: 1, weights: 5, rows: 4}},
 	{name: "64c", warps: 3, rows: 64, deep: deep{units: 2, weights: 3, rows: 4}},
-	{name: "64g", warps: 3, rows: 64, deep: deep{units: 1, weights: 8, rows: 4}},
 	{name: "64d", warps: 4, rows: 64, deep: deep{units: 1, weights: 5, rows: 8}},
-	{name: "64h", warps: 4, rows: 64, deep: deep{units: 1, weights: 6, rows: 4}},
-	{name: "96c", warps: 3, rows: 96, deep: deep{units: 1, weights: 6, rows: 6}},
-	{name: "96g", warps: 3, rows: 96, deep: deep{units: 2, weights: 3, rows: 3}},
+	{name: "96c", warps: 3, rows: 96, deep: deep{units: 2, weights: 3, rows: 3}},
 	{name: "96d", warps: 4, rows: 96, deep: deep{units: 1, weights: 5, rows: 5}},
-	{name: "96h", warps: 4, rows: 96, deep: deep{units: 1, weights: 4, rows: 8}},
 	{name: "128c", warps: 3, rows: 128, deep: deep{units: 1, weights: 6, rows: 5}},
 	{name: "128d", warps: 4, rows: 128, deep: deep{units: 1, weights: 5, rows: 4}},
-	{name: "128h", warps: 4, rows: 128, deep: deep{units: 1, weights: 4, rows: 6}},
 	{name: "192c", warps: 3, rows: 192, deep: deep{units: 1, weights: 4, rows: 5}},
-	{name: "256b", warps: 2, rows: 256, deep: deep{units: 1, weights: 6, rows: 4}},
 }
 
 // shared is what a block of the kernel has of shared memory. whole: it has all pieces of k.
@@ -407,39 +398,38 @@ func few(g *gpu, w *weight, rows int) (name string, warps int) {
 	return fmt.Sprintf("few_%%s_%d%s", ceil(rows, 8), kind), warps
 }
 
-// chooseFlow is the kernel for bf16, with how many blocks beside each other. Where all blocks of a
-// weight run at once, four that share rows are a little faster for up to 64.
+// chooseFlow is the kernel for bf16, with how many blocks beside each other: four where all of a
+// weight's run at once. Those called c have 192 outputs, d 256.
 func chooseFlow(g *gpu, w *weight, rows int) (name string, beside int, whole bool) {
 	large, beside := w.splits == 1, 1
-	if large && rows <= 64 && w.tiles <= 16*g.props.Processors {
+	if large && rows <= 128 && w.tiles <= 16*g.props.Processors {
 		beside = 4
 	}
 	switch {
-	case rows <= 16 && large:
-		return "16d", beside, true
-	case rows <= 16 && w.units >= 128:
-		return "16b", 1, false
+	case rows <= 16 && (beside > 1 || w.units >= 128):
+		name = "16d"
 	case rows <= 16:
-		return "16c", 1, false
-	case rows <= 32 && large:
-		return "32b", beside, true
+		name = "16c"
+	case rows <= 32 && (beside > 1 || w.units >= 128):
+		name = "32d"
 	case rows <= 32:
-		return "32c", 1, false
+		name = "32c"
 	case rows <= 64 && large:
-		return "64d", beside, true
+		name = "64d"
 	case rows <= 64:
-		return "64c", 1, false
+		name = "64c"
 	case (rows <= 96 || rows > 128 && rows <= 192) && large:
-		return "96d", 1, true
+		name = "96d"
 	case rows <= 96:
-		return "96c", 1, false
+		name = "96c"
 	case large:
-		return "128d", 1, true
+		name = "128d"
 	case rows > 128 && rows <= 192:
-		return "192c", 1, false
+		name = "192c"
 	default:
-		return "128c", 1, false
+		name = "128c"
 	}
+	return name, beside, large
 }
 
 // flow is the kernel for bf16 of that name.

@@ -1,20 +1,21 @@
 // Products of bf16 weights with more than 8 rows, of sm_90a: see product.cuh. Twin: product_test.go
 //
-// bytes   weights once for each 8·N rows, from memory; activations for each block's 64·G outputs, from
-//         the second cache: rows / (64·G · beside) of the weights' bytes, as blocks that are beside
-//         each other fetch a part of them each, for all. One to the other both come through
-//         the second cache, which gives little more than memory does: together they should be
-//         at most 1.2 of the weights.
+// bytes   weights once for each 8·N rows, from memory; activations for each 64·G outputs, from the second
+//         cache, which gives little more than memory does: rows / (64·G) of the weights' bytes, and a
+//         part of that where blocks share them
+// Steps of weights are what counts: about 2 us of them must be on their way on every multiprocessor
+// while others are multiplied. Then activations must never be late.
 #include "product.cuh"
 
-// A block has G warpgroups, each 4 tiles, and 8·N rows, and a warp that fetches these. Its weights come to shared memory W steps of K
-// units ahead, each warp's by itself, the activations, arranged, A steps ahead. A warpgroup has weights
-// in registers and activations in shared memory for its products, and gets the next weights while it
-// still multiplies. A cluster's a.beside blocks in x have the same rows, and different tiles. With
-// gridDim.y pieces of k each block has one, and the cluster has those of its tiles: each block adds an
-// equal part of the sums of all, which it reads in their shared memory. Else a block has all pieces,
-// their sum in registers (SUMS).
-// grid    (beside · tiles / (4·G·beside) · rows / (8·N), 1 or splits)   block 4·G + 4 warps
+// A block has 8·N rows, and G warpgroups of 4 tiles each that multiply, with R registers a thread. Their
+// weights come to shared memory W steps of K units ahead, each warp's by itself. Another warp fetches
+// the activations, arranged, A steps ahead, as soon as all have read those before. A warpgroup has
+// weights in registers, of F units, and activations in shared memory for its products; with two units
+// it gets the next while it still multiplies. A cluster's a.beside blocks in x have the same rows, and
+// different tiles: each fetches a part of the rows for all. With gridDim.y pieces of k each block has
+// one, and the cluster has those of its tiles: each block adds an equal part of the sums of all, which
+// it reads in their shared memory. Else k has but one piece.
+// grid    (beside · ceil(tiles / (4·G·beside)) · ceil(rows / (8·N)), splits)   block 4·G + 4 warps
 // shared  barriers, W steps of weights, A of activations; or the sums of a piece
 template <int G, int N, int K, int W, int A, int F, int R> __device__ __forceinline__ void flow(const product_args &a) {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL) || defined(NOSA_EMULATED)
@@ -198,11 +199,11 @@ template <int G, int N, int K, int W, int A, int F, int R> __device__ __forceinl
 #endif
 }
 
-#define FLOW(suffix, G, N, K, W, A, F, LEAST, R) \
-	extern "C" __global__ void __launch_bounds__(128 * G + 128, LEAST) step_flow_bf16_##suffix(const __grid_constant__ product_args a) { flow<G, N, K, W, A, F, R>(a); }
-FLOW(16b, 2, 2, 2, 3, 4, 2, 2, 104) FLOW(16c, 3, 2, 2, 4, 8, 2, 1, 160) FLOW(16d, 4, 2, 2, 3, 8, 2, 1, 112)
-FLOW(32b, 2, 4, 2, 3, 2, 2, 2, 104) FLOW(32c, 3, 4, 2, 4, 4, 2, 1, 160) FLOW(32d, 4, 4, 2, 3, 4, 2, 1, 112)
-FLOW(64b, 2, 8, 1, 5, 4, 2, 2, 104) FLOW(64c, 3, 8, 2, 3, 4, 2, 1, 160) FLOW(64g, 3, 8, 1, 8, 4, 2, 1, 160) FLOW(64d, 4, 8, 1, 5, 8, 2, 1, 112) FLOW(64h, 4, 8, 1, 6, 4, 2, 1, 112)
-FLOW(96c, 3, 12, 1, 6, 6, 2, 1, 160) FLOW(96g, 3, 12, 2, 3, 3, 2, 1, 160) FLOW(96d, 4, 12, 1, 5, 5, 1, 1, 112) FLOW(96h, 4, 12, 1, 4, 8, 1, 1, 112)
-FLOW(128c, 3, 16, 1, 6, 5, 2, 1, 160) FLOW(128d, 4, 16, 1, 5, 4, 1, 1, 112) FLOW(128h, 4, 16, 1, 4, 6, 1, 1, 112)
-FLOW(192c, 3, 24, 1, 4, 5, 1, 1, 160) FLOW(256b, 2, 32, 1, 6, 4, 2, 1, 232)
+#define FLOW(suffix, G, N, K, W, A, F, R) \
+	extern "C" __global__ void __launch_bounds__(128 * G + 128, 1) step_flow_bf16_##suffix(const __grid_constant__ product_args a) { flow<G, N, K, W, A, F, R>(a); }
+FLOW(16c, 3, 2, 2, 4, 8, 2, 160) FLOW(16d, 4, 2, 2, 3, 8, 2, 112)
+FLOW(32c, 3, 4, 2, 4, 4, 2, 160) FLOW(32d, 4, 4, 2, 3, 4, 2, 112)
+FLOW(64c, 3, 8, 2, 3, 4, 2, 160) FLOW(64d, 4, 8, 1, 5, 8, 2, 112)
+FLOW(96c, 3, 12, 2, 3, 3, 2, 160) FLOW(96d, 4, 12, 1, 5, 5, 1, 112)
+FLOW(128c, 3, 16, 1, 6, 5, 2, 160) FLOW(128d, 4, 16, 1, 5, 4, 1, 112)
+FLOW(192c, 3, 24, 1, 4, 5, 1, 160)

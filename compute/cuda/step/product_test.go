@@ -575,7 +575,8 @@ func BenchmarkProductKernels(b *testing.B) {
 			var results []result
 			for _, k := range a.kernels {
 				for _, whole := range []bool{true, false} {
-					if !k.takes(w, whole) || k.shared(w, whole) > a.shared || rows <= 16 && k.rows > 2*rows+8 || rows > 16 && k.deep.weights == 0 || rows > 8 && k.rows > 2*rows || rows > k.rows && (rows <= 96 || k.rows < 96) {
+					enough := k.rows >= min(rows, 96) && k.rows <= max(2*rows, 16)
+					if !k.takes(w, whole) || k.shared(w, whole) > a.shared || (k.tiles > 0 || rows > 16) && (k.deep.weights == 0 || !enough) {
 						continue
 					}
 					results = append(results, result{fmt.Sprintf("%s/%d/%d/%v", k.symbol("bf16")[5:], k.warps, k.beside, whole), time(k, whole)})
