@@ -237,8 +237,18 @@ template <int N> PTX void matrix_end(float *c) {
 #define LIST48 LIST32 ",%32,%33,%34,%35,%36,%37,%38,%39,%40,%41,%42,%43,%44,%45,%46,%47"
 #define LIST64 LIST48 ",%48,%49,%50,%51,%52,%53,%54,%55,%56,%57,%58,%59,%60,%61,%62,%63"
 #define LIST96 LIST64 ",%64,%65,%66,%67,%68,%69,%70,%71,%72,%73,%74,%75,%76,%77,%78,%79,%80,%81,%82,%83,%84,%85,%86,%87,%88,%89,%90,%91,%92,%93,%94,%95"
-template <int N> PTX void matrix_bf16(float *c, const uint32_t *a, const void *b, bool add_to) {
-	const uint64_t d = (shared_address(b) >> 4 & 0x3fff) | 128ull >> 4 << 16 | 1024ull >> 4 << 32;
+// A place in b: to go on from it costs one addition.
+struct matrix_at {
+	uint64_t d;
+	__device__ __forceinline__ matrix_at(const void *b) : d((shared_address(b) >> 4 & 0x3fff) | 128ull >> 4 << 16 | 1024ull >> 4 << 32) {}
+	__device__ __forceinline__ matrix_at operator+(int bytes) const {
+		matrix_at m = *this;
+		m.d += bytes >> 4;
+		return m;
+	}
+};
+template <int N> PTX void matrix_bf16(float *c, const uint32_t *a, const matrix_at &b, bool add_to) {
+	const uint64_t d = b.d;
 	if constexpr (N == 16) WGMMA("16", LIST8, "8", "9", "10", "11", "12", "13", C8(0));
 	if constexpr (N == 32) WGMMA("32", LIST16, "16", "17", "18", "19", "20", "21", C8(0), C8(8));
 	if constexpr (N == 48) WGMMA("48", LIST24, "24", "25", "26", "27", "28", "29", C8(0), C8(8), C8(16));
@@ -433,8 +443,13 @@ PTX void matrix_commit() {}
 template <int LEFT> PTX void matrix_wait() {}
 template <int N> PTX void matrix_has(float *) {}
 template <int N> PTX void matrix_end(float *) {}
-template <int N> PTX void matrix_bf16(float *c, const uint32_t *a, const void *b, bool add) {
-	group_lane l = {c, a, (const uint16_t *)b, add};
+struct matrix_at {
+	const char *b;
+	matrix_at(const void *b) : b((const char *)b) {}
+	matrix_at operator+(int bytes) const { return b + bytes; }
+};
+template <int N> PTX void matrix_bf16(float *c, const uint32_t *a, const matrix_at &b, bool add) {
+	group_lane l = {c, a, (const uint16_t *)b.b, add};
 	emulated::collective(~0u, group_lanes<N>, &l, "wgmma");
 }
 

@@ -2,7 +2,6 @@
 // step_pack puts them, so that a lane reads its part of a fragment as one vector; product.cuh has
 // how, and the order of sums. Twin: product_test.go
 #include "product.cuh"
-#include <type_traits>
 
 // Few rows: every warp has a tile and a piece of k for itself, and reads its units D ahead,
 // activations A ahead.
@@ -227,7 +226,7 @@ extern "C" __global__ void __launch_bounds__(256) step_arrange(const __grid_cons
 	out[0] = v.x, out[32] = v.y, out[64] = v.z, out[96] = v.w;
 }
 
-// More rows, of sm_90a: a block has G warpgroups, each 4 tiles, and 8·N rows. Its weights come to
+// More rows with weights of bf16, of sm_90a: a block has G warpgroups, each 4 tiles, and 8·N rows. Its weights come to
 // shared memory W steps of K units ahead, each warp's by itself, the activations, arranged, A steps
 // ahead. A warpgroup has weights in registers and activations in shared memory for its products,
 // and gets the next weights while it still multiplies. With gridDim.y pieces of k each block has
@@ -235,9 +234,9 @@ extern "C" __global__ void __launch_bounds__(256) step_arrange(const __grid_cons
 // reads in their shared memory. Else a block has all pieces, their sum in registers (SUMS).
 // grid    (tiles / (4·G) · rows / (8·N), 1 or splits)   block 4·G warps
 // shared  barriers, W steps of weights, A of activations; or the sums of a piece
-template <int T, int G, int N, int K, int W, int A, bool SUMS, int PART> __device__ __forceinline__ void deep(const product_args &a) {
+template <int G, int N, int K, int W, int A, bool SUMS> __device__ __forceinline__ void deep(const product_args &a) {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL) || defined(NOSA_EMULATED)
-	enum { TILES = 4 * G, ROWS = 8 * N, UNIT = unit<T>::bytes, STEP = TILES * K * UNIT, X = ROWS * 128, THREADS = 128 * G, C = 4 * N };
+	enum { TILES = 4 * G, ROWS = 8 * N, UNIT = unit<BF16>::bytes, STEP = TILES * K * UNIT, X = ROWS * 128, THREADS = 128 * G, C = 4 * N };
 	extern __shared__ uint4 memory[];
 	uint64_t *const weights_are = (uint64_t *)memory, *const rows_are = weights_are + W, *const rows_were = rows_are + A;
 	static_assert(8 * (W + 2 * A) <= 256);
@@ -327,88 +326,36 @@ template <int T, int G, int N, int K, int W, int A, bool SUMS, int PART> __devic
 		s++;
 		end = (s + 1) * a.units / a.splits - from;
 	};
-	if constexpr (T == BF16) {
-		const uint8_t *x;
-		const auto get = [&](uint32_t (&f)[2][2][4], int u) {
-			have_weights(u);
+	const uint8_t *here; // rows
+	const auto get = [&](uint32_t (&f)[2][2][4], int u) {
+		have_weights(u);
 #pragma unroll
-			for (int h = 0; h < 2; h++) fragments(half_at<T>(weights_at(u), h, lane), f[h]);
-			if ((u + 1) % K == 0) wr.next();
-		};
-		const auto one = [&](int u, uint32_t (&f)[2][2][4], uint32_t (&next)[2][2][4]) {
-			matrix_begin();
+		for (int h = 0; h < 2; h++) fragments(half_at<BF16>(weights_at(u), h, lane), f[h]);
+		if ((u + 1) % K == 0) wr.next();
+	};
+	const auto one = [&](int u, uint32_t (&f)[2][2][4], uint32_t (&next)[2][2][4]) {
+		matrix_begin();
 #pragma unroll
-			for (int j = 0; j < 4; j++) matrix_bf16<ROWS>(acc, f[j / 2][j % 2], x + 256 * j, true);
-			matrix_commit();
-			matrix_wait<1>();
-			if (u + 1 < n) get(next, u + 1);
-			weights_read(u);
-			if (u > 0) rows_read(u - 1);
-			if (u + 1 < n) x = have_rows(u + 1);
-			if (piece_ends(u)) {
-				matrix_end<ROWS>(acc);
-				next_piece();
-			}
-		};
-		uint32_t f[2][2][4], g[2][2][4];
-		get(f, 0);
-		x = have_rows(0);
-		for (int u = 0; u < n; u += 2) {
-			one(u, f, g);
-			if (u + 1 < n) one(u + 1, g, f);
+		for (int j = 0; j < 4; j++) matrix_bf16<ROWS>(acc, f[j / 2][j % 2], here + 256 * j, true);
+		matrix_commit();
+		matrix_wait<1>();
+		if (u + 1 < n) get(next, u + 1);
+		weights_read(u);
+		if (u > 0) rows_read(u - 1);
+		if (u + 1 < n) here = have_rows(u + 1);
+		if (piece_ends(u)) {
+			matrix_end<ROWS>(acc);
+			next_piece();
 		}
-		matrix_end<ROWS>(acc);
-	} else {
-		// Of each half of a unit, PART rows at once, while those before are added.
-		enum { PARTS = ROWS / PART };
-		float t[2][PART / 2], d0[2], d1[2];
-		uint32_t f[2][2][4];
-		const auto some = [&](int u0, auto count) {
-			enum { UNITS = decltype(count)::value, POSTS = 2 * PARTS * UNITS };
-			uint2 d;
-			const uint8_t *p, *x;
-			const auto add = [&](int i) {
-				const int h = i / PARTS % 2;
-				float *const c = acc + i % PARTS * (PART / 2);
-				matrix_has<PART>(t[i % 2]);
-#pragma unroll
-				for (int j = 0; j < PART / 2; j++) c[j] = fmaf(j % 4 < 2 ? d0[h] : d1[h], t[i % 2][j], c[j]);
-			};
-#pragma unroll
-			for (int i = 0; i < POSTS; i++) {
-				const int h = i / PARTS % 2, u = u0 + i / (2 * PARTS), rows = i % PARTS * PART;
-				if (i % (2 * PARTS) == 0) {
-					have_weights(u);
-					p = weights_at(u);
-					d = *(const uint2 *)(p + 512 * unit<T>::vectors + 8 * (lane / 4));
-					x = have_rows(u);
-				}
-				if (i % PARTS == 0) {
-					fragments(half_at<T>(p, h, lane), f[h]);
-					if (h == 1 && (u + 1) % K == 0) wr.next();
-				}
-				matrix_begin();
-				matrix_bf16<PART>(t[i % 2], f[h][0], x + 128 * rows + 512 * h, false);
-				matrix_bf16<PART>(t[i % 2], f[h][1], x + 128 * rows + 512 * h + 256, true);
-				matrix_commit();
-				if (i % (2 * PARTS) == PARTS) weights_read(u);
-				matrix_wait<1>();
-				if (i > 0) add(i - 1);
-				if (i % PARTS == 0) d0[h] = scale_of(d.x, h), d1[h] = scale_of(d.y, h);
-				if (i > 0 && i % (2 * PARTS) == 0) {
-					rows_read(u - 1);
-					if (piece_ends(u - 1)) next_piece();
-				}
-			}
-			matrix_wait<0>();
-			add(POSTS - 1);
-			rows_read(u0 + UNITS - 1);
-			if (piece_ends(u0 + UNITS - 1)) next_piece();
-		};
-		int u = 0;
-		for (; u + 2 <= n; u += 2) some(u, std::integral_constant<int, 2>());
-		if (u < n) some(u, std::integral_constant<int, 1>());
+	};
+	uint32_t f[2][2][4], g[2][2][4];
+	get(f, 0);
+	here = have_rows(0);
+	for (int u = 0; u < n; u += 2) {
+		one(u, f, g);
+		if (u + 1 < n) one(u + 1, g, f);
 	}
+	matrix_end<ROWS>(acc);
 
 	const int row = row0 + 2 * (lane % 4);
 	if (whole) {
@@ -524,20 +471,16 @@ template <int T> __device__ void pack(const pack_args &a) {
 	extern "C" __global__ void __launch_bounds__(256) step_few_##name##_##suffix(const __grid_constant__ product_args a) { few<T, N, D, A>(a); }
 #define TILES(name, T, suffix, WM, WN, MT, NT, STAGES, LEAST) \
 	extern "C" __global__ void __launch_bounds__(32 * WM * WN, LEAST) step_tiles_##name##_##suffix(const __grid_constant__ product_args a) { tiles<T, WM, WN, MT, NT, STAGES>(a); }
-#define DEEP(name, T, suffix, G, N, K, W, A, SUMS, PART, LEAST) \
-	extern "C" __global__ void __launch_bounds__(128 * G, LEAST) step_deep_##name##_##suffix(const __grid_constant__ product_args a) { deep<T, G, N, K, W, A, SUMS, PART>(a); }
+#define DEEP(suffix, G, N, K, W, A, SUMS, LEAST) \
+	extern "C" __global__ void __launch_bounds__(128 * G, LEAST) step_deep_bf16_##suffix(const __grid_constant__ product_args a) { deep<G, N, K, W, A, SUMS>(a); }
 #define PRODUCTS(name, T)                                                                              \
 	TILES(name, T, 32b, 8, 1, 1, 4, 4, 2) TILES(name, T, 64b, 8, 1, 1, 8, 4, 2) TILES(name, T, 128b, 4, 2, 2, 8, 3, 1) \
 	extern "C" __global__ void __launch_bounds__(256) step_pack_##name(const __grid_constant__ pack_args a) { pack<T>(a); }
 #define CODES(name, T)                                                                                 \
 	FEW(name, T, 1, 4, 2, 1a) FEW(name, T, 1, 8, 4, 1b) FEW(name, T, 2, 4, 2, 2a) FEW(name, T, 2, 8, 2, 2b)  \
-	PRODUCTS(name, T)                                                                                     \
-	DEEP(name, T, 32, 2, 4, 2, 3, 4, false, 32, 2)                                                        \
-	DEEP(name, T, 64, 3, 8, 2, 4, 4, false, 64, 1) DEEP(name, T, 64b, 2, 8, 2, 3, 2, false, 64, 2)          \
-	DEEP(name, T, 96, 3, 12, 2, 4, 4, false, 48, 1) DEEP(name, T, 96b, 2, 12, 2, 2, 2, false, 32, 2)        \
-	DEEP(name, T, 128, 2, 16, 2, 4, 4, false, 128, 1)
+	PRODUCTS(name, T)
 FEW(bf16, BF16, 1, 4, 2, 1a) FEW(bf16, BF16, 1, 8, 4, 1b) FEW(bf16, BF16, 2, 2, 1, 2a) FEW(bf16, BF16, 2, 8, 2, 2b)
 PRODUCTS(bf16, BF16)
-DEEP(bf16, BF16, 96, 4, 12, 2, 2, 3, false, 96, 1) DEEP(bf16, BF16, 192, 2, 24, 2, 2, 3, true, 192, 1)
+DEEP(96, 4, 12, 2, 2, 3, false, 1) DEEP(192, 2, 24, 2, 2, 3, true, 1)
 CODES(q8_0, Q8_0)
 CODES(q4_0, Q4_0)

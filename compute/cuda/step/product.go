@@ -53,7 +53,7 @@ type deep struct {
 	sums          bool // all pieces of k may be a block's
 }
 
-// deeps are the kernels for many rows of sm_90a: of codes, and of bf16, whose blocks may share rows.
+// deeps are the kernels for many rows of sm_90a: those of codes, and of bf16, whose blocks may share rows.
 func deeps() (kernels []*productKernel) {
 	add := func(name string, warpgroups, rows int, d deep) {
 		kernels = append(kernels, &productKernel{name: "deep_" + name, tiles: 4 * warpgroups, rows: rows, warps: 4 * warpgroups, deep: d, beside: 1})
@@ -67,15 +67,7 @@ func deeps() (kernels []*productKernel) {
 	}
 	add("bf16_96", 4, 96, deep{units: 2, weights: 2, rows: 3})
 	add("bf16_192", 2, 192, deep{units: 2, weights: 2, rows: 3, sums: true})
-	for _, format := range []string{"q8_0", "q4_0"} {
-		add(format+"_32", 2, 32, deep{units: 2, weights: 3, rows: 4})
-		add(format+"_64", 3, 64, deep{units: 2, weights: 4, rows: 4})
-		add(format+"_64b", 2, 64, deep{units: 2, weights: 3, rows: 2})
-		add(format+"_96", 3, 96, deep{units: 2, weights: 4, rows: 4})
-		add(format+"_96b", 2, 96, deep{units: 2, weights: 2, rows: 2})
-		add(format+"_128", 2, 128, deep{units: 2, weights: 4, rows: 4})
-	}
-	return kernels
+	return append(kernels, codeKernels()...)
 }
 
 // flows are those of bf16, warps counted in warpgroups.
@@ -141,7 +133,6 @@ func (k *productKernel) symbol(format string) string {
 type products struct {
 	kernels []*productKernel
 	packs   map[dtype.Type]driver.Function
-	codes   bool // a weight of them has been packed
 	arrange driver.Function
 	shared  int            // what a block may have
 	work    compute.Tensor // counts of blocks that are done, then sums of pieces; or activations, arranged
@@ -167,11 +158,14 @@ func (p *products) load(g *gpu) error {
 	p.packs = make(map[dtype.Type]driver.Function)
 	p.shared = g.props.SharedMemory
 	found := make(map[string]*driver.Function)
-	sources := map[string]map[string]*driver.Function{"product": {}, "product_flow": {}}
+	sources := map[string]map[string]*driver.Function{"product": {}, "product_flow": {}, "product_codes": {}}
 	want := func(name string) {
 		f, source := new(driver.Function), "product"
-		if strings.HasPrefix(name, "step_flow_") {
+		switch {
+		case strings.HasPrefix(name, "step_flow_"):
 			source = "product_flow"
+		case strings.HasPrefix(name, "step_codes_"):
+			source = "product_codes"
 		}
 		found[name], sources[source][name] = f, f
 	}
@@ -256,7 +250,6 @@ func (p *products) pack(g *gpu, d *cuda.Device, pair bool, parts ...compute.Tens
 	if w.k%32 != 0 {
 		return weight{}, fmt.Errorf("%w: %v with rows of %d", errFormat, w.format, w.k)
 	}
-	p.codes = p.codes || w.format != dtype.BF16
 	a := packArgs{rowBytes: int32(parts[0].Rows(0, 1).Bytes()), k: int32(w.k)}
 	for i, x := range parts {
 		if x.Type != w.format {
@@ -336,9 +329,7 @@ type productArgs struct {
 
 // arranged reports whether products of so many rows want activations arranged. Those that are
 // not they arrange themselves.
-func (p *products) arranged(g *gpu, rows int) bool {
-	return g.props.Major == 9 && (rows > 16 || rows > 8 && !p.codes)
-}
+func (p *products) arranged(g *gpu, rows int) bool { return rows > 8 && g.props.Major == 9 }
 
 // run multiplies x.
 func (p *products) run(g *gpu, out uintptr, x activations, w *weight, rows int, e epilogue) {
@@ -349,16 +340,19 @@ func (p *products) run(g *gpu, out uintptr, x activations, w *weight, rows int, 
 // choose is the kernel for so many rows, and whether its blocks have all of k. Which is the
 // fastest was measured on an H200, with the weights of an 8B model.
 func (p *products) choose(g *gpu, w *weight, rows int) (k *productKernel, whole bool) {
-	switch {
-	case rows > 8 && g.props.Major == 9 && w.format == dtype.BF16 && (rows <= 256 || rows <= 512 && (w.splits == 1 || w.units >= 128)):
+	switch deep := rows > 8 && g.props.Major == 9; {
+	case deep && w.format != dtype.BF16:
+		name, whole := chooseCodes(w, rows)
+		return p.kernel(name, 0), whole
+	case deep && (rows <= 256 || rows <= 512 && (w.splits == 1 || w.units >= 128)):
 		name, beside, whole := chooseFlow(g, w, rows)
 		return p.flow(name, beside), whole
 	case rows <= 16:
 		name, warps := few(g, w, rows)
 		return p.kernel(name, warps), true
-	case g.props.Major == 9:
+	case deep:
 		name, whole := chooseDeep(g, w, rows)
-		return p.kernel("deep_"+formatNames[w.format]+name, 0), whole
+		return p.kernel("deep_bf16"+name, 0), whole
 	case rows <= 32 || rows > 128 && p.shared < 160<<10:
 		k = p.kernel("tiles_%s_32b", 0) // has room for the sums of many rows' pieces
 	case rows <= 64:
@@ -442,30 +436,12 @@ func (p *products) flow(name string, beside int) *productKernel {
 	panic("step: no kernel " + name)
 }
 
-// chooseDeep is the kernel of more rows for codes, and for bf16 of still more. Those called b are for
-// weights whose k is not cut, and which have tiles for all multiprocessors.
+// chooseDeep is the kernel for bf16 of more rows than those of chooseFlow take.
 func chooseDeep(g *gpu, w *weight, rows int) (name string, whole bool) {
-	large := w.splits == 1
-	switch {
-	case w.format == dtype.BF16 && large:
+	if w.splits == 1 {
 		return "_96", true
-	case w.format == dtype.BF16:
-		return "_192", 4*ceil(w.tiles, 8)*ceil(rows, 192) >= 2*g.props.Processors
-	case rows <= 32:
-		return "_32", large
-	case rows <= 64 && large:
-		return "_64b", true
-	case rows <= 64:
-		return "_64", false
-	case rows <= 96 || rows > 128 && rows <= 192:
-		name = "_96"
-	default:
-		return "_128", large
 	}
-	if large {
-		name += "b"
-	}
-	return name, large
+	return "_192", 4*ceil(w.tiles, 8)*ceil(rows, 192) >= 2*g.props.Processors
 }
 
 // kernel is the one of that name, and, if not 0, of so many warps.
