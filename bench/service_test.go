@@ -62,7 +62,11 @@ func BenchmarkService(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer os.RemoveAll(folder)
+	defer func() {
+		if err := os.RemoveAll(folder); err != nil {
+			b.Error(err)
+		}
+	}()
 	path := filepath.Join(folder, "random.gguf")
 	if err := shape.writeRepeated(b.Context(), path, format); err != nil {
 		b.Fatal(err)
@@ -120,7 +124,7 @@ func BenchmarkService(b *testing.B) {
 						wait.Go(func() {
 							for {
 								if _, err := a.Next(context.Background()); err != nil {
-									if err != io.EOF {
+									if !errors.Is(err, io.EOF) {
 										b.Error(err)
 									}
 									return

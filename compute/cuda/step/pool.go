@@ -145,7 +145,7 @@ type poolArgs struct {
 type poolState struct {
 	front, tail, arrived int64
 	free, claims, fetch  int32
-	gathered, claimed    [2]int32
+	gathered, _          [2]int32 // the other one is what the kernels tell each other
 	_                    int32
 }
 
