@@ -99,8 +99,8 @@ func TestAllocHost(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if len(d.hosts.mapped) > 0 {
-		t.Errorf("%d pieces are left", len(d.hosts.mapped))
+	if len(d.hosts.of) > 0 {
+		t.Errorf("%d pieces are left", len(d.hosts.of))
 	}
 	if _, err := d.AllocHost(1 << 50); !errors.Is(err, driver.ErrMemory) {
 		t.Errorf("%v for more than any machine has", err)
@@ -137,8 +137,8 @@ func TestDownload(t *testing.T) {
 	if err := d.FreeHost(host); err != nil {
 		t.Fatal(err)
 	}
-	if len(d.hosts.bytes) != 0 {
-		t.Errorf("%d pieces are left", len(d.hosts.bytes))
+	if len(d.hosts.of) != 0 {
+		t.Errorf("%d pieces are left", len(d.hosts.of))
 	}
 	d.Free(x)
 	if err := d.Sync(); err != nil {

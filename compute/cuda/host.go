@@ -22,29 +22,42 @@ var _ compute.HostAllocator = (*Device)(nil)
 // took it 9.3 s, in this way 0.7.
 const largeHost = 64 << 20
 
-// hosts is the memory of AllocHost.
+// hosts is the memory of AllocHost, by address.
 type hosts struct {
-	mu     sync.Mutex
-	mapped map[uintptr]bool // by address: not the driver's own
-	bytes  map[uintptr]int  // of all
+	mu sync.Mutex
+	of map[uintptr]hostMemory
+}
+
+type hostMemory struct {
+	bytes  int
+	mapped bool // not the driver's own
 }
 
 // add notes memory that AllocHost gives.
-func (h *hosts) add(b []byte) {
+func (h *hosts) add(b []byte, mapped bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if h.bytes == nil {
-		h.bytes = map[uintptr]int{}
+	if h.of == nil {
+		h.of = map[uintptr]hostMemory{}
 	}
-	h.bytes[address(b)] = len(b)
+	h.of[address(b)] = hostMemory{len(b), mapped}
+}
+
+// remove forgets it, and reports whether it was mapped.
+func (h *hosts) remove(b []byte) (mapped bool) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	mapped = h.of[address(b)].mapped
+	delete(h.of, address(b))
+	return mapped
 }
 
 // has reports whether b is part of what AllocHost gave.
 func (h *hosts) has(b []byte) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for at, n := range h.bytes {
-		if address(b) >= at && address(b)+uintptr(len(b)) <= at+uintptr(n) {
+	for at, m := range h.of {
+		if address(b) >= at && address(b)+uintptr(len(b)) <= at+uintptr(m.bytes) {
 			return true
 		}
 	}
@@ -54,40 +67,36 @@ func (h *hosts) has(b []byte) bool {
 // AllocHost is memory of the host that the GPU reads and writes itself, at page
 // boundaries.
 func (d *Device) AllocHost(n int) ([]byte, error) {
-	b, err := d.allocHost(n)
+	b, mapped, err := d.allocHost(n)
 	if err == nil {
-		d.hosts.add(b)
+		d.hosts.add(b, mapped)
 	}
 	return b, err
 }
 
-func (d *Device) allocHost(n int) ([]byte, error) {
+func (d *Device) allocHost(n int) (b []byte, mapped bool, err error) {
 	if n < largeHost || !d.props.SameAddress {
-		return d.ctx.AllocHost(n)
+		b, err = d.ctx.AllocHost(n)
+		return b, false, err
 	}
 	var machine unix.Sysinfo_t
 	if err := unix.Sysinfo(&machine); err == nil && uint64(n)/uint64(max(machine.Unit, 1)) >= uint64(machine.Totalram) {
-		return nil, fmt.Errorf("%w: %d bytes of the host are more than it has", driver.ErrMemory, n)
+		return nil, false, fmt.Errorf("%w: %d bytes of the host are more than it has", driver.ErrMemory, n)
 	}
-	b, err := unix.Mmap(-1, 0, n, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)
+	b, err = unix.Mmap(-1, 0, n, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", driver.ErrMemory, os.NewSyscallError("mmap", err))
+		return nil, false, fmt.Errorf("%w: %w", driver.ErrMemory, os.NewSyscallError("mmap", err))
 	}
 	_ = unix.Madvise(b, unix.MADV_HUGEPAGE) // without them it takes longer
 	touch(b)
 	if d.ctx.RegisterHost(b) != nil { // the driver's own way may be open, or say more of why not
 		if err := unix.Munmap(b); err != nil {
-			return nil, os.NewSyscallError("munmap", err)
+			return nil, false, os.NewSyscallError("munmap", err)
 		}
-		return d.ctx.AllocHost(n)
+		b, err = d.ctx.AllocHost(n)
+		return b, false, err
 	}
-	d.hosts.mu.Lock()
-	defer d.hosts.mu.Unlock()
-	if d.hosts.mapped == nil {
-		d.hosts.mapped = map[uintptr]bool{}
-	}
-	d.hosts.mapped[address(b)] = true
-	return b, nil
+	return b, true, nil
 }
 
 // touch has all processors ask for the pages of mapped memory.
@@ -108,12 +117,7 @@ func touch(b []byte) {
 
 // FreeHost gives it back.
 func (d *Device) FreeHost(b []byte) error {
-	d.hosts.mu.Lock()
-	mapped := d.hosts.mapped[address(b)]
-	delete(d.hosts.mapped, address(b))
-	delete(d.hosts.bytes, address(b))
-	d.hosts.mu.Unlock()
-	if !mapped {
+	if !d.hosts.remove(b) {
 		return d.ctx.FreeHost(b)
 	}
 	return errors.Join(d.ctx.UnregisterHost(b), os.NewSyscallError("munmap", unix.Munmap(b)))

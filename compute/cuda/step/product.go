@@ -343,22 +343,22 @@ func (p *products) choose(g *gpu, w *weight, rows int) (k *productKernel, whole 
 	switch deep := rows > 8 && g.props.Major == 9; {
 	case deep && w.format != dtype.BF16:
 		name, whole := chooseCodes(w, rows)
-		return p.kernel(name, 0), whole
+		return p.kernel(name, 0, 0), whole
 	case deep && (rows <= 256 || rows <= 512 && (w.splits == 1 || w.units >= 128)):
 		name, beside, whole := chooseFlow(g, w, rows)
-		return p.flow(name, beside), whole
+		return p.kernel("flow_bf16_"+name, 0, beside), whole
 	case rows <= 16:
 		name, warps := few(g, w, rows)
-		return p.kernel(name, warps), true
+		return p.kernel(name, warps, 0), true
 	case deep:
 		name, whole := chooseDeep(g, w, rows)
-		return p.kernel("deep_bf16"+name, 0), whole
+		return p.kernel("deep_bf16"+name, 0, 0), whole
 	case rows <= 32 || rows > 128 && p.shared < 160<<10:
-		k = p.kernel("tiles_%s_32b", 0) // has room for the sums of many rows' pieces
+		k = p.kernel("tiles_%s_32b", 0, 0) // has room for the sums of many rows' pieces
 	case rows <= 64:
-		k = p.kernel("tiles_%s_64b", 0)
+		k = p.kernel("tiles_%s_64b", 0, 0)
 	default:
-		k = p.kernel("tiles_%s_128b", 0)
+		k = p.kernel("tiles_%s_128b", 0, 0)
 	}
 	if w.splits == 1 {
 		return k, true
@@ -426,16 +426,6 @@ func chooseFlow(g *gpu, w *weight, rows int) (name string, beside int, whole boo
 	return name, beside, large
 }
 
-// flow is the kernel for bf16 of that name.
-func (p *products) flow(name string, beside int) *productKernel {
-	for _, k := range p.kernels {
-		if k.beside == beside && k.name == "flow_bf16_"+name {
-			return k
-		}
-	}
-	panic("step: no kernel " + name)
-}
-
 // chooseDeep is the kernel for bf16 of more rows than those of chooseFlow take.
 func chooseDeep(g *gpu, w *weight, rows int) (name string, whole bool) {
 	if w.splits == 1 {
@@ -444,10 +434,10 @@ func chooseDeep(g *gpu, w *weight, rows int) (name string, whole bool) {
 	return "_192", 4*ceil(w.tiles, 8)*ceil(rows, 192) >= 2*g.props.Processors
 }
 
-// kernel is the one of that name, and, if not 0, of so many warps.
-func (p *products) kernel(name string, warps int) *productKernel {
+// kernel is the one of that name, and, if not 0, of so many warps and blocks that share rows.
+func (p *products) kernel(name string, warps, beside int) *productKernel {
 	for _, k := range p.kernels {
-		if k.name == name && (warps == 0 || k.warps == warps) {
+		if k.name == name && (warps == 0 || k.warps == warps) && (beside == 0 || k.beside == beside) {
 			return k
 		}
 	}
