@@ -313,6 +313,9 @@ PTX void prefetch_range_l2(const void *p, int bytes) { asm volatile("cp.async.bu
 template <int N> PTX void registers_give() { asm volatile("setmaxnreg.dec.sync.aligned.u32 %0;" ::"n"(N)); }
 template <int N> PTX void registers_take() { asm volatile("setmaxnreg.inc.sync.aligned.u32 %0;" ::"n"(N)); }
 
+// The barrier of those warps of a block that have THREADS together, where the others never come.
+template <int THREADS> PTX void meet_of() { asm volatile("bar.sync 1, %0;" ::"n"(THREADS) : "memory"); }
+
 // The barrier of all threads of a cluster: what they wrote before they came, all see after they have waited.
 PTX void cluster_arrive() { asm volatile("barrier.cluster.arrive.release.aligned;" ::: "memory"); }
 PTX void cluster_wait() { asm volatile("barrier.cluster.wait.acquire.aligned;" ::: "memory"); }
@@ -473,6 +476,7 @@ PTX void stream_range(void *to, const void *from, int bytes, uint64_t *b) { emul
 PTX void prefetch_range_l2(const void *, int) {}
 template <int N> PTX void registers_give() {}
 template <int N> PTX void registers_take() {}
+template <int THREADS> PTX void meet_of() { emulated::barrier_of(THREADS); }
 PTX void cluster_arrive() { emulated::cluster_arrive(); }
 PTX void cluster_wait() { emulated::cluster_wait(); }
 PTX float4 load_of_block(const float4 *p, int rank) { return *(const float4 *)emulated::of_rank(p, rank); }

@@ -59,6 +59,7 @@ void copies_commit();
 void copies_wait(int groups);
 
 // Of a cluster: its barrier, and the place in another block's dynamic shared memory.
+void barrier_of(int threads); // some of the block
 void cluster_arrive();
 void cluster_wait();
 void *of_rank(const void *p, int rank);

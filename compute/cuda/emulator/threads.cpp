@@ -105,6 +105,10 @@ struct block {
 		int arrived, sum, last;
 		const char *where;
 	} bar;
+	struct {
+		int arrived;
+		unsigned phase;
+	} some; // the barrier of a part of the threads
 };
 
 block blocks[CLUSTER];
@@ -407,6 +411,7 @@ void prepare(block &b, int rank) {
 	b.alive = threads;
 	b.napping = 0;
 	b.bar = {};
+	b.some = {};
 	memset(b.ready, 0, sizeof b.ready);
 	for (int i = 0; i < threads; i++) {
 		fiber &f = b.fibers[i];
@@ -670,6 +675,19 @@ void copies_wait(int groups) {
 			memset(c.to, 0, (size_t)c.bytes);
 	}
 	f.copies.resize(kept);
+}
+
+void barrier_of(int all) {
+	block &b = *own;
+	const unsigned phase = b.some.phase;
+	if (++b.some.arrived == all) {
+		b.some.arrived = 0, b.some.phase++;
+		wake(MBARRIER);
+	}
+	while (b.some.phase == phase) {
+		wait(MBARRIER, "the barrier of a part of the block");
+		next();
+	}
 }
 
 void cluster_arrive() {

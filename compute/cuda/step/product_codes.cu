@@ -34,9 +34,9 @@ __device__ __forceinline__ void numbers(const piece<Q4_0> &p, uint32_t (&a)[2][4
 template <int T, int G, int N, int PARTS, int K, int S> __device__ __forceinline__ void codes(const product_args &a) {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL) || defined(NOSA_EMULATED)
 	enum { TILES = 4 * G, ROWS = 8 * N, PART = ROWS / PARTS, UNIT = unit<T>::bytes, STEP = TILES * K * UNIT, X = ROWS * 128, THREADS = 128 * G, SUMS = 4 * N };
-	static_assert(8 * (2 * S + 1) <= 256 && K <= 4 && S * (STEP + K * X) >= SUMS * 4 * THREADS);
+	static_assert(8 * 2 * S <= 256 && K <= 4 && S * (STEP + K * X) >= SUMS * 4 * THREADS);
 	extern __shared__ uint4 memory[];
-	uint64_t *const full = (uint64_t *)memory, *const empty = full + S, *const done = empty + S;
+	uint64_t *const full = (uint64_t *)memory, *const empty = full + S;
 	uint8_t *const weights = (uint8_t *)memory + 256, *const rows = weights + S * STEP;
 	const int thread = threadIdx.x, lane = thread % 32, warp = thread / 32;
 	const placed at = place(a, TILES, ROWS);
@@ -44,7 +44,6 @@ template <int T, int G, int N, int PARTS, int K, int S> __device__ __forceinline
 	const int s = blockIdx.y, from = s * a.units / a.splits, n = (s + 1) * a.units / a.splits - from;
 	if (thread == 0) {
 		for (int i = 0; i < S; i++) mbarrier_init(full + i, 4), mbarrier_init(empty + i, TILES);
-		mbarrier_init(done, TILES);
 		mbarrier_made();
 	}
 	__syncthreads();
@@ -169,9 +168,7 @@ template <int T, int G, int N, int PARTS, int K, int S> __device__ __forceinline
 	// Sums go through shared memory, each lane's where it alone writes; those of all of k too, as the
 	// loop over rows that finishes them is then short, and code that runs once is slow to fetch.
 	float4 *const piece = (float4 *)weights + thread;
-	__syncwarp();
-	if (lane == 0) mbarrier_arrive(done);
-	mbarrier_wait(done, 0); // nobody reads weights and activations any more
+	meet_of<THREADS>(); // nobody reads weights and activations any more
 #pragma unroll
 	for (int i = 0; i < N; i++) piece[i * THREADS] = make_float4(acc[4 * i], acc[4 * i + 1], acc[4 * i + 2], acc[4 * i + 3]);
 	if (!whole) cluster_arrive();

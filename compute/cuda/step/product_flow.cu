@@ -72,7 +72,6 @@ template <int G, int N, int K, int W, int A, int F, int R> __device__ __forceinl
 	wait_for_earlier();
 	if (beside > 1) cluster_wait(); // the barriers of all are made
 
-	const auto meet = [] { __syncthreads(); };
 	if (warp >= TILES) {
 		registers_give<32>();
 		if (warp == TILES && lane == 0)
@@ -82,7 +81,6 @@ template <int G, int N, int K, int W, int A, int F, int R> __device__ __forceinl
 			}
 		__syncwarp();
 		if (!whole) {
-			meet();
 			cluster_arrive();
 			cluster_wait();
 		}
@@ -165,7 +163,7 @@ template <int G, int N, int K, int W, int A, int F, int R> __device__ __forceinl
 		return;
 	}
 	float4 *const piece = (float4 *)weights + thread;
-	meet(); // nobody reads weights and activations any more
+	meet_of<THREADS>(); // nobody reads weights and activations any more
 #pragma unroll
 	for (int i = 0; i < N; i++) piece[i * THREADS] = make_float4(acc[4 * i], acc[4 * i + 1], acc[4 * i + 2], acc[4 * i + 3]);
 	cluster_arrive();

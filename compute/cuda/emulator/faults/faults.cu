@@ -102,6 +102,15 @@ FAULT(range) { ranged<true, 1>(a); }
 FAULT(range_unmade) { ranged<false, 1>(a); }
 FAULT(range_short) { ranged<true, 2>(a); }
 
+// The first 64 threads sum what each has written, without the others; n of them come to the barrier.
+FAULT(part) {
+	__shared__ int v[64];
+	if (threadIdx.x >= 64) return;
+	v[threadIdx.x] = threadIdx.x;
+	if ((int)threadIdx.x < a.n) meet_of<64>();
+	a.out[threadIdx.x] = v[threadIdx.x ^ 63];
+}
+
 // Blocks of a cluster read each other's words, with both barriers or one.
 template <bool BEFORE, bool AFTER> __device__ void clustered(const fault_args &a) {
 	extern __shared__ float4 words[];

@@ -154,6 +154,7 @@ func TestFaults(t *testing.T) {
 		{"two_barriers", 0, 64, 0, []string{"comes to the barrier of", "others wait at that of"}},
 		{"missing_lane", 0, 64, 0, []string{"its threads wait for each other", " 5 at the barrier of", "in __shfl_xor_sync"}},
 		{"no_mask", 0, 32, 0, []string{"its mask 00000001 does not have the lane itself"}},
+		{"part", 32, 96, 0, []string{"its threads wait for each other", "0-31 in the barrier of a part of the block"}},
 		{"range_unmade", 1, 32, 48, []string{"there is no mbarrier at"}},
 		{"range_short", 1, 32, 48, []string{"its threads wait for each other", "0-31 in a wait for an mbarrier"}},
 		{"half_a_warp", 0, 32, 0, []string{"mma: lanes of the warp are missing"}},
@@ -291,6 +292,20 @@ func TestCluster(t *testing.T) {
 	launch(g, "cluster_after", 4, out)
 	if err := g.Synchronize(g.stream); err == nil || !strings.Contains(err.Error(), "of the cluster has ended") {
 		t.Errorf("shared memory of a block that has ended: %v", err)
+	}
+}
+
+// TestPart: a part of a block meets, in two rounds of launches.
+func TestPart(t *testing.T) {
+	g := open(t)
+	out := g.alloc(256)
+	for range 2 {
+		g.launch(g.stream, "fault_part", 2, 96, 0, args{out: out, n: 64})
+	}
+	for i, v := range g.words(out, 64) {
+		if int(v) != 63-i {
+			t.Errorf("thread %d reads %d, want %d", i, v, 63-i)
+		}
 	}
 }
 
