@@ -12,7 +12,8 @@ import (
 // selecting is a step's way from the product of queries, keys and values to the blocks
 // that each row attends to. Its kernels find all that differs from row to row on the GPU.
 type selecting struct {
-	anglesOf, appendRows, chooseBlocks, plain driver.Function
+	anglesOf, appendRows, plain         driver.Function
+	chooseWhole, choosePart, chooseBest driver.Function
 
 	// Scores on tensor cores, by the channels of a head: for blocks of any number of
 	// segments, and of an even one.

@@ -25,17 +25,19 @@ func BenchmarkSelecting(b *testing.B) {
 	if err := s.load(g); err != nil {
 		b.Fatal(err)
 	}
-	for _, shape := range []struct{ rows, tokens int }{{1, 32 << 10}, {16, 32 << 10}, {48, 32 << 10}, {96, 32 << 10}, {1, 128 << 10}} {
-		b.Run(fmt.Sprintf("rows=%d/tokens=%d", shape.rows, shape.tokens), func(b *testing.B) {
-			benchSelecting(b, d, g, &s, shape.rows, shape.tokens)
-		})
+	for _, importance := range []bool{false, true} {
+		for _, shape := range []struct{ rows, tokens int }{{1, 32 << 10}, {16, 32 << 10}, {58, 32 << 10}, {96, 32 << 10}, {1, 128 << 10}, {28, 128 << 10}, {1, 1 << 20}} {
+			b.Run(fmt.Sprintf("importance=%v/rows=%d/tokens=%d", importance, shape.rows, shape.tokens), func(b *testing.B) {
+				benchSelecting(b, d, g, &s, shape.rows, shape.tokens, importance)
+			})
+		}
 	}
 }
 
-func benchSelecting(b *testing.B, d *cuda.Device, g *gpu, s *selecting, rows, tokens int) {
+func benchSelecting(b *testing.B, d *cuda.Device, g *gpu, s *selecting, rows, tokens int, importance bool) {
 	const heads, group = 2, 16
 	l := compute.Layout{Heads: heads, Dim: 128, Block: 64, Kernel: 32, Stride: 16, Type: compute.KVBF16}
-	p := compute.SelectParams{Init: 1, Local: 16, K: 64, ByQuery: true}
+	p := compute.SelectParams{Init: 1, Local: 16, Query: 16, K: 64, ByQuery: true, ByScore: importance}
 	blocks := tokens / l.Block
 	columns := rows * blocks
 	layerBytes := columns * heads * l.SummaryBytes()
@@ -88,29 +90,44 @@ func benchSelecting(b *testing.B, d *cuda.Device, g *gpu, s *selecting, rows, to
 	a := appendArgs{c: c, rows: at, qkv: random(dtype.F32, 4*rows*(group+2)*heads*l.Dim), q: alloc(4 * rows * heads * group * l.Dim),
 		angles: alloc(8 * rows * pairs), group: group, pairs: pairs}
 	s.angles(g, &anglesArgs{rows: at, out: a.angles, inv: ints(inv), pairs: pairs, factor: 1})
-	common := scoring(c, at, l, group, blocks, p, alloc(s.scratchBytes(l, group, rows, blocks)))
-	score := scores(common, a.q)
-	choose := choosing(common, selectionArgs{places: int32(p.Most()), blocks: alloc(4 * rows * heads * p.Most()), count: alloc(4 * rows * heads)}, p)
-	parts := map[string]func(layer int32){
-		"append": func(layer int32) { a.c.layer = layer; s.append(g, &a) },
-		"score":  func(layer int32) { score.scoring.c.layer = layer; s.score(g, &score) },
-		"choose": func(layer int32) { choose.scoring.c.layer = layer; s.choose(g, &choose, blocks) },
+	common := scoring(g, c, at, l, group, blocks, p, alloc(s.scratchBytes(l, group, rows, blocks)))
+	common.c.segmentScore = random(dtype.F32, layers*heads*columns*l.Segments()*4)
+	sel := selectionArgs{places: int32(p.Most()), blocks: alloc(4 * rows * heads * p.Most()), count: alloc(4 * rows * heads)}
+	type part struct {
+		name string
+		post func(layer int32)
 	}
-	parts["score+choose"] = func(layer int32) { parts["score"](layer); parts["choose"](layer) }
-	parts["all"] = func(layer int32) { parts["append"](layer); parts["score"](layer); parts["choose"](layer) }
-
-	parts["all-late"] = parts["all"]
+	appends := func(layer int32) { a.c.layer = layer; s.append(g, &a) }
+	parts := []part{{"append", appends}}
+	// way is one of the ways to the same blocks: by parts of so many.
+	way := func(name string, in int) func(layer int32) {
+		common.cut(blocks, in)
+		score, choose := scores(common, a.q), choosing(common, sel, p, blocks)
+		scores := func(layer int32) { score.scoring.c.layer = layer; s.score(g, &score) }
+		chooses := func(layer int32) { choose.scoring.c.layer = layer; s.choose(g, &choose, blocks) }
+		both := func(layer int32) { scores(layer); chooses(layer) }
+		parts = append(parts, part{"score" + name, scores}, part{"choose" + name, chooses}, part{"score+choose" + name, both})
+		return both
+	}
+	both := way("", int(common.part))
+	for _, in := range []int{256, 512, 1024, blocks} {
+		if in <= blocks {
+			way(fmt.Sprintf("-%d", in), in)
+		}
+	}
+	all := func(layer int32) { appends(layer); both(layer) }
+	parts = append(parts, part{"all", all}, part{"all-late", all})
 
 	const posts = 32
 	graphs := map[string]driver.GraphExec{}
-	for name, post := range parts {
-		g.late = strings.HasSuffix(name, "-late")
-		post(0)
+	for _, p := range parts {
+		g.late = strings.HasSuffix(p.name, "-late")
+		p.post(0)
 		if err := errors.Join(d.Sync(), g.ctx.BeginCapture(g.stream)); err != nil {
 			b.Fatal(err)
 		}
 		for i := range posts {
-			post(int32(i % layers))
+			p.post(int32(i % layers))
 		}
 		graph, err := g.ctx.EndCapture(g.stream)
 		if err != nil {
@@ -120,7 +137,7 @@ func benchSelecting(b *testing.B, d *cuda.Device, g *gpu, s *selecting, rows, to
 		if err := errors.Join(err, g.ctx.FreeGraph(graph)); err != nil {
 			b.Fatal(err)
 		}
-		graphs[name] = x
+		graphs[p.name] = x
 		b.Cleanup(func() {
 			if err := g.ctx.FreeGraphExec(x); err != nil {
 				b.Error(err)
@@ -142,9 +159,9 @@ func benchSelecting(b *testing.B, d *cuda.Device, g *gpu, s *selecting, rows, to
 	sum, n := map[string]float64{}, 0
 	for b.Loop() {
 		n++
-		for name, x := range graphs {
+		for _, p := range parts {
 			g.ctx.Record(from, g.stream)
-			g.ctx.LaunchGraph(x, g.stream)
+			g.ctx.LaunchGraph(graphs[p.name], g.stream)
 			g.ctx.Record(to, g.stream)
 			if err := d.Sync(); err != nil {
 				b.Fatal(err)
@@ -153,7 +170,7 @@ func benchSelecting(b *testing.B, d *cuda.Device, g *gpu, s *selecting, rows, to
 			if err != nil {
 				b.Fatal(err)
 			}
-			sum[name] += ms * 1e3 / posts
+			sum[p.name] += ms * 1e3 / posts
 		}
 	}
 	for name, us := range sum {

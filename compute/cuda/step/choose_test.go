@@ -3,344 +3,14 @@
 package step
 
 import (
-	"encoding/binary"
-	"flag"
 	"fmt"
 	"math"
-	"math/rand/v2"
 	"slices"
 	"testing"
 
 	"nosa/compute"
-	"nosa/compute/cuda"
 	"nosa/dtype"
 )
-
-var selectSeed = flag.Uint64("step.select.seed", 0, "seed of the inputs of selection; 0: a new one each time")
-
-// selectScene is a cache of several seats, on the GPU and for the definitions: tables with
-// columns that sequences share, tails, means and scores of two layers.
-type selectScene struct {
-	testing.TB
-	*rand.Rand
-	d *cuda.Device
-	g *gpu
-	s selecting
-
-	l                            compute.Layout
-	group                        int
-	layer, layers, most, columns int
-	table                        [][]int32 // by seat and block
-	want                         compute.Cache
-	tails                        []float32
-
-	c cacheArgs
-}
-
-func newSelectScene(t testing.TB, l compute.Layout, group int, lengths []int) *selectScene {
-	t.Helper()
-	d, g := open(t)
-	seed := *selectSeed
-	if seed == 0 {
-		seed = rand.Uint64()
-	}
-	t.Logf("-step.select.seed %d", seed)
-	s := &selectScene{TB: t, Rand: rand.New(rand.NewPCG(seed, 0)), d: d, g: g, l: l, group: group, layers: 2}
-	if err := s.s.load(s.g); err != nil {
-		t.Fatal(err)
-	}
-	if err := l.Validate(); err != nil {
-		t.Fatal(err)
-	}
-	s.layer = s.IntN(s.layers)
-	s.sequences(lengths)
-	return s
-}
-
-// sequences draws seats of so many blocks each and fills the cache.
-func (s *selectScene) sequences(blocks []int) {
-	s.Helper()
-	l := s.l
-	s.most, s.columns = slices.Max(blocks)+s.IntN(3), 3
-	for _, n := range blocks {
-		s.columns += n
-	}
-	order := s.Perm(s.columns)
-	s.table = nil
-	flat := make([]int32, len(blocks)*s.most)
-	for i := range flat {
-		flat[i] = math.MaxInt32 / 2
-	}
-	for seat, n := range blocks {
-		row := flat[seat*s.most:][:n]
-		for b := range row {
-			row[b] = int32(order[0])
-			order = order[1:]
-			if seat > 0 && b+1 < min(n, len(s.table[0])) && b < 5 { // a prefix that all have
-				row[b] = s.table[0][b]
-			}
-		}
-		s.table = append(s.table, row)
-	}
-	ids := s.layers * l.Heads * s.columns
-	s.want = compute.Cache{Layout: l}
-	means := make([]byte, ids*l.SummaryBytes())
-	for id := range ids {
-		for seg := range l.Segments() {
-			for ch := range l.Dim {
-				l.PutMean(means[id*l.SummaryBytes():][:l.SummaryBytes()], seg, ch, float32(s.NormFloat64()))
-			}
-		}
-	}
-	s.want.Segments = compute.NewTensor(dtype.U8, means, len(means))
-	s.want.Score = compute.F32s(s.normal(ids*l.Block), ids, l.Block)
-	s.want.SegScore = compute.F32s(s.normal(ids*l.Segments()), ids, l.Segments())
-	s.tails = s.normal(s.layers * len(blocks) * l.Heads * 2 * l.Dim * l.Block)
-	s.c = cacheArgs{l: cuda.LayoutOf(l), layer: int32(s.layer), seats: int32(len(blocks)), most: int32(s.most), columns: int32(s.columns),
-		table: s.ints(flat), means: s.bytes(means), tokenScore: s.floats(s.want.Score.F32()), segmentScore: s.floats(s.want.SegScore.F32()),
-		tails: s.floats(s.tails)}
-	if s.IntN(2) == 0 { // ids count down
-		s.c.first, s.c.columns = int32((s.layers*l.Heads-1)*s.columns), -s.c.columns
-	}
-}
-
-func (s *selectScene) normal(n int) []float32 {
-	v := make([]float32, n)
-	for i := range v {
-		v[i] = float32(s.NormFloat64())
-	}
-	return v
-}
-
-func (s *selectScene) bytes(b []byte) uintptr {
-	s.Helper()
-	x, err := s.d.Alloc(dtype.U8, max(1, len(b)))
-	if err != nil {
-		s.Fatal(err)
-	}
-	s.d.Upload(x, b)
-	return x.Addr
-}
-
-func (s *selectScene) floats(v []float32) uintptr {
-	return s.bytes(compute.F32s(v, max(1, len(v))).Data)
-}
-func (s *selectScene) ints(v []int32) uintptr { return s.bytes(compute.I32s(v, max(1, len(v))).Data) }
-
-func (s *selectScene) back(addr uintptr, n int) []byte {
-	s.Helper()
-	b := make([]byte, n)
-	s.d.Download(b, compute.Tensor{Type: dtype.U8, Dims: [4]int{n, 1, 1, 1}, Rank: 1, Addr: addr})
-	if err := s.d.Sync(); err != nil {
-		s.Fatal(err)
-	}
-	return b
-}
-
-func (s *selectScene) backFloats(addr uintptr, n int) []float32 {
-	s.Helper()
-	b := s.back(addr, 4*n)
-	v := make([]float32, n)
-	for i := range v {
-		v[i] = math.Float32frombits(binary.LittleEndian.Uint32(b[4*i:]))
-	}
-	return v
-}
-
-func (s *selectScene) backInts(addr uintptr, n int) []int32 {
-	s.Helper()
-	b := s.back(addr, 4*n)
-	v := make([]int32, n)
-	for i := range v {
-		v[i] = int32(binary.LittleEndian.Uint32(b[4*i:]))
-	}
-	return v
-}
-
-// rows are rows of a step on the GPU.
-func (s *selectScene) rows(pos, seat []int32) rowsArgs {
-	return rowsArgs{n: int32(len(pos)), pos: s.ints(pos), seat: s.ints(seat)}
-}
-
-// tables are those of a seat's sequence.
-func (s *selectScene) tables(seat int32) [][]int32 {
-	t := make([][]int32, s.l.Heads)
-	for h := range t {
-		for _, column := range s.table[seat] {
-			t[h] = append(t[h], s.c.first+int32(s.layer*s.l.Heads+h)*s.c.columns+column)
-		}
-	}
-	return t
-}
-
-// tail is a seat's.
-func (s *selectScene) tail(seat int32) compute.Tensor {
-	n := s.l.Heads * 2 * s.l.Dim * s.l.Block
-	return compute.F32s(s.tails[(s.layer*len(s.table)+int(seat))*n:][:n], n)
-}
-
-// sameBits holds what the GPU has against what it must have; where want is not a number
-// anything is right that is none.
-func (s *selectScene) sameBits(what string, got, want []float32) {
-	s.Helper()
-	for i, w := range want {
-		if math.Float32bits(got[i]) != math.Float32bits(w) && !(got[i] != got[i] && w != w) {
-			s.Fatalf("%s: element %d is %v, want the bits of %v", what, i, got[i], w)
-		}
-	}
-}
-
-func (s *selectScene) near(what string, got, want []float32, relative, absolute float64) {
-	s.Helper()
-	for i, w := range want {
-		g := float64(got[i])
-		if got[i] == w || (g != g && w != w) {
-			continue
-		}
-		if d := math.Abs(g - float64(w)); !(d <= relative*math.Abs(float64(w))+absolute) {
-			s.Fatalf("%s: element %d is %v, the definition says %v (off by %.3g)", what, i, got[i], w, d)
-		}
-	}
-}
-
-// selectShapes are those of published models, odd ones, and those that go without tensor
-// cores.
-var selectShapes = []struct {
-	l     compute.Layout
-	group int
-}{
-	{compute.Layout{Heads: 2, Dim: 128, Block: 64, Kernel: 32, Stride: 16, Type: compute.KVBF16}, 16},
-	{compute.Layout{Heads: 3, Dim: 64, Block: 64, Kernel: 32, Stride: 16, Type: compute.KVQ8}, 3},
-	{compute.Layout{Heads: 2, Dim: 80, Block: 16, Kernel: 16, Stride: 16, Type: compute.KVF16}, 1},
-	{compute.Layout{Heads: 1, Dim: 128, Block: 64, Kernel: 64, Stride: 16, Type: compute.KVQ4}, 32},
-	{compute.Layout{Heads: 1, Dim: 64, Block: 48, Kernel: 32, Stride: 16, Type: compute.KVBF16}, 20},
-	{compute.Layout{Heads: 2, Dim: 96, Block: 128, Kernel: 16, Stride: 16, Type: compute.KVBF16}, 5},
-	{compute.Layout{Heads: 1, Dim: 4, Block: 8, Kernel: 4, Stride: 2, Type: compute.KVBF16}, 2},
-	{compute.Layout{Heads: 1, Dim: 20, Block: 128, Kernel: 64, Stride: 16, Type: compute.KVQ8}, 18},
-	{compute.Layout{Heads: 2, Dim: 128, Block: 64, Kernel: 32, Stride: 16, Type: compute.KVF32}, 4},
-	{compute.Layout{Heads: 1, Dim: 7, Block: 4, Kernel: 4, Stride: 4, Type: compute.KVF32}, 3},
-}
-
-// TestAngles: those of the definition, but for a last digit.
-func TestAngles(t *testing.T) {
-	s := newSelectScene(t, selectShapes[0].l, 1, []int{1})
-	rope := &compute.Rope{Inv: make([]float32, 37), Factor: 1.25}
-	for i := range rope.Inv {
-		rope.Inv[i] = float32(math.Pow(10000, -float64(i)/37))
-	}
-	pos := []int32{0, 17, -1, 131071, 1 << 20}
-	n := 2 * len(rope.Inv)
-	out := s.floats(slices.Repeat([]float32{-7}, len(pos)*n))
-	s.s.angles(s.g, &anglesArgs{rows: s.rows(pos, make([]int32, len(pos))), out: out, inv: s.floats(rope.Inv), pairs: int32(len(rope.Inv)), factor: rope.Factor})
-	got, want := s.backFloats(out, len(pos)*n), make([]float32, len(pos)*n)
-	compute.Angles(want, pos, rope)
-	copy(want[2*n:], slices.Repeat([]float32{-7}, n))
-	s.near("angles", got, want, 1e-7, 1e-9)
-}
-
-// TestAppend: sequences grow token by token, each from a place of its own, and now and then
-// a row is nobody's. What comes is what the definitions make of the same product; all else
-// stays as it was.
-func TestAppend(t *testing.T) {
-	for i, tc := range selectShapes {
-		for _, norm := range []bool{false, true} {
-			t.Run(fmt.Sprintf("%d/norm=%v", i, norm), func(t *testing.T) {
-				s := newSelectScene(t, tc.l, tc.group, []int{3, 5, 4, 4})
-				s.growth(norm, i%3 != 1, i%2 == 0)
-			})
-		}
-	}
-}
-
-func (s *selectScene) growth(norm, scores, interleaved bool) {
-	l, heads := s.l, s.l.Heads*s.group
-	s.want.Scores = scores
-	rope := &compute.Rope{Inv: make([]float32, l.Dim/2-l.Dim/2/4), Factor: 1.1, Interleaved: interleaved}
-	for i := range rope.Inv {
-		rope.Inv[i] = float32(math.Pow(100, -float64(i)/float64(len(rope.Inv))))
-	}
-	width := (heads + 2*l.Heads) * l.Dim
-	const n = 5
-	seat := []int32{2, 0, 1, 3, 1}
-	pos := []int32{int32(l.Block*3 - 1), int32(l.Block + 3%l.Block), int32(l.Block * 4), 0, -1}
-	delta, bias, scale := s.normal(l.Heads*l.Heads*l.Dim), s.normal(l.Heads), s.normal(l.Heads)
-	qNorm, kNorm := s.normal(l.Dim), s.normal(l.Dim)
-	a := appendArgs{c: s.c, q: s.floats(slices.Repeat([]float32{-7}, n*heads*l.Dim)), group: int32(s.group), eps: 1e-5}
-	a.rope(rope)
-	if norm {
-		a.qNorm, a.kNorm = s.floats(qNorm), s.floats(kNorm)
-	}
-	if scores {
-		a.delta, a.bias, a.scale = s.floats(delta), s.floats(bias), s.floats(scale)
-	} else {
-		bias = nil
-	}
-	angles := s.floats(make([]float32, n*2*len(rope.Inv)))
-	a.angles = angles
-	for step := range l.Block/2 + 2 {
-		qkv := s.normal(n * width)
-		for r := range n { // a channel of keys whose means are beyond float16
-			qkv[r*width+heads*l.Dim] *= 1e6
-		}
-		a.qkv, a.rows = s.floats(qkv), s.rows(pos, seat)
-		s.s.angles(s.g, &anglesArgs{rows: a.rows, out: angles, inv: s.floats(rope.Inv), pairs: a.pairs, factor: rope.Factor})
-		s.s.append(s.g, &a)
-		turned := s.backFloats(angles, n*2*len(rope.Inv))
-		q := s.backFloats(a.q, n*heads*l.Dim)
-		for r, p := range pos {
-			if p < 0 {
-				continue
-			}
-			row := qkv[r*width : (r+1)*width]
-			wq, k, v := row[:heads*l.Dim], row[heads*l.Dim:][:l.Heads*l.Dim], row[(heads+l.Heads)*l.Dim:]
-			if norm {
-				compute.RMSNorm(wq, wq, qNorm, a.eps)
-				compute.RMSNorm(k, k, kNorm, a.eps)
-			}
-			angle := turned[r*2*len(rope.Inv):][:2*len(rope.Inv)]
-			compute.Rotate(wq, angle, heads, l.Dim, rope)
-			compute.Rotate(k, angle, l.Heads, l.Dim, rope)
-			var score compute.Tensor
-			if scores {
-				score = compute.F32s(make([]float32, l.Heads), l.Heads)
-				compute.Importance(score.F32(), v, delta, bias, scale)
-			}
-			compute.Append(&s.want, compute.Tile{N: 1, Pos: int(p), Tables: s.tables(seat[r]), Tail: s.tail(seat[r])},
-				compute.F32s(k, len(k)), compute.F32s(v, len(v)), score)
-			got := q[r*heads*l.Dim:][:heads*l.Dim]
-			if norm {
-				s.near(fmt.Sprintf("step %d, queries of row %d", step, r), got, wq, 1e-5, 1e-5)
-			} else {
-				s.sameBits(fmt.Sprintf("step %d, queries of row %d", step, r), got, wq)
-			}
-			pos[r]++
-		}
-		if step%3 == 0 { // the last row takes the second's turn, and its seat
-			pos[1], pos[4] = pos[4], pos[1]
-			seat[1], seat[4] = seat[4], seat[1]
-		}
-	}
-	ids := s.layers * l.Heads * s.columns
-	tails, means := s.backFloats(s.c.tails, len(s.tails)), s.back(s.c.means, ids*l.SummaryBytes())
-	if norm {
-		s.near("tails", tails, s.tails, 1e-5, 1e-5)
-		got, want := make([]float32, l.Dim), make([]float32, l.Dim)
-		for id := range ids {
-			for seg := range l.Segments() {
-				l.Mean(got, means[id*l.SummaryBytes():][:l.SummaryBytes()], seg)
-				l.Mean(want, s.want.Summary(int32(id)), seg)
-				s.near(fmt.Sprintf("mean %d of block %d", seg, id), got, want, 1e-3, 1e-4)
-			}
-		}
-	} else {
-		s.sameBits("tails", tails, s.tails)
-		if string(means) != string(s.want.Segments.Data) {
-			s.Fatal("means are others than the definition's")
-		}
-	}
-	s.near("scores of tokens", s.backFloats(s.c.tokenScore, ids*l.Block), s.want.Score.F32(), 1e-5, 1e-5)
-	s.near("scores of segments", s.backFloats(s.c.segmentScore, ids*l.Segments()), s.want.SegScore.F32(), 1e-5, 1e-5)
-}
 
 // chosen is what rows get from the GPU.
 type chosen struct {
@@ -350,27 +20,41 @@ type chosen struct {
 
 const untouched = -12345
 
-// ask runs score and choose for rows, in launches for up to the given number of blocks.
+// ask runs score and choose for rows, in launches for up to the given number of blocks. The
+// choice is one thread block's of a row and KV head; parts must make the same.
 func (s *selectScene) ask(q []float32, pos, seat []int32, blocks int, p compute.SelectParams) chosen {
 	s.Helper()
 	if err := s.s.check(s.g, s.l, s.group, blocks); err != nil {
 		s.Fatal(err)
 	}
-	n, places := len(pos), p.Most()
-	scratch := s.bytes(slices.Repeat([]byte{0xff}, s.s.scratchBytes(s.l, s.group, n, blocks)))
-	common := scoring(s.c, s.rows(pos, seat), s.l, s.group, blocks, p, scratch)
-	to := selectionArgs{places: int32(places), blocks: s.ints(slices.Repeat([]int32{untouched}, n*s.l.Heads*places)),
-		count: s.ints(slices.Repeat([]int32{untouched}, n*s.l.Heads))}
-	a := choosing(common, to, p)
-	blank := slices.Repeat([]float32{untouched}, n*s.l.Heads*s.most)
-	a.byQuery, a.byScore = s.floats(blank), s.floats(blank)
-	if p.ByQuery {
-		a := scores(common, s.floats(q))
-		s.s.score(s.g, &a)
+	n, heads, places := len(pos), s.l.Heads, p.Most()
+	dirty := slices.Repeat([]byte{0xff}, s.s.scratchBytes(s.l, s.group, n, blocks))
+	common, on := scoring(s.g, s.c, s.rows(pos, seat), s.l, s.group, blocks, p, s.bytes(dirty)), s.floats(q)
+	askIn := func(part int) chosen {
+		s.d.Upload(compute.Tensor{Type: dtype.U8, Dims: [4]int{len(dirty), 1, 1, 1}, Rank: 1, Addr: common.weight}, dirty)
+		common.cut(blocks, part)
+		if p.ByQuery {
+			a := scores(common, on)
+			s.s.score(s.g, &a)
+		}
+		to := selectionArgs{places: int32(places), blocks: s.ints(slices.Repeat([]int32{untouched}, n*heads*places)),
+			count: s.ints(slices.Repeat([]int32{untouched}, n*heads))}
+		a := choosing(common, to, p, blocks)
+		blank := slices.Repeat([]float32{untouched}, n*heads*s.most)
+		a.byQuery, a.byScore = s.floats(blank), s.floats(blank)
+		s.s.choose(s.g, &a, blocks)
+		return chosen{s.backFloats(a.byQuery, len(blank)), s.backFloats(a.byScore, len(blank)), s.backInts(to.blocks, n*heads*places), s.backInts(to.count, n*heads)}
 	}
-	s.s.choose(s.g, &a, blocks)
-	return chosen{s.backFloats(a.byQuery, len(blank)), s.backFloats(a.byScore, len(blank)),
-		s.backInts(to.blocks, n*s.l.Heads*places), s.backInts(to.count, n*s.l.Heads)}
+	whole := askIn(blocks)
+	for _, part := range []int{256, 1 + s.IntN(blocks)} {
+		what, in := fmt.Sprintf("%+v in parts of %d", p, part), askIn(part)
+		s.sameBits(what+": by the query", in.byQuery, whole.byQuery)
+		s.sameBits(what+": by importance", in.byScore, whole.byScore)
+		if !slices.Equal(in.count, whole.count) || !slices.Equal(in.blocks, whole.blocks) {
+			s.Fatalf("%s: %d %d, whole %d %d", what, in.count, in.blocks, whole.count, whole.blocks)
+		}
+	}
+	return whole
 }
 
 // against holds what rows got against the definitions: scores by the query nearly, by
@@ -534,7 +218,11 @@ func chooseTies(t *testing.T, stride int) {
 	s.c.table = s.ints(flat)
 	pos, seat := []int32{90*16 - 1, 700*16 - 7, 40*16 - 16, 600 * 16, 521*16 + 3, 512*16 - 1}, []int32{0, 1, 2, 1, 1, 1}
 	q := s.normal(len(pos) * 2 * 64)
-	for range 25 {
+	rounds := 25
+	if testing.Short() {
+		rounds = 5
+	}
+	for range rounds {
 		p := s.params(90)
 		s.against(s.ask(q, pos, seat, 700, p), q, pos, seat, p)
 	}
@@ -577,6 +265,15 @@ func TestChooseLong(t *testing.T) {
 	} {
 		s.against(s.ask(q, pos, seat, 5000, p), q, pos, seat, p)
 	}
+}
+
+// TestChooseManyChunks: more than a lane of a part has totals of at once.
+func TestChooseManyChunks(t *testing.T) {
+	s := newSelectScene(t, compute.Layout{Heads: 1, Dim: 4, Block: 128, Kernel: 4, Stride: 2, Type: compute.KVBF16}, 2, []int{1100})
+	pos, seat := []int32{1100*128 - 1}, []int32{0}
+	q := s.normal(2 * 4)
+	p := compute.SelectParams{Init: 1, Local: 3, Query: 9, K: 40, ByQuery: true, ByScore: true}
+	s.against(s.ask(q, pos, seat, 1100, p), q, pos, seat, p)
 }
 
 // TestChooseManyRows: more rows than lanes know at once, many of which nobody asks for, in

@@ -198,6 +198,7 @@ template <int STEPS, bool PAIRS> __device__ __forceinline__ void score(const sco
 			const int g = threadIdx.x / EACH, w0 = threadIdx.x % EACH;
 			const float scale = PLAIN ? a.scale : a.scale * unit[g];
 			const size_t to = (at * s.chunks + chunk) * s.group + from + g;
+			const size_t total = at * s.chunks * s.group + chunk * s.of_chunk + (from + g) * s.of_query;
 			const float *part = parts + g * ROW + w0;
 			float v[CHUNK / EACH], top = -INFINITY, sum = 0;
 #pragma unroll
@@ -220,7 +221,7 @@ template <int STEPS, bool PAIRS> __device__ __forceinline__ void score(const sco
 				if (g < heads) s.weight[to * CHUNK + w0 + EACH * j] = v[j];
 			}
 			for (int d = EACH / 2; d > 0; d /= 2) sum += __shfl_xor_sync(~0u, sum, d);
-			if (w0 == 0 && g < heads) s.total[to] = {top, sum};
+			if (w0 == 0 && g < heads) s.total[total] = {top, sum};
 		}
 		__syncthreads();
 	}

@@ -9,9 +9,11 @@ struct scoring {
 	step_cache c;
 	step_rows rows;
 	float *weight; // [n, heads, chunks, group, CHUNK]: 2 to a window's logit less its chunk's largest
-	float2 *total; // [n, heads, chunks, group]: the largest logit of a chunk, of base 2, the sum of its weights
+	float2 *total; // [n, heads, chunks, group] or [n, heads, group, chunks]: the largest logit of a chunk, of base 2, the sum of its weights
 	int group, chunks, kernel, stride;
 	int dense_len, k;
+	int of_chunk, of_query; // how far totals of the next chunk are, and of the next query
+	int part;               // blocks that a thread block of choose has
 };
 
 // Whether a row attends to every block, so that nobody asks for scores.

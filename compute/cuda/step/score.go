@@ -10,13 +10,13 @@ import (
 	"nosa/compute/cuda/driver"
 )
 
-// The sizes of score.cuh, score.cu and choose.cu.
+// The sizes of score.cuh, score.cu, keys.cuh and take.cuh.
 const (
 	scoreChunk    = 128      // windows that a thread block scores
 	scoreSpan     = 33       // segments of a window, at most
 	scoreGroup    = 32       // queries of a KV head, at most
 	scoreSegments = 2048     // segments of a block, at most
-	chooseShared  = 18 << 10 // what the kernel of choose has beside the memory that grows
+	chooseShared  = 18 << 10 // what the kernels of choose have beside the memory that grows
 )
 
 // scoringArgs is the struct of score.cuh.
@@ -26,25 +26,40 @@ type scoringArgs struct {
 	weight, total                 uintptr
 	group, chunks, kernel, stride int32
 	denseLen, k                   int32
+	ofChunk, ofQuery              int32
+	part                          int32
+	_                             int32
 }
 
 // scoring is what score and choose have in common for launches of the rows whose sequences
 // have up to the given number of blocks. scratch is memory of scratchBytes.
-func scoring(c cacheArgs, rows rowsArgs, l compute.Layout, group, blocks int, p compute.SelectParams, scratch uintptr) scoringArgs {
+func scoring(g *gpu, c cacheArgs, rows rowsArgs, l compute.Layout, group, blocks int, p compute.SelectParams, scratch uintptr) scoringArgs {
 	chunks := chunksOf(l, blocks)
-	return scoringArgs{c: c, rows: rows, weight: scratch,
+	a := scoringArgs{c: c, rows: rows, weight: scratch,
 		total: scratch + uintptr(4*scoreChunk*int(rows.n)*l.Heads*chunks*group),
 		group: int32(group), chunks: int32(chunks), kernel: int32(l.Kernel), stride: int32(l.Stride),
 		denseLen: int32(p.DenseLen), k: int32(p.K)}
+	a.cut(blocks, partOf(g, int(rows.n)*l.Heads, blocks, p.K))
+	return a
+}
+
+// cut has thread blocks of choose take parts of so many of the given number of blocks, which
+// makes no difference to what is chosen. Each part reads the totals of all chunks, and has them
+// by query.
+func (a *scoringArgs) cut(blocks, part int) {
+	a.part, a.ofChunk, a.ofQuery = int32(part), a.group, 1
+	if part < blocks {
+		a.ofChunk, a.ofQuery = 1, a.chunks
+	}
 }
 
 func chunksOf(l compute.Layout, blocks int) int {
 	return (l.Windows(blocks*l.Block) + scoreChunk - 1) / scoreChunk
 }
 
-// scratchBytes is the memory that score leaves to choose.
+// scratchBytes is the memory that score leaves to choose, and what parts of that leave.
 func (s *selecting) scratchBytes(l compute.Layout, group, n, blocks int) int {
-	return (4*scoreChunk + 8) * n * l.Heads * chunksOf(l, blocks) * group
+	return n * l.Heads * ((4*scoreChunk+8)*chunksOf(l, blocks)*group + 8*chooseRoom(blocks))
 }
 
 // scoreArgs is the struct of score.cu.

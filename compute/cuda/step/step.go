@@ -476,7 +476,7 @@ func (s *Step) post(b bucket) {
 	m, g := s.model, s.g
 	rows := rowsArgs{n: int32(b.rows), pos: s.pos.Addr, seat: s.seat.Addr}
 	sel := selectionArgs{places: int32(s.places), blocks: s.blocks.Addr, count: s.count.Addr}
-	score := scoring(s.cacheArgs(0), rows, s.cache.Layout, s.group(), b.blocks, s.o.Select, s.scratch.Addr)
+	score := scoring(g, s.cacheArgs(0), rows, s.cache.Layout, s.group(), b.blocks, s.o.Select, s.scratch.Addr)
 	plus := epilogue{kind: add, scale: m.ResidualScale}
 	arranged := s.products.arranged(g, b.rows)
 	h, mid := activations{s.h.Addr, arranged}, activations{s.mid.Addr, arranged}
@@ -498,7 +498,7 @@ func (s *Step) post(b bucket) {
 				a := scores(score, s.q.Addr)
 				s.selecting.score(g, &a)
 			}
-			to := choosing(score, sel, s.o.Select)
+			to := choosing(score, sel, s.o.Select, b.blocks)
 			s.selecting.choose(g, &to, b.blocks)
 			if s.replays != nil {
 				s.replays.replay(rows, i, sel)
