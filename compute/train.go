@@ -43,7 +43,7 @@ type Trainer interface {
 
 	// The optimiser.
 	SquaredNorm(x Tensor) float64
-	AdamW(weight, m, v, grad Tensor, step AdamW)
+	AdamW(weight, m, v, grad Tensor, step AdamWStep)
 }
 
 // Documents are where documents begin in the rows of a batch, in ascending order from 0, with
@@ -52,11 +52,4 @@ type Trainer interface {
 type Documents struct {
 	Begins                []int32
 	Block, Kernel, Stride int // tokens
-}
-
-// AdamW is one step of the optimiser: see AdamWStep.
-type AdamW struct {
-	Rate, Beta1, Beta2, Eps, Decay float32
-	Grad                           float32 // multiplies the gradient: of clipping, and of accumulation
-	Step                           int     // from 1
 }
