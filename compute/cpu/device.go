@@ -39,7 +39,9 @@ type Device struct {
 
 	numerics compute.Numerics // never auto
 	packed   packedStore
-	codes    []byte // activations of a product in integers
+	codes    []byte    // activations of a product in integers
+	matrixA  []float32 // packed blocks of a product of matrices
+	matrixB  []float32
 
 	// The tasks of the ops, kept so that calling one allocates nothing.
 	linear       linear
@@ -53,6 +55,8 @@ type Device struct {
 	selection    selection
 	finish       finish
 	seal         seal
+	matrix       matrixProduct
+	columns      columnSums
 }
 
 var _ compute.Device = (*Device)(nil)

@@ -18,6 +18,7 @@ type kernels struct {
 	sealKernels
 	scoreKernels
 	packedKernels
+	matrix matrixKernels
 }
 
 // portable is the level that every machine has.
@@ -29,6 +30,7 @@ var portable = kernels{
 	sealKernels:      sealGo,
 	scoreKernels:     scoreGo,
 	packedKernels:    packedGo,
+	matrix:           matrixGo,
 }
 
 // Levels are the names of the levels that this machine can run, the best first.

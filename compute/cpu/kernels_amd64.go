@@ -12,6 +12,7 @@ var avx2 = kernels{
 	sealKernels:      sealAVX2,
 	scoreKernels:     scoreAVX2,
 	packedKernels:    packedAVX2,
+	matrix:           matrixAVX2,
 }
 
 // avx512 stands on avx2 where wider vectors bring nothing.
@@ -23,6 +24,7 @@ var avx512 = kernels{
 	sealKernels:      sealAVX2,
 	scoreKernels:     scoreAVX512,
 	packedKernels:    packedAVX512,
+	matrix:           matrixAVX512,
 }
 
 // amx is avx512 with products of quantised weights in tiles.
@@ -34,6 +36,7 @@ var amx = kernels{
 	sealKernels:      sealAVX2,
 	scoreKernels:     scoreAVX512,
 	packedKernels:    packedAMX,
+	matrix:           matrixAVX512,
 }
 
 // available lists the levels of this machine, the best first.

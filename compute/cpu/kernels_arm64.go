@@ -18,6 +18,7 @@ var neon = kernels{
 	sealKernels:      sealNEON,
 	scoreKernels:     scoreNEON,
 	packedKernels:    packedNEON,
+	matrix:           matrixNEON,
 }
 
 // hasDotProducts tells whether there is SDOT. Every Mac with arm64 has it, and the first
