@@ -42,6 +42,7 @@ type Device struct {
 	codes    []byte    // activations of a product in integers
 	matrixA  []float32 // packed blocks of a product of matrices
 	matrixB  []float32
+	sums     []float64 // of the pieces of an op
 
 	// The tasks of the ops, kept so that calling one allocates nothing.
 	linear       linear
@@ -57,6 +58,14 @@ type Device struct {
 	seal         seal
 	matrix       matrixProduct
 	columns      columnSums
+	normGrad     normGrad
+	embedGrad    embedGrad
+	swigluGrad   swigluGrad
+	crossEntropy crossEntropy
+	optimiser    optimiser
+	norms        squaredNorm
+
+	importanceGrad importanceGrad
 }
 
 var _ compute.Device = (*Device)(nil)

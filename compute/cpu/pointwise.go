@@ -13,11 +13,13 @@ type pointwiseKernels struct {
 	addScaled func(x, y []float32, scale float32)
 	rmsNorm   func(out, x, weight []float32, eps float32)
 
+	swigluGrad func(dgate, dup, dy, gate, up []float32)
+
 	// rotate turns the heads of one row, of dim channels each (compute.Rotate).
 	rotate func(row, cos, sin []float32, heads, dim int, interleaved bool)
 }
 
-var pointwiseGo = pointwiseKernels{swiglu: swigluGo, addScaled: addScaledGo, rmsNorm: rmsNormGo, rotate: rotateGo}
+var pointwiseGo = pointwiseKernels{swiglu: swigluGo, addScaled: addScaledGo, rmsNorm: rmsNormGo, rotate: rotateGo, swigluGrad: swigluGradGo}
 
 // The portable twins of pointwise_avx2_amd64.s.
 

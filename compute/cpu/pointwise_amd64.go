@@ -2,9 +2,9 @@
 
 package cpu
 
-var pointwiseAVX2 = pointwiseKernels{swiglu: swiglu, addScaled: addScaled, rmsNorm: rmsNorm, rotate: rotateAVX2}
+var pointwiseAVX2 = pointwiseKernels{swiglu: swiglu, addScaled: addScaled, rmsNorm: rmsNorm, rotate: rotateAVX2, swigluGrad: swigluGradGo}
 
-var pointwiseAVX512 = pointwiseKernels{swiglu: swiglu512, addScaled: addScaled512, rmsNorm: rmsNorm512, rotate: rotateAVX512}
+var pointwiseAVX512 = pointwiseKernels{swiglu: swiglu512, addScaled: addScaled512, rmsNorm: rmsNorm512, rotate: rotateAVX512, swigluGrad: swigluGradGo}
 
 //go:noescape
 func swigluAVX2(out, gate, up *float32, n int)

@@ -2,7 +2,7 @@
 
 package cpu
 
-var pointwiseNEON = pointwiseKernels{swiglu: swiglu, addScaled: addScaled, rmsNorm: rmsNorm, rotate: rotateNEON}
+var pointwiseNEON = pointwiseKernels{swiglu: swiglu, addScaled: addScaled, rmsNorm: rmsNorm, rotate: rotateNEON, swigluGrad: swigluGradGo}
 
 //go:noescape
 func swigluNEON(out, gate, up *float32, n int)

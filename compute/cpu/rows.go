@@ -33,29 +33,45 @@ func (n *norm) run(_ *worker, piece int) {
 	}
 }
 
-// rotation is the task of Rotate; a piece is a run of rows.
+// rotation is the task of Rotate and RotateGrad; a piece is a run of rows.
 type rotation struct {
 	k          *kernels
 	x, angles  []float32
 	heads, dim int
 	rope       *compute.Rope
+	back       bool // the other way round
 	rows, step int
 }
 
 // Rotate: see compute.Rotate.
 func (d *Device) Rotate(x, angles compute.Tensor, rope *compute.Rope) {
+	d.rotate(x, angles, rope, false)
+}
+
+// RotateGrad: see compute.RotateGrad.
+func (d *Device) RotateGrad(dx, angles compute.Tensor, rope *compute.Rope) {
+	d.rotate(dx, angles, rope, true)
+}
+
+func (d *Device) rotate(x, angles compute.Tensor, rope *compute.Rope, back bool) {
 	t := &d.rotation
-	*t = rotation{k: &d.kernels, x: x.F32(), angles: angles.F32(), heads: x.Dims[1], dim: x.Dims[2], rope: rope, rows: x.Dims[0]}
+	*t = rotation{k: &d.kernels, x: x.F32(), angles: angles.F32(), heads: x.Dims[1], dim: x.Dims[2], rope: rope, back: back, rows: x.Dims[0]}
 	var pieces int
 	t.step, pieces = d.share(t.rows, 2*t.heads*t.dim)
 	d.team.do(t, pieces)
 	*t = rotation{}
 }
 
-func (t *rotation) run(_ *worker, piece int) {
+func (t *rotation) run(w *worker, piece int) {
 	n, width := len(t.rope.Inv), t.heads*t.dim
 	for r := piece * t.step; r < min(t.rows, (piece+1)*t.step); r++ {
 		cos, sin := t.angles[r*2*n:][:n], t.angles[r*2*n+n:][:n]
+		if t.back {
+			sin = room(&w.edge, n)
+			for i, s := range t.angles[r*2*n+n:][:n] {
+				sin[i] = -s
+			}
+		}
 		t.k.rotate(t.x[r*width:][:width], cos, sin, t.heads, t.dim, t.rope.Interleaved)
 	}
 }

@@ -25,6 +25,8 @@ type worker struct {
 	rowPack []float32 // of worker 0: the rows, for tiles
 	attend  attendWork
 	sum     []float32 // of a group's scores
+	row     []float64 // a row's gradient
+	tops    []float32 // maxima of a row's pieces
 	pairs   []float32 // minima, then scales, of a block's channels
 	codes   []byte    // of a block, one a byte
 	score   scoreMemory
