@@ -2,12 +2,18 @@
 
 package cpu
 
-var pointwiseAVX2 = pointwiseKernels{swiglu: swiglu, addScaled: addScaled, rmsNorm: rmsNorm, rotate: rotateAVX2, swigluGrad: swigluGradGo}
+var pointwiseAVX2 = pointwiseKernels{swiglu: swiglu, addScaled: addScaled, rmsNorm: rmsNorm, rotate: rotateAVX2, swigluGrad: swigluGradVectors}
 
-var pointwiseAVX512 = pointwiseKernels{swiglu: swiglu512, addScaled: addScaled512, rmsNorm: rmsNorm512, rotate: rotateAVX512, swigluGrad: swigluGradGo}
+var pointwiseAVX512 = pointwiseKernels{swiglu: swiglu512, addScaled: addScaled512, rmsNorm: rmsNorm512, rotate: rotateAVX512, swigluGrad: swigluGrad512}
 
 //go:noescape
 func swigluAVX2(out, gate, up *float32, n int)
+
+//go:noescape
+func swigluGradAVX2(dgate, dup, dy, gate, up *float32, n int)
+
+//go:noescape
+func swigluGradAVX512(dgate, dup, dy, gate, up *float32, n int)
 
 //go:noescape
 func addScaledAVX2(x, y *float32, n int, scale float32)
@@ -22,6 +28,20 @@ func swiglu(out, gate, up []float32) {
 	if n := len(gate); n > 0 {
 		_, _ = out[n-1], up[n-1]
 		swigluAVX2(&out[0], &gate[0], &up[0], n)
+	}
+}
+
+func swigluGradVectors(dgate, dup, dy, gate, up []float32) {
+	if n := len(dy); n > 0 {
+		_, _, _, _ = dgate[n-1], dup[n-1], gate[n-1], up[n-1]
+		swigluGradAVX2(&dgate[0], &dup[0], &dy[0], &gate[0], &up[0], n)
+	}
+}
+
+func swigluGrad512(dgate, dup, dy, gate, up []float32) {
+	if n := len(dy); n > 0 {
+		_, _, _, _ = dgate[n-1], dup[n-1], gate[n-1], up[n-1]
+		swigluGradAVX512(&dgate[0], &dup[0], &dy[0], &gate[0], &up[0], n)
 	}
 }
 

@@ -2,10 +2,13 @@
 
 package cpu
 
-var pointwiseNEON = pointwiseKernels{swiglu: swiglu, addScaled: addScaled, rmsNorm: rmsNorm, rotate: rotateNEON, swigluGrad: swigluGradGo}
+var pointwiseNEON = pointwiseKernels{swiglu: swiglu, addScaled: addScaled, rmsNorm: rmsNorm, rotate: rotateNEON, swigluGrad: swigluGradVectors}
 
 //go:noescape
 func swigluNEON(out, gate, up *float32, n int)
+
+//go:noescape
+func swigluGradNEON(dgate, dup, dy, gate, up *float32, n int)
 
 //go:noescape
 func addScaledNEON(x, y *float32, n int, scale float32)
@@ -20,6 +23,13 @@ func swiglu(out, gate, up []float32) {
 	if n := len(gate); n > 0 {
 		_, _ = out[n-1], up[n-1]
 		swigluNEON(&out[0], &gate[0], &up[0], n)
+	}
+}
+
+func swigluGradVectors(dgate, dup, dy, gate, up []float32) {
+	if n := len(dy); n > 0 {
+		_, _, _, _ = dgate[n-1], dup[n-1], gate[n-1], up[n-1]
+		swigluGradNEON(&dgate[0], &dup[0], &dy[0], &gate[0], &up[0], n)
 	}
 }
 

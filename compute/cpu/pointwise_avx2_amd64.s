@@ -5,9 +5,9 @@
 
 // Element-wise ops and the norm. Twins: pointwise.go.
 
-// SILU sets y to g/(1 + e^−g)·u for g in Y0 and u in Y1. Above 88.3 e^−g is made
-// infinite, so that a gate far below shuts for good.
-#define SILU(y) \
+// OPENING sets Y6 to 1 + e^−g for g in Y0. Above 88.3 e^−g is made infinite, so that a gate
+// far below shuts for good. Y2 to Y5 are overwritten.
+#define OPENING \
 	VXORPS  Y6, Y6, Y6             \
 	VSUBPS  Y0, Y6, Y6             \
 	VCMPPS  $14, Y14, Y6, Y2       \
@@ -15,9 +15,24 @@
 	VBROADCASTSS inf<>(SB), Y3     \
 	VANDPS  Y3, Y2, Y2             \
 	VADDPS  Y2, Y6, Y6             \
-	VADDPS  Y12, Y6, Y6            \
+	VADDPS  Y12, Y6, Y6
+
+// SILU sets y to g/(1 + e^−g)·u for g in Y0 and u in Y1.
+#define SILU(y) \
+	OPENING                        \
 	VDIVPS  Y6, Y0, Y0             \
 	VMULPS  Y1, Y0, y
+
+// SLOPES sets Y4 to u·σ·(1 + g·(1 − σ)) and Y0 to g·σ for g in Y0 and u in Y1, with σ =
+// 1/(1 + e^−g).
+#define SLOPES \
+	OPENING                        \
+	VDIVPS  Y6, Y12, Y6            \
+	VSUBPS  Y6, Y12, Y4            \
+	VFMADD213PS Y12, Y0, Y4        \
+	VMULPS  Y6, Y1, Y1             \
+	VMULPS  Y1, Y4, Y4             \
+	VMULPS  Y6, Y0, Y0
 
 DATA inf<>+0(SB)/4, $0x7f800000
 GLOBL inf<>(SB), RODATA|NOPTR, $4
@@ -64,6 +79,50 @@ swigluLast:
 	VMASKMOVPS Y0, Y2, (DI)(AX*1)
 
 swigluDone:
+	VZEROUPPER
+	RET
+
+// func swigluGradAVX2(dgate, dup, dy, gate, up *float32, n int)
+TEXT ·swigluGradAVX2(SB), NOSPLIT, $0-48
+	MOVQ dgate+0(FP), DI
+	MOVQ dup+8(FP), R9
+	MOVQ dy+16(FP), R10
+	MOVQ gate+24(FP), SI
+	MOVQ up+32(FP), BX
+	MOVQ n+40(FP), CX
+	MASK(CX, DX, R8)
+	EXPCONSTANTS
+	XORQ AX, AX
+
+slopes:
+	CMPQ AX, DX
+	JGE  slopesLast
+	VMOVUPS (SI)(AX*1), Y0
+	VMOVUPS (BX)(AX*1), Y1
+	SLOPES
+	VMOVUPS (R10)(AX*1), Y3
+	VMULPS Y3, Y0, Y0
+	VMULPS Y3, Y4, Y4
+	VMOVUPS Y0, (R9)(AX*1)
+	VMOVUPS Y4, (DI)(AX*1)
+	ADDQ $32, AX
+	JMP  slopes
+
+slopesLast:
+	TESTQ CX, CX
+	JZ   slopesDone
+	VMOVUPS (R8), Y2
+	VMASKMOVPS (SI)(AX*1), Y2, Y0
+	VMASKMOVPS (BX)(AX*1), Y2, Y1
+	SLOPES
+	VMOVUPS (R8), Y2
+	VMASKMOVPS (R10)(AX*1), Y2, Y3
+	VMULPS Y3, Y0, Y0
+	VMULPS Y3, Y4, Y4
+	VMASKMOVPS Y0, Y2, (R9)(AX*1)
+	VMASKMOVPS Y4, Y2, (DI)(AX*1)
+
+slopesDone:
 	VZEROUPPER
 	RET
 

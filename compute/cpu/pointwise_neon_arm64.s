@@ -209,6 +209,255 @@ elements1:
 elementsDone:
 	RET
 
+// func swigluGradNEON(dgate, dup, dy, gate, up *float32, n int)
+//
+// With σ = 1/(1 + e^−g), e^−g as in swigluNEON: dy·u·σ·(1 + g·(1 − σ)) and dy·g·σ.
+TEXT ·swigluGradNEON(SB), NOSPLIT, $0-48
+	MOVD dgate+0(FP), R0
+	MOVD dup+8(FP), R1
+	MOVD dy+16(FP), R2
+	MOVD gate+24(FP), R3
+	MOVD up+32(FP), R4
+	MOVD n+40(FP), R5
+	MOVD $0x3fb8aa3b, R26
+	VDUP R26, V2.S4
+	MOVD $0x3f318000, R26
+	VDUP R26, V3.S4
+	MOVD $0xb95e8083, R26
+	VDUP R26, V4.S4
+	MOVD $0xc2aeac50, R26
+	VDUP R26, V5.S4
+	MOVD $0x3f800000, R26
+	VDUP R26, V6.S4
+	MOVD $0x3f000000, R26
+	VDUP R26, V7.S4
+	MOVD $0x39506967, R26
+	VDUP R26, V8.S4
+	MOVD $0x3ab743ce, R26
+	VDUP R26, V9.S4
+	MOVD $0x3c088908, R26
+	VDUP R26, V10.S4
+	MOVD $0x3d2aa9c1, R26
+	VDUP R26, V11.S4
+	MOVD $0x3e2aaaaa, R26
+	VDUP R26, V12.S4
+	MOVD $0x42b0c0a5, R26
+	VDUP R26, V0.S4
+	MOVD $0x7f800000, R26
+	VDUP R26, V1.S4
+elements8:
+	CMP $8, R5
+	BLT elements4
+	FMOVQ 0(R3), F16
+	WORD $0x6ea0fa1c // fneg v28.4s, v16.4s
+	WORD $0x6ea0e792 // fcmgt v18.4s, v28.4s, v0.4s
+	VAND V1.B16, V18.B16, V18.B16
+	WORD $0x4ea0f79c // fmin v28.4s, v28.4s, v0.4s
+	FMOVQ 16(R3), F17
+	WORD $0x6ea0fa3d // fneg v29.4s, v17.4s
+	WORD $0x6ea0e7b3 // fcmgt v19.4s, v29.4s, v0.4s
+	VAND V1.B16, V19.B16, V19.B16
+	WORD $0x4ea0f7bd // fmin v29.4s, v29.4s, v0.4s
+	WORD $0x6ebce4ba // fcmgt v26.4s, v5.4s, v28.4s
+	WORD $0x6ebde4bb // fcmgt v27.4s, v5.4s, v29.4s
+	WORD $0x6e22df94 // fmul v20.4s, v28.4s, v2.4s
+	WORD $0x6e22dfb5 // fmul v21.4s, v29.4s, v2.4s
+	WORD $0x4e218a94 // frintn v20.4s, v20.4s
+	WORD $0x4e218ab5 // frintn v21.4s, v21.4s
+	VFMLS V3.S4, V20.S4, V28.S4
+	VFMLS V3.S4, V21.S4, V29.S4
+	VFMLS V4.S4, V20.S4, V28.S4
+	VFMLS V4.S4, V21.S4, V29.S4
+	WORD $0x4e21aa94 // fcvtns v20.4s, v20.4s
+	WORD $0x4e21aab5 // fcvtns v21.4s, v21.4s
+	VORR V8.B16, V8.B16, V22.B16
+	VORR V8.B16, V8.B16, V23.B16
+	VORR V9.B16, V9.B16, V24.B16
+	VORR V9.B16, V9.B16, V25.B16
+	VFMLA V28.S4, V22.S4, V24.S4
+	VFMLA V29.S4, V23.S4, V25.S4
+	VORR V10.B16, V10.B16, V22.B16
+	VORR V10.B16, V10.B16, V23.B16
+	VFMLA V28.S4, V24.S4, V22.S4
+	VFMLA V29.S4, V25.S4, V23.S4
+	VORR V11.B16, V11.B16, V24.B16
+	VORR V11.B16, V11.B16, V25.B16
+	VFMLA V28.S4, V22.S4, V24.S4
+	VFMLA V29.S4, V23.S4, V25.S4
+	VORR V12.B16, V12.B16, V22.B16
+	VORR V12.B16, V12.B16, V23.B16
+	VFMLA V28.S4, V24.S4, V22.S4
+	VFMLA V29.S4, V25.S4, V23.S4
+	VORR V7.B16, V7.B16, V24.B16
+	VORR V7.B16, V7.B16, V25.B16
+	VFMLA V28.S4, V22.S4, V24.S4
+	VFMLA V29.S4, V23.S4, V25.S4
+	VORR V6.B16, V6.B16, V22.B16
+	VORR V6.B16, V6.B16, V23.B16
+	VFMLA V28.S4, V24.S4, V22.S4
+	VFMLA V29.S4, V25.S4, V23.S4
+	VORR V6.B16, V6.B16, V24.B16
+	VORR V6.B16, V6.B16, V25.B16
+	VFMLA V28.S4, V22.S4, V24.S4
+	VFMLA V29.S4, V23.S4, V25.S4
+	VSHL $23, V20.S4, V20.S4
+	VSHL $23, V21.S4, V21.S4
+	VADD V6.S4, V20.S4, V20.S4
+	VADD V6.S4, V21.S4, V21.S4
+	WORD $0x6e34df1c // fmul v28.4s, v24.4s, v20.4s
+	WORD $0x6e35df3d // fmul v29.4s, v25.4s, v21.4s
+	WORD $0x4e7a1f9c // bic v28.16b, v28.16b, v26.16b
+	WORD $0x4e7b1fbd // bic v29.16b, v29.16b, v27.16b
+	WORD $0x4e32d79c // fadd v28.4s, v28.4s, v18.4s
+	WORD $0x4e26d79c // fadd v28.4s, v28.4s, v6.4s
+	WORD $0x6e3cfcdc // fdiv v28.4s, v6.4s, v28.4s
+	WORD $0x4ebcd4d4 // fsub v20.4s, v6.4s, v28.4s
+	WORD $0x6e30de94 // fmul v20.4s, v20.4s, v16.4s
+	WORD $0x4e26d694 // fadd v20.4s, v20.4s, v6.4s
+	FMOVQ 0(R2), F22
+	FMOVQ 0(R4), F24
+	WORD $0x6e36de10 // fmul v16.4s, v16.4s, v22.4s
+	WORD $0x6e36df18 // fmul v24.4s, v24.4s, v22.4s
+	WORD $0x6e3cde10 // fmul v16.4s, v16.4s, v28.4s
+	WORD $0x6e3cdf18 // fmul v24.4s, v24.4s, v28.4s
+	WORD $0x6e34df18 // fmul v24.4s, v24.4s, v20.4s
+	FMOVQ F16, 0(R1)
+	FMOVQ F24, 0(R0)
+	WORD $0x4e33d7bd // fadd v29.4s, v29.4s, v19.4s
+	WORD $0x4e26d7bd // fadd v29.4s, v29.4s, v6.4s
+	WORD $0x6e3dfcdd // fdiv v29.4s, v6.4s, v29.4s
+	WORD $0x4ebdd4d5 // fsub v21.4s, v6.4s, v29.4s
+	WORD $0x6e31deb5 // fmul v21.4s, v21.4s, v17.4s
+	WORD $0x4e26d6b5 // fadd v21.4s, v21.4s, v6.4s
+	FMOVQ 16(R2), F23
+	FMOVQ 16(R4), F25
+	WORD $0x6e37de31 // fmul v17.4s, v17.4s, v23.4s
+	WORD $0x6e37df39 // fmul v25.4s, v25.4s, v23.4s
+	WORD $0x6e3dde31 // fmul v17.4s, v17.4s, v29.4s
+	WORD $0x6e3ddf39 // fmul v25.4s, v25.4s, v29.4s
+	WORD $0x6e35df39 // fmul v25.4s, v25.4s, v21.4s
+	FMOVQ F17, 16(R1)
+	FMOVQ F25, 16(R0)
+	ADD $32, R0
+	ADD $32, R1
+	ADD $32, R2
+	ADD $32, R3
+	ADD $32, R4
+	SUB $8, R5
+	B elements8
+elements4:
+	CMP $4, R5
+	BLT elements1
+	FMOVQ 0(R3), F16
+	WORD $0x6ea0fa1c // fneg v28.4s, v16.4s
+	WORD $0x6ea0e792 // fcmgt v18.4s, v28.4s, v0.4s
+	VAND V1.B16, V18.B16, V18.B16
+	WORD $0x4ea0f79c // fmin v28.4s, v28.4s, v0.4s
+	WORD $0x6ebce4ba // fcmgt v26.4s, v5.4s, v28.4s
+	WORD $0x6e22df94 // fmul v20.4s, v28.4s, v2.4s
+	WORD $0x4e218a94 // frintn v20.4s, v20.4s
+	VFMLS V3.S4, V20.S4, V28.S4
+	VFMLS V4.S4, V20.S4, V28.S4
+	WORD $0x4e21aa94 // fcvtns v20.4s, v20.4s
+	VORR V8.B16, V8.B16, V22.B16
+	VORR V9.B16, V9.B16, V24.B16
+	VFMLA V28.S4, V22.S4, V24.S4
+	VORR V10.B16, V10.B16, V22.B16
+	VFMLA V28.S4, V24.S4, V22.S4
+	VORR V11.B16, V11.B16, V24.B16
+	VFMLA V28.S4, V22.S4, V24.S4
+	VORR V12.B16, V12.B16, V22.B16
+	VFMLA V28.S4, V24.S4, V22.S4
+	VORR V7.B16, V7.B16, V24.B16
+	VFMLA V28.S4, V22.S4, V24.S4
+	VORR V6.B16, V6.B16, V22.B16
+	VFMLA V28.S4, V24.S4, V22.S4
+	VORR V6.B16, V6.B16, V24.B16
+	VFMLA V28.S4, V22.S4, V24.S4
+	VSHL $23, V20.S4, V20.S4
+	VADD V6.S4, V20.S4, V20.S4
+	WORD $0x6e34df1c // fmul v28.4s, v24.4s, v20.4s
+	WORD $0x4e7a1f9c // bic v28.16b, v28.16b, v26.16b
+	WORD $0x4e32d79c // fadd v28.4s, v28.4s, v18.4s
+	WORD $0x4e26d79c // fadd v28.4s, v28.4s, v6.4s
+	WORD $0x6e3cfcdc // fdiv v28.4s, v6.4s, v28.4s
+	WORD $0x4ebcd4d4 // fsub v20.4s, v6.4s, v28.4s
+	WORD $0x6e30de94 // fmul v20.4s, v20.4s, v16.4s
+	WORD $0x4e26d694 // fadd v20.4s, v20.4s, v6.4s
+	FMOVQ 0(R2), F22
+	FMOVQ 0(R4), F24
+	WORD $0x6e36de10 // fmul v16.4s, v16.4s, v22.4s
+	WORD $0x6e36df18 // fmul v24.4s, v24.4s, v22.4s
+	WORD $0x6e3cde10 // fmul v16.4s, v16.4s, v28.4s
+	WORD $0x6e3cdf18 // fmul v24.4s, v24.4s, v28.4s
+	WORD $0x6e34df18 // fmul v24.4s, v24.4s, v20.4s
+	FMOVQ F16, 0(R1)
+	FMOVQ F24, 0(R0)
+	ADD $16, R0
+	ADD $16, R1
+	ADD $16, R2
+	ADD $16, R3
+	ADD $16, R4
+	SUB $4, R5
+	B elements4
+elements1:
+	CMP $1, R5
+	BLT elementsDone
+	FMOVS 0(R3), F16
+	WORD $0x6ea0fa1c // fneg v28.4s, v16.4s
+	WORD $0x6ea0e792 // fcmgt v18.4s, v28.4s, v0.4s
+	VAND V1.B16, V18.B16, V18.B16
+	WORD $0x4ea0f79c // fmin v28.4s, v28.4s, v0.4s
+	WORD $0x6ebce4ba // fcmgt v26.4s, v5.4s, v28.4s
+	WORD $0x6e22df94 // fmul v20.4s, v28.4s, v2.4s
+	WORD $0x4e218a94 // frintn v20.4s, v20.4s
+	VFMLS V3.S4, V20.S4, V28.S4
+	VFMLS V4.S4, V20.S4, V28.S4
+	WORD $0x4e21aa94 // fcvtns v20.4s, v20.4s
+	VORR V8.B16, V8.B16, V22.B16
+	VORR V9.B16, V9.B16, V24.B16
+	VFMLA V28.S4, V22.S4, V24.S4
+	VORR V10.B16, V10.B16, V22.B16
+	VFMLA V28.S4, V24.S4, V22.S4
+	VORR V11.B16, V11.B16, V24.B16
+	VFMLA V28.S4, V22.S4, V24.S4
+	VORR V12.B16, V12.B16, V22.B16
+	VFMLA V28.S4, V24.S4, V22.S4
+	VORR V7.B16, V7.B16, V24.B16
+	VFMLA V28.S4, V22.S4, V24.S4
+	VORR V6.B16, V6.B16, V22.B16
+	VFMLA V28.S4, V24.S4, V22.S4
+	VORR V6.B16, V6.B16, V24.B16
+	VFMLA V28.S4, V22.S4, V24.S4
+	VSHL $23, V20.S4, V20.S4
+	VADD V6.S4, V20.S4, V20.S4
+	WORD $0x6e34df1c // fmul v28.4s, v24.4s, v20.4s
+	WORD $0x4e7a1f9c // bic v28.16b, v28.16b, v26.16b
+	WORD $0x4e32d79c // fadd v28.4s, v28.4s, v18.4s
+	WORD $0x4e26d79c // fadd v28.4s, v28.4s, v6.4s
+	WORD $0x6e3cfcdc // fdiv v28.4s, v6.4s, v28.4s
+	WORD $0x4ebcd4d4 // fsub v20.4s, v6.4s, v28.4s
+	WORD $0x6e30de94 // fmul v20.4s, v20.4s, v16.4s
+	WORD $0x4e26d694 // fadd v20.4s, v20.4s, v6.4s
+	FMOVS 0(R2), F22
+	FMOVS 0(R4), F24
+	WORD $0x6e36de10 // fmul v16.4s, v16.4s, v22.4s
+	WORD $0x6e36df18 // fmul v24.4s, v24.4s, v22.4s
+	WORD $0x6e3cde10 // fmul v16.4s, v16.4s, v28.4s
+	WORD $0x6e3cdf18 // fmul v24.4s, v24.4s, v28.4s
+	WORD $0x6e34df18 // fmul v24.4s, v24.4s, v20.4s
+	FMOVS F16, 0(R1)
+	FMOVS F24, 0(R0)
+	ADD $4, R0
+	ADD $4, R1
+	ADD $4, R2
+	ADD $4, R3
+	ADD $4, R4
+	SUB $1, R5
+	B elements1
+elementsDone:
+	RET
+
 // func addScaledNEON(x, y *float32, n int, scale float32)
 TEXT ·addScaledNEON(SB), NOSPLIT, $0-28
 	MOVD x+0(FP), R0

@@ -65,6 +65,40 @@ func TestSwiGLUKernels(t *testing.T) {
 	})
 }
 
+// TestSwiGLUGradKernels is near the twin, gates far out included, to the end of every length
+// and not beyond.
+func TestSwiGLUGradKernels(t *testing.T) {
+	eachKernels(t, func(t *testing.T, k kernels) {
+		rng := newRand(t)
+		inf := float32(math.Inf(1))
+		special := []float32{0, 1e-30, -1e-30, 87, -87, 88.2, -88.2, 88.5, -88.5, 104, -104, 1e30, -1e30, inf, float32(math.NaN())}
+		for n := 0; n <= 70; n++ {
+			gate, up, dy := make([]float32, n), make([]float32, n), make([]float32, n)
+			fill(gate, rng)
+			fill(up, rng)
+			fill(dy, rng)
+			for i := range gate {
+				gate[i] *= 20
+				if rng.IntN(4) == 0 {
+					gate[i] = special[rng.IntN(len(special))]
+				}
+			}
+			got, want := slices.Repeat([]float32{77}, 2*n+2), slices.Repeat([]float32{77}, 2*n+2)
+			k.swigluGrad(got[:n], got[n+1:2*n+1], dy, gate, up)
+			swigluGradGo(want[:n], want[n+1:2*n+1], dy, gate, up)
+			for i := range want {
+				bound := 1e-30 + 2e-6*math.Abs(float64(want[i]))
+				if i < n { // where the slope has its zero, its parts' sizes count
+					bound += 4e-7 * math.Abs(float64(dy[i]*up[i]))
+				}
+				if math.IsNaN(float64(want[i])) != math.IsNaN(float64(got[i])) || math.Abs(float64(got[i]-want[i])) > bound {
+					t.Fatalf("%d elements: place %d is %v, want %v", n, i, got[i], want[i])
+				}
+			}
+		}
+	})
+}
+
 // TestRowKernels: AddScaled has the bits of the definition; RMSNorm is near it, with
 // the same bits on all levels in assembly; nothing is written beyond the end.
 func TestRowKernels(t *testing.T) {

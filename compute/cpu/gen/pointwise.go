@@ -8,6 +8,7 @@ import "fmt"
 func init() {
 	files["pointwise_avx512_amd64.s"] = func(e *emitter) {
 		swiglu512(e)
+		swigluGrad512(e)
 		addScaled512(e)
 		normScale512(e)
 	}
@@ -46,49 +47,88 @@ func each512(e *emitter, body func(load, store func(base string, z int))) {
 	e.op("RET")
 }
 
-// swiglu512: the steps of EXP and SILU of the AVX2 kernels, mask for mask.
+// swiglu512: g/(1 + e^−g)·u.
 func swiglu512(e *emitter) {
 	e.text("swigluAVX512", 32, "(out, gate, up *float32, n int)")
 	e.op("MOVQ", "out+0(FP)", "DI")
 	e.op("MOVQ", "gate+8(FP)", "SI")
 	e.op("MOVQ", "up+16(FP)", "BX")
 	e.op("MOVQ", "n+24(FP)", "CX")
-	for i, at := range []int{0, 4, 8, 12, 16, 20, 24, 28, 32, 36, 40, 44} {
-		e.op("VBROADCASTSS", fmt.Sprintf("·expConst+%d(SB)", at), zmm(16+i))
-	}
-	const log2e, ln2hi, ln2lo, c0, c1, c2, c3, c4, half, one, least, most = "Z16", "Z17", "Z18", "Z19", "Z20", "Z21", "Z22", "Z23", "Z24", "Z25", "Z26", "Z27"
-	e.op("MOVL", "$0x7f800000", "AX")
-	e.op("VPBROADCASTD", "AX", "Z28")
-	e.op("VPXORD", "Z29", "Z29", "Z29")
+	sigmoidConstants512(e)
 	each512(e, func(load, store func(string, int)) {
 		load("SI", 0)
 		load("BX", 1)
-		e.op("VSUBPS", "Z0", "Z29", "Z2")
-		e.op("VCMPPS", "$14", most, "Z2", "K2") // e^−g beyond float32
-		e.op("VCMPPS", "$5", least, "Z2", "K3") // not below it
-		e.op("VMAXPS", "Z2", least, "Z2")
-		e.op("VMINPS", "Z2", most, "Z2")
-		e.op("VMULPS", log2e, "Z2", "Z3")
-		e.op("VRNDSCALEPS", "$0", "Z3", "Z3")
-		e.op("VFNMADD231PS", ln2hi, "Z3", "Z2")
-		e.op("VFNMADD231PS", ln2lo, "Z3", "Z2")
-		e.op("VCVTPS2DQ", "Z3", "Z3")
-		e.op("VPSLLD", "$23", "Z3", "Z3")
-		e.op("VPADDD", one, "Z3", "Z3")
-		e.op("VMOVAPS", c0, "Z4")
-		for _, c := range []string{c1, c2, c3, c4, half} {
-			e.op("VFMADD213PS", c, "Z2", "Z4")
-		}
-		e.op("VMULPS", "Z2", "Z2", "Z5")
-		e.op("VFMADD213PS", "Z2", "Z5", "Z4")
-		e.op("VADDPS", one, "Z4", "Z4")
-		e.op("VMULPS.Z", "Z3", "Z4", "K3", "Z4")
-		e.op("VADDPS", "Z28", "Z4", "K2", "Z4")
-		e.op("VADDPS", one, "Z4", "Z4")
+		sigmoid512(e)
 		e.op("VDIVPS", "Z4", "Z0", "Z0")
 		e.op("VMULPS", "Z1", "Z0", "Z0")
 		store("DI", 0)
 	})
+}
+
+// swigluGrad512: with σ = 1/(1 + e^−g), dy·u·σ·(1 + g·(1 − σ)) and dy·g·σ.
+func swigluGrad512(e *emitter) {
+	e.text("swigluGradAVX512", 48, "(dgate, dup, dy, gate, up *float32, n int)")
+	e.op("MOVQ", "dgate+0(FP)", "DI")
+	e.op("MOVQ", "dup+8(FP)", "R8")
+	e.op("MOVQ", "dy+16(FP)", "R9")
+	e.op("MOVQ", "gate+24(FP)", "SI")
+	e.op("MOVQ", "up+32(FP)", "BX")
+	e.op("MOVQ", "n+40(FP)", "CX")
+	sigmoidConstants512(e)
+	each512(e, func(load, store func(string, int)) {
+		load("SI", 0)
+		load("BX", 1)
+		sigmoid512(e)
+		load("R9", 2)
+		e.op("VDIVPS", "Z4", "Z25", "Z4") // σ
+		e.op("VSUBPS", "Z4", "Z25", "Z5")
+		e.op("VFMADD213PS", "Z25", "Z0", "Z5")
+		e.op("VMULPS", "Z2", "Z0", "Z0")
+		e.op("VMULPS", "Z2", "Z1", "Z1")
+		e.op("VMULPS", "Z4", "Z0", "Z0")
+		e.op("VMULPS", "Z4", "Z1", "Z1")
+		e.op("VMULPS", "Z5", "Z1", "Z1")
+		store("R8", 0)
+		store("DI", 1)
+	})
+}
+
+// sigmoidConstants512 fills Z16 to Z29, of which Z25 is 1.
+func sigmoidConstants512(e *emitter) {
+	for i, at := range []int{0, 4, 8, 12, 16, 20, 24, 28, 32, 36, 40, 44} {
+		e.op("VBROADCASTSS", fmt.Sprintf("·expConst+%d(SB)", at), zmm(16+i))
+	}
+	e.op("MOVL", "$0x7f800000", "AX")
+	e.op("VPBROADCASTD", "AX", "Z28")
+	e.op("VPXORD", "Z29", "Z29", "Z29")
+}
+
+// sigmoid512 sets Z4 to 1 + e^−g for g in Z0; Z2, Z3 and Z5 are overwritten. The steps are
+// those of EXP and SILU of the AVX2 kernels, mask for mask.
+func sigmoid512(e *emitter) {
+	const log2e, ln2hi, ln2lo, c0, c1, c2, c3, c4, half, one, least, most = "Z16", "Z17", "Z18", "Z19", "Z20", "Z21", "Z22", "Z23", "Z24", "Z25", "Z26", "Z27"
+	e.op("VSUBPS", "Z0", "Z29", "Z2")
+	e.op("VCMPPS", "$14", most, "Z2", "K2") // e^−g beyond float32
+	e.op("VCMPPS", "$5", least, "Z2", "K3") // not below it
+	e.op("VMAXPS", "Z2", least, "Z2")
+	e.op("VMINPS", "Z2", most, "Z2")
+	e.op("VMULPS", log2e, "Z2", "Z3")
+	e.op("VRNDSCALEPS", "$0", "Z3", "Z3")
+	e.op("VFNMADD231PS", ln2hi, "Z3", "Z2")
+	e.op("VFNMADD231PS", ln2lo, "Z3", "Z2")
+	e.op("VCVTPS2DQ", "Z3", "Z3")
+	e.op("VPSLLD", "$23", "Z3", "Z3")
+	e.op("VPADDD", one, "Z3", "Z3")
+	e.op("VMOVAPS", c0, "Z4")
+	for _, c := range []string{c1, c2, c3, c4, half} {
+		e.op("VFMADD213PS", c, "Z2", "Z4")
+	}
+	e.op("VMULPS", "Z2", "Z2", "Z5")
+	e.op("VFMADD213PS", "Z2", "Z5", "Z4")
+	e.op("VADDPS", one, "Z4", "Z4")
+	e.op("VMULPS.Z", "Z3", "Z4", "K3", "Z4")
+	e.op("VADDPS", "Z28", "Z4", "K2", "Z4")
+	e.op("VADDPS", one, "Z4", "Z4")
 }
 
 func addScaled512(e *emitter) {

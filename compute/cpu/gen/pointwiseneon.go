@@ -8,6 +8,7 @@ func init() {
 	files["pointwise_neon_arm64.s"] = func(e *emitter) {
 		a := neon{e}
 		a.swiglu()
+		a.swigluGrad()
 		a.addScaled()
 		a.sumSquares()
 		a.normScale()
@@ -50,6 +51,52 @@ func (a neon) swiglu() {
 			a.set(s, e, i, "R0")
 		}
 		for i := range 3 {
+			a.plus(4*s.elements(), x(i))
+		}
+	})
+	a.op("RET")
+}
+
+func (a neon) swigluGrad() {
+	const highest, infinite = 0, 1
+	r := expRegisters{first: 2, n: [2]int{20, 21}, y: [2]int{22, 23}, t: [2]int{24, 25}, mask: [2]int{26, 27}}
+	one := r.first + 4
+	a.text("swigluGradNEON", 48, "(dgate, dup, dy, gate, up *float32, n int)\n//\n// With σ = 1/(1 + e^−g), e^−g as in swigluNEON: dy·u·σ·(1 + g·(1 − σ)) and dy·g·σ.")
+	for i, arg := range []string{"dgate", "dup", "dy", "gate", "up", "n"} {
+		a.argument(arg, 8*i, x(i))
+	}
+	a.expConstants(r)
+	a.constant(highest, math.Float32bits(88.37626))
+	a.constant(infinite, math.Float32bits(float32(math.Inf(1))))
+	a.loops("elements", "R5", allLengths, func(s steps, _ string) {
+		for i := range s.vectors {
+			gate, e, far := 16+i, 28+i, 18+i
+			a.get(s, gate, i, "R3")
+			a.v("fneg", e, gate)
+			a.v("fcmgt", far, e, highest)
+			a.v("and", far, far, infinite)
+			a.v("fmin", e, e, highest)
+		}
+		a.exp(r, []int{28, 29}[:s.vectors]...)
+		for i := range s.vectors {
+			gate, e, far, slope, dy, up := 16+i, 28+i, 18+i, 20+i, 22+i, 24+i
+			a.v("fadd", e, e, far)
+			a.v("fadd", e, e, one)
+			a.v("fdiv", e, one, e) // σ
+			a.v("fsub", slope, one, e)
+			a.v("fmul", slope, slope, gate)
+			a.v("fadd", slope, slope, one)
+			a.get(s, dy, i, "R2")
+			a.get(s, up, i, "R4")
+			a.v("fmul", gate, gate, dy)
+			a.v("fmul", up, up, dy)
+			a.v("fmul", gate, gate, e)
+			a.v("fmul", up, up, e)
+			a.v("fmul", up, up, slope)
+			a.set(s, gate, i, "R1")
+			a.set(s, up, i, "R0")
+		}
+		for i := range 5 {
 			a.plus(4*s.elements(), x(i))
 		}
 	})
