@@ -31,8 +31,9 @@ func addSums(x []float32, sums []float64, from, width int) {
 
 // normGrad is the task of RMSNormGrad; a piece is sumRows rows.
 type normGrad struct {
+	k                 *kernels
 	dx, dy, x, weight []float32
-	eps               float64
+	eps               float32
 	add               bool
 	sums              []float64 // [pieces, width]
 }
@@ -40,7 +41,7 @@ type normGrad struct {
 // RMSNormGrad: see compute.RMSNormGrad.
 func (d *Device) RMSNormGrad(dx, dweight, dy, x, weight compute.Tensor, eps float32, add bool) {
 	t := &d.normGrad
-	*t = normGrad{dy: dy.F32(), x: x.F32(), weight: weight.F32(), eps: float64(eps), add: add}
+	*t = normGrad{k: &d.kernels, dy: dy.F32(), x: x.F32(), weight: weight.F32(), eps: eps, add: add}
 	t.dx = dx.F32()[:len(t.x)]
 	width := len(t.weight)
 	var pieces int
@@ -54,28 +55,35 @@ func (t *normGrad) run(_ *worker, piece int) {
 	width := len(t.weight)
 	sum := t.sums[piece*width:][:width]
 	for at := piece * sumRows * width; at < min(len(t.x), (piece+1)*sumRows*width); at += width {
-		t.row(t.dx[at:][:width], t.dy[at:][:width], t.x[at:][:width], sum)
+		dx, dy, x := t.dx[at:][:width], t.dy[at:][:width], t.x[at:][:width]
+		squares, along := t.k.normDots(dy, x, t.weight)
+		inv := 1 / math.Sqrt(squares/float64(width)+float64(t.eps))
+		along *= inv * inv / float64(width)
+		t.k.normSlopes(dx, sum, dy, x, t.weight, float32(inv), float32(along), t.add)
 	}
 }
 
-// row sets or adds to a row of dx, and adds dy·u to sum.
-func (t *normGrad) row(dx, dy, x []float32, sum []float64) {
-	n := float64(len(x))
-	dx, dy, weight, sum := dx[:len(x)], dy[:len(x)], t.weight[:len(x)], sum[:len(x)]
-	var squares, along float64
+// normDotsGo sums x² and dy·weight·x.
+func normDotsGo(dy, x, weight []float32) (squares, along float64) {
+	dy, weight = dy[:len(x)], weight[:len(x)]
 	for i, v := range x {
 		squares += float64(v) * float64(v)
 		along += float64(dy[i]) * float64(weight[i]) * float64(v)
 	}
-	inv := 1 / math.Sqrt(squares/n+t.eps)
-	along *= inv * inv / n
+	return squares, along
+}
+
+// normSlopesGo sets dx to inv·(dy·weight − x·along), or adds that to it, and adds dy·(x·inv)
+// to sum.
+func normSlopesGo(dx []float32, sum []float64, dy, x, weight []float32, inv, along float32, add bool) {
+	dx, sum, dy, weight = dx[:len(x)], sum[:len(x)], dy[:len(x)], weight[:len(x)]
 	for i, v := range x {
-		g := float64(dy[i])
-		d := inv * (g*float64(weight[i]) - float64(v)*along)
-		sum[i] += g * float64(v) * inv
-		if t.add {
-			d += float64(dx[i])
+		g := dy[i]
+		d := inv * float32(float32(g*weight[i])-float32(v*along))
+		sum[i] += float64(float32(g * float32(v*inv)))
+		if add {
+			d += dx[i]
 		}
-		dx[i] = float32(d)
+		dx[i] = d
 	}
 }

@@ -14,12 +14,17 @@ type pointwiseKernels struct {
 	rmsNorm   func(out, x, weight []float32, eps float32)
 
 	swigluGrad func(dgate, dup, dy, gate, up []float32)
+	normDots   func(dy, x, weight []float32) (squares, along float64)
+	normSlopes func(dx []float32, sum []float64, dy, x, weight []float32, inv, along float32, add bool)
 
 	// rotate turns the heads of one row, of dim channels each (compute.Rotate).
 	rotate func(row, cos, sin []float32, heads, dim int, interleaved bool)
 }
 
-var pointwiseGo = pointwiseKernels{swiglu: swigluGo, addScaled: addScaledGo, rmsNorm: rmsNormGo, rotate: rotateGo, swigluGrad: swigluGradGo}
+var pointwiseGo = pointwiseKernels{
+	swiglu: swigluGo, addScaled: addScaledGo, rmsNorm: rmsNormGo, rotate: rotateGo,
+	swigluGrad: swigluGradGo, normDots: normDotsGo, normSlopes: normSlopesGo,
+}
 
 // The portable twins of pointwise_avx2_amd64.s.
 

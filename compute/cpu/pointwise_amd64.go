@@ -2,9 +2,15 @@
 
 package cpu
 
-var pointwiseAVX2 = pointwiseKernels{swiglu: swiglu, addScaled: addScaled, rmsNorm: rmsNorm, rotate: rotateAVX2, swigluGrad: swigluGradVectors}
+var pointwiseAVX2 = pointwiseKernels{
+	swiglu: swiglu, addScaled: addScaled, rmsNorm: rmsNorm, rotate: rotateAVX2,
+	swigluGrad: swigluGradVectors, normDots: normDots256, normSlopes: normSlopes256,
+}
 
-var pointwiseAVX512 = pointwiseKernels{swiglu: swiglu512, addScaled: addScaled512, rmsNorm: rmsNorm512, rotate: rotateAVX512, swigluGrad: swigluGrad512}
+var pointwiseAVX512 = pointwiseKernels{
+	swiglu: swiglu512, addScaled: addScaled512, rmsNorm: rmsNorm512, rotate: rotateAVX512,
+	swigluGrad: swigluGrad512, normDots: normDots512, normSlopes: normSlopes512,
+}
 
 //go:noescape
 func swigluAVX2(out, gate, up *float32, n int)

@@ -2,7 +2,10 @@
 
 package cpu
 
-var pointwiseNEON = pointwiseKernels{swiglu: swiglu, addScaled: addScaled, rmsNorm: rmsNorm, rotate: rotateNEON, swigluGrad: swigluGradVectors}
+var pointwiseNEON = pointwiseKernels{
+	swiglu: swiglu, addScaled: addScaled, rmsNorm: rmsNorm, rotate: rotateNEON,
+	swigluGrad: swigluGradVectors, normDots: normDotsGo, normSlopes: normSlopesGo,
+}
 
 //go:noescape
 func swigluNEON(out, gate, up *float32, n int)
