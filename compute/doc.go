@@ -19,6 +19,10 @@
 // blocks live. Between devices results agree within the tolerances of
 // computetest, since each sums in its own order.
 //
+// A device that trains is a [Trainer]: it has the gradients of the same ops too, and the
+// optimiser, all of them defined here and compared in the same way. scripts/oracles/gradients.py
+// writes what PyTorch's autograd makes of them.
+//
 // Ops take shapes for granted: a wrong one is a bug of the caller and panics. A
 // device that can fail while it runs (a GPU) keeps its first error for Sync.
 //

@@ -27,12 +27,13 @@ type Trainer interface {
 	EmbedGrad(dtable, dout Tensor, ids []int32)
 	// RMSNormGrad sets dx, or adds to it, and adds to dweight.
 	RMSNormGrad(dx, dweight, dy, x, weight Tensor, eps float32, add bool)
-	// RotateGrad turns back in place.
+	// RotateGrad turns back in place. SwiGLUGrad's dgate may be gate, and its dup up.
 	RotateGrad(dx, angles Tensor, rope *Rope)
 	SwiGLUGrad(dgate, dup, dy, gate, up Tensor)
 	// ImportanceGrad adds to dv, ddelta, dbias (where there is one) and da.
 	ImportanceGrad(dv, ddelta, dbias, da, ds, v, delta, bias, a Tensor)
-	// CrossEntropy sets loss [rows] and turns logits into the gradient of scale·Σ loss.
+	// CrossEntropy sets loss [rows] and turns logits into the gradient of scale·Σ loss; a row
+	// whose target is −1 has neither.
 	CrossEntropy(loss, logits Tensor, targets []int32, scale float32)
 
 	// ChooseBlocks, AttendDocuments and their gradient are attention over whole documents

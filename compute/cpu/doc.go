@@ -34,8 +34,13 @@
 //     those of the definition. Blocks of codes are not expanded on x86-64 and by
 //     plain Go: many rows and few ones meet their codes in integers (coded.go).
 //
+// Gradients have one order of summation as well, whatever the number of threads: a product
+// of matrices by matrixproduct.go, and sums over the rows of a batch in pieces of sumRows,
+// which are added one after the other.
+//
 // Levels differ from each other in the last bits, but for products of quantised
-// weights in integers (packed.go), which have the same bits on all of them.
+// weights in integers (packed.go), which have the same bits on all of them, and of whole
+// matrices, on all in assembly.
 //
 // The room ends at memory and arithmetic: it knows no sequence, no tier and no
 // model, and its goroutines are the team's alone (workers.go), from New to Close.
