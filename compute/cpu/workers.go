@@ -25,8 +25,6 @@ type worker struct {
 	rowPack []float32 // of worker 0: the rows, for tiles
 	attend  attendWork
 	sum     []float32 // of a group's scores
-	row     []float64 // a row's gradient
-	tops    []float32 // maxima of a row's pieces
 	pairs   []float32 // minima, then scales, of a block's channels
 	codes   []byte    // of a block, one a byte
 	score   scoreMemory
@@ -34,6 +32,9 @@ type worker struct {
 	packed  []byte // a panel of a weight that was not loaded
 	opened  []byte // a panel for many rows
 	outputs [8 * panelOutputs]float32
+
+	row  []float64 // a row's gradient
+	tops []float32 // maxima of a row's pieces
 
 	started uint32        // calls that this worker has seen
 	calls   atomic.Uint32 // calls that want it
