@@ -33,8 +33,8 @@ type matrixKernels struct {
 }
 
 var matrixGo = matrixKernels{
-	vector: 4, tile: 2, most: 1,
-	turn:  func(dst, src []float32, ss, k int) { turnGo(2, 0, dst, src, ss, k) },
+	vector: 2, tile: 4, most: 1,
+	turn:  func(dst, src []float32, ss, k int) { turnGo(4, 0, dst, src, ss, k) },
 	panel: panelTileGo,
 }
 
@@ -47,29 +47,29 @@ func turnGo(tile, e int, dst, src []float32, ss, k int) {
 	}
 }
 
-// panelTileGo is panel for tiles of two rows by four columns. Its products are rounded.
+// panelTileGo is panel for tiles of four rows by two columns. Its products are rounded.
 func panelTileGo(_ int, c []float32, ldc int, a, b []float32, steps, blocks, add int) {
 	for t := range blocks {
-		var s00, s01, s02, s03, s10, s11, s12, s13 float32
-		rows := a[t*2*steps : (t+1)*2*steps]
+		var s00, s01, s10, s11, s20, s21, s30, s31 float32
+		rows := a[4*t*steps : 4*(t+1)*steps]
 		for s := range steps {
-			y := (*[4]float32)(b[4*s:])
-			x0, x1 := rows[2*s], rows[2*s+1]
-			s00 += float32(x0 * y[0])
-			s01 += float32(x0 * y[1])
-			s02 += float32(x0 * y[2])
-			s03 += float32(x0 * y[3])
-			s10 += float32(x1 * y[0])
-			s11 += float32(x1 * y[1])
-			s12 += float32(x1 * y[2])
-			s13 += float32(x1 * y[3])
+			x, y := (*[4]float32)(rows[4*s:]), (*[2]float32)(b[2*s:])
+			s00 += float32(x[0] * y[0])
+			s01 += float32(x[0] * y[1])
+			s10 += float32(x[1] * y[0])
+			s11 += float32(x[1] * y[1])
+			s20 += float32(x[2] * y[0])
+			s21 += float32(x[2] * y[1])
+			s30 += float32(x[3] * y[0])
+			s31 += float32(x[3] * y[1])
 		}
-		c0, c1 := (*[4]float32)(c[2*t*ldc:]), (*[4]float32)(c[(2*t+1)*ldc:])
-		if add != 0 {
-			s00, s01, s02, s03 = c0[0]+s00, c0[1]+s01, c0[2]+s02, c0[3]+s03
-			s10, s11, s12, s13 = c1[0]+s10, c1[1]+s11, c1[2]+s12, c1[3]+s13
+		for r, sum := range [4][2]float32{{s00, s01}, {s10, s11}, {s20, s21}, {s30, s31}} {
+			row := (*[2]float32)(c[(4*t+r)*ldc:])
+			if add != 0 {
+				sum[0], sum[1] = row[0]+sum[0], row[1]+sum[1]
+			}
+			*row = sum
 		}
-		*c0, *c1 = [4]float32{s00, s01, s02, s03}, [4]float32{s10, s11, s12, s13}
 	}
 }
 
@@ -149,16 +149,15 @@ func (t *matrixProduct) packA(w *worker, group int) {
 	first := group * groupRows
 	rows := min(groupRows, t.rows-first)
 	t.runs(t.groups()*groupRows, func(e, steps, at int) {
+		dst := t.packedA[at+first*steps:]
+		row, depth := t.row+first, t.at+e
+		if t.byDepth {
+			packColumns(t.k.tile, dst, t.a[depth*t.m+row:], t.m, steps, rows)
+			return
+		}
 		for r := 0; r < rows; r += 8 {
-			n := min(8, rows-r)
-			dst := t.packedA[at+(first+r)*steps:][:8*steps]
-			row, depth := t.row+first+r, t.at+e
-			if t.byDepth {
-				packColumns(t.k.tile, dst, t.a[depth*t.m+row:], t.m, steps, n)
-				continue
-			}
-			src, ss := t.a[row*t.depth+depth:], t.depth
-			if n < 8 {
+			src, ss := t.a[(row+r)*t.depth+depth:], t.depth
+			if n := rows - r; n < 8 {
 				full := room(&w.spare, 8*steps)
 				clear(full)
 				for i := range n {
@@ -166,32 +165,34 @@ func (t *matrixProduct) packA(w *worker, group int) {
 				}
 				src, ss = full, steps
 			}
-			t.k.turn(dst, src, ss, steps)
+			t.k.turn(dst[r*steps:][:8*steps], src, ss, steps)
 		}
 	})
 }
 
-// packColumns packs n of eight columns of k rows that begin ss apart, in tiles as turn does;
-// those that are missing are 0.
+// packColumns packs n columns of k rows that begin ss apart, eight by eight in tiles of 8 or
+// 4 as turn does; those that are missing are 0.
 func packColumns(tile int, dst, src []float32, ss, k, n int) {
-	switch {
-	case n == 8 && tile == 8:
-		for e := range k {
-			*(*[8]float32)(dst[8*e:]) = *(*[8]float32)(src[e*ss:])
+	full, second := n&^7, 4 // how far on the last four of eight lie
+	if tile == 4 {
+		second *= k
+	}
+	for e := range k {
+		row := src[e*ss:][:n]
+		for r := 0; r < full; r += 8 {
+			at, eight := dst[r*k+e*tile:], (*[8]float32)(row[r:])
+			*(*[4]float32)(at) = [4]float32(eight[:4])
+			*(*[4]float32)(at[second:]) = [4]float32(eight[4:])
 		}
-	case n == 8 && tile == 4:
-		other := dst[4*k:]
-		for e := range k {
-			row := src[e*ss:]
-			*(*[4]float32)(dst[4*e:]) = *(*[4]float32)(row)
-			*(*[4]float32)(other[4*e:]) = *(*[4]float32)(row[4:])
-		}
-	default:
-		clear(dst[:8*k])
-		for e := range k {
-			for r, x := range src[e*ss : e*ss+n] {
-				dst[r/tile*tile*k+e*tile+r%tile] = x
-			}
+	}
+	if full == n {
+		return
+	}
+	dst = dst[full*k:]
+	clear(dst[:8*k])
+	for e := range k {
+		for r, x := range src[e*ss:][full:n] {
+			dst[r/tile*tile*k+e*tile+r%tile] = x
 		}
 	}
 }

@@ -24,23 +24,24 @@ func TestTurn(t *testing.T) {
 			if !slices.Equal(got, want) {
 				t.Fatalf("%d elements of rows %d apart: other places than the twin's", length, ss)
 			}
-			columns := make([]float32, length*9)
+			columns := make([]float32, length*67)
 			fill(columns, rng)
-			for n := 1; n <= 8; n++ {
-				packColumns(k.matrix.tile, got, columns, 9, length, n)
-				for r := range 8 {
-					for e := range length {
-						x := float32(0)
-						if r < n {
-							x = columns[e*9+r]
-						}
-						if at := r/k.matrix.tile*k.matrix.tile*length + e*k.matrix.tile + r%k.matrix.tile; got[at] != x {
-							t.Fatalf("%d columns of %d rows: place %d is %v, want %v", n, length, at, got[at], x)
-						}
+			n := 1 + rng.IntN(groupRows)
+			eights := (n + 7) / 8 * 8
+			got = slices.Repeat([]float32{77}, eights*length+1)
+			packColumns(k.matrix.tile, got, columns, 67, length, n)
+			for r := range eights {
+				for e := range length {
+					x := float32(0)
+					if r < n {
+						x = columns[e*67+r]
+					}
+					if at := r/k.matrix.tile*k.matrix.tile*length + e*k.matrix.tile + r%k.matrix.tile; got[at] != x {
+						t.Fatalf("%d columns of %d rows: place %d is %v, want %v", n, length, at, got[at], x)
 					}
 				}
 			}
-			if got[8*length] != 77 {
+			if got[eights*length] != 77 {
 				t.Fatalf("%d elements: written beyond them", length)
 			}
 		}
