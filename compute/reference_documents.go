@@ -1,0 +1,16 @@
+package compute
+
+// ChooseBlocks: see the definition.
+func (Reference) ChooseBlocks(sel Selection, q, k, s Tensor, d Documents, p SelectParams) {
+	ChooseBlocks(sel, q, k, s, d, p)
+}
+
+// AttendDocuments: see the definition.
+func (Reference) AttendDocuments(out, lse, q, k, v, s Tensor, sel Selection, d Documents) {
+	AttendDocuments(out, lse, q, k, v, s, sel, d)
+}
+
+// AttendDocumentsGrad: see the definition.
+func (Reference) AttendDocumentsGrad(dq, dk, dv, ds, dout, out, lse, q, k, v, s Tensor, sel Selection, d Documents) {
+	AttendDocumentsGrad(dq, dk, dv, ds, dout, out, lse, q, k, v, s, sel, d)
+}
