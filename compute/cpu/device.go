@@ -48,6 +48,7 @@ type Device struct {
 	linear       linear
 	packedLinear packedLinear
 	attend       attend
+	documents    documents
 	pointwise    pointwise
 	norm         norm
 	rotation     rotation

@@ -27,6 +27,9 @@ type attendKernels struct {
 	// softmax continues the softmax of up to softRowsMost rows.
 	softmax func(s *softRows, m int)
 
+	// softmaxGrad sets g to p·(g − mean), as far as p goes.
+	softmaxGrad func(g, p []float32, mean float32)
+
 	// rowCodes turns rows of codes of 8 or 4 bits to float32, with a pair of minimum
 	// and scale for each.
 	rowCodes func(bits int, dst []float32, codes []byte, pairs []float32)
@@ -41,7 +44,7 @@ var attendGo = attendKernels{
 		compute.KVQ8: func(p *product, rows *[codedRows]codedRow, m int) { codedGo(8, p, rows, m) },
 		compute.KVQ4: func(p *product, rows *[codedRows]codedRow, m int) { codedGo(4, p, rows, m) },
 	},
-	softmax: softmaxGo, rowCodes: rowCodesGo,
+	softmax: softmaxGo, softmaxGrad: softmaxGradGo, rowCodes: rowCodesGo,
 }
 
 // productMost is the rows of the tallest product.

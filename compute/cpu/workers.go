@@ -19,15 +19,16 @@ type task interface {
 // live from New to Close. Its buffers serve the op that runs and carry nothing
 // over.
 type worker struct {
-	panel   []float32 // expanded weights
-	spare   []float32 // eight rows of them
-	edge    []float32 // results of tiles that reach beyond them
-	rowPack []float32 // of worker 0: the rows, for tiles
-	attend  attendWork
-	sum     []float32 // of a group's scores
-	pairs   []float32 // minima, then scales, of a block's channels
-	codes   []byte    // of a block, one a byte
-	score   scoreMemory
+	panel     []float32 // expanded weights
+	spare     []float32 // eight rows of them
+	edge      []float32 // results of tiles that reach beyond them
+	rowPack   []float32 // of worker 0: the rows, for tiles
+	attend    attendWork
+	documents documentsWork
+	sum       []float32 // of a group's scores
+	pairs     []float32 // minima, then scales, of a block's channels
+	codes     []byte    // of a block, one a byte
+	score     scoreMemory
 
 	packed  []byte // a panel of a weight that was not loaded
 	opened  []byte // a panel for many rows

@@ -1,0 +1,11 @@
+package computetest
+
+import (
+	"testing"
+
+	"nosa/compute"
+)
+
+// TestReferenceDocuments: the definitions of attention over packed documents agree with
+// themselves, and no document sees another.
+func TestReferenceDocuments(t *testing.T) { RunDocuments(t, compute.Reference{}, Tolerance{}) }
