@@ -63,3 +63,10 @@ func TestDocumentsThreads(t *testing.T) {
 		}
 	})
 }
+
+// TestAttentionGradients holds attention and its gradients against PyTorch's.
+func TestAttentionGradients(t *testing.T) {
+	eachLevel(t, func(t *testing.T, level string) {
+		computetest.RunAttentionGradients(t, open(t, Options{Threads: 2, Level: level}), 5e-6)
+	})
+}
