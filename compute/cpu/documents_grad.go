@@ -106,13 +106,6 @@ func (x *documents) logitGrads(w *worker, head, block int) {
 	}
 }
 
-// softmaxGradGo turns gradients of weights into those of logits: p·(g − mean).
-func softmaxGradGo(g, p []float32, mean float32) {
-	for i, v := range p {
-		g[i] = v * (g[i] - mean)
-	}
-}
-
 // keyGrad sets dk, dv and ds of a tile's rows for one KV head.
 func (x *documents) keyGrad(w *worker, head, tile int) {
 	m, t := &w.documents, x.tiles[tile]

@@ -10,7 +10,7 @@ var attendAVX2 = attendKernels{
 	directRows: 3, directCols: 32,
 	codeRows: codeRowsAVX2,
 	coded:    [kvTypes]func(*product, *[codedRows]codedRow, int){compute.KVQ8: codedQ8AVX2, compute.KVQ4: codedQ4AVX2},
-	softmax:  softmaxAVX2Rows, softmaxGrad: softmaxGradGo, rowCodes: rowCodes,
+	softmax:  softmaxAVX2Rows, softmaxGrad: softmaxGrad, rowCodes: rowCodes,
 }
 
 var attendAVX512 = attendKernels{
@@ -19,7 +19,7 @@ var attendAVX512 = attendKernels{
 	directRows: 4, directCols: 64,
 	codeRows: codeRowsAVX512,
 	coded:    [kvTypes]func(*product, *[codedRows]codedRow, int){compute.KVQ8: codedQ8AVX512, compute.KVQ4: codedQ4AVX512},
-	softmax:  softmaxAVX512, softmaxGrad: softmaxGradGo, rowCodes: rowCodes,
+	softmax:  softmaxAVX512, softmaxGrad: softmaxGrad512, rowCodes: rowCodes,
 }
 
 func productAVX2(p *product, m int) {

@@ -10,7 +10,7 @@ var attendNEON = attendKernels{
 	product: productNEON, productRows: 4,
 	direct:     [kvTypes]func(*product, int){compute.KVBF16: productBF16NEON, compute.KVF16: productF16NEON},
 	directRows: 4, directCols: 16,
-	softmax: softmaxNEON, softmaxGrad: softmaxGradGo, rowCodes: rowCodes,
+	softmax: softmaxNEON, softmaxGrad: softmaxGrad, rowCodes: rowCodes,
 }
 
 func productNEON(p *product, m int) {
