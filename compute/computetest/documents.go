@@ -27,9 +27,9 @@ var documentCases = []struct {
 	params                compute.SelectParams // neither ByQuery nor ByScore: full attention
 }{
 	{lengths: []int{1}, block: 64, kernel: 32, stride: 16, kvHeads: 1, group: 1, dim: 4},
-	{lengths: []int{63, 1, 64, 65, 200}, block: 64, kernel: 32, stride: 16, kvHeads: 2, group: 3, dim: 64},
+	{lengths: []int{63, 1, 64, 65, 200}, block: 64, kernel: 32, stride: 16, kvHeads: 1, group: 3, dim: 64},
 	{lengths: []int{130, 3}, block: 64, kernel: 32, stride: 16, kvHeads: 1, group: 8, dim: 128, biased: true},
-	{lengths: []int{5, 530, 1}, block: 64, kernel: 32, stride: 16, kvHeads: 1, group: 3, dim: 64,
+	{lengths: []int{5, 400, 1}, block: 64, kernel: 32, stride: 16, kvHeads: 1, group: 3, dim: 64,
 		params: compute.SelectParams{Init: 1, Local: 1, Query: 2, K: 5, ByQuery: true, ByScore: true}, biased: true},
 	{lengths: []int{300, 17, 83}, block: 8, kernel: 4, stride: 2, kvHeads: 2, group: 2, dim: 4,
 		params: compute.SelectParams{Init: 1, Local: 1, Query: 2, K: 6, ByQuery: true, ByScore: true}, biased: true},

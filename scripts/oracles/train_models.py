@@ -18,7 +18,7 @@ All of it is float64, from the definitions in decoder.py and sparse.py; document
 by one. Selection has no gradient. Batch 0 is drawn so that at the start no choice of blocks hangs
 on a rounding error: between the last block taken and the first left lies at least GAP of the larger score.
 The models differ in more than the method, so that gradients of all kinds of tensors are there:
-full has tied embeddings, dma has biases, infllmv2 is a Llama (dense below 20) and nosa is plain.
+full has tied embeddings, dma has biases, infllmv2 is a Llama (dense below position 60) and nosa is plain.
 """
 
 import argparse
@@ -72,7 +72,7 @@ NOSA = {
 LLAMA = {**NOSA, "architectures": ["LlamaForCausalLM"], "model_type": "llama"}
 MODELS = {
     "full": {**{k: v for k, v in LLAMA.items() if k != "sparse_config"}, "tie_word_embeddings": True},
-    "infllmv2": {**LLAMA, "sparse_config": {**SPARSE, "dense_len": 20}},
+    "infllmv2": {**LLAMA, "sparse_config": {**SPARSE, "dense_len": 60}},
     "dma": {**NOSA, "attention_bias": True},
     "nosa": NOSA,
 }
