@@ -262,7 +262,9 @@ func TestBusy(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "set")
 	o := Options{Vocabulary: vocabulary(t, "gpt2"), Path: texts(t, "one")}
 	var second error
-	o.Progress = func(int64, int64) { _, second = Build(context.Background(), dir, Options{Vocabulary: o.Vocabulary, Path: o.Path}) }
+	o.Progress = func(int64, int64) {
+		_, second = Build(context.Background(), dir, Options{Vocabulary: o.Vocabulary, Path: o.Path})
+	}
 	s, err := Build(t.Context(), dir, o)
 	if err != nil {
 		t.Fatal(err)

@@ -159,6 +159,9 @@ type setWriter struct {
 
 func (w *setWriter) run(ctx context.Context, order <-chan *job, total int64) error {
 	for {
+		if err := context.Cause(ctx); err != nil {
+			return err
+		}
 		var j *job
 		var ok bool
 		select {

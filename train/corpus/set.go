@@ -9,6 +9,8 @@ import (
 	"os"
 	"path/filepath"
 	"sort"
+
+	"nosa/weights"
 )
 
 const (
@@ -144,20 +146,30 @@ func (s *Set) locate(d uint64) (*shard, uint64) {
 	return s.shards[i], d - s.before[i]
 }
 
-// Length is how many tokens document d has, at least one.
-func (s *Set) Length(d uint64) uint64 {
+// length is how many tokens document d has, at least one. The caller holds weights.Guard.
+func (s *Set) length(d uint64) uint64 {
 	sh, d := s.locate(d)
 	begin, end := sh.document(d)
 	return end - begin
 }
 
-// Read sets dst to the ids of document d from its token at on; the document must have as many.
-func (s *Set) Read(d, at uint64, dst []int32) error {
-	sh, d := s.locate(d)
-	begin, end := sh.document(d)
-	if at+uint64(len(dst)) > end-begin {
-		return fmt.Errorf("%s: tokens %d to %d of a document of %d", sh.name, at, at+uint64(len(dst)), end-begin)
+// Document appends the ids of document d to dst.
+func (s *Set) Document(dst []int32, d uint64) ([]int32, error) {
+	if d >= s.Documents() {
+		return dst, fmt.Errorf("%s: document %d of %d: %w", s.dir, d, s.Documents(), ErrConfig)
 	}
+	err := weights.Guard(func() error {
+		have, n := len(dst), s.length(d)
+		dst = append(dst, make([]int32, n)...)
+		return s.read(d, 0, dst[have:])
+	})
+	return dst, err
+}
+
+// read sets dst to the ids of document d from its token at on; the document has as many. The caller holds weights.Guard.
+func (s *Set) read(d, at uint64, dst []int32) error {
+	sh, d := s.locate(d)
+	begin, _ := sh.document(d)
 	return sh.read(dst, begin+at)
 }
 

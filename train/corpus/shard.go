@@ -85,31 +85,29 @@ func (s *shard) document(d uint64) (begin, end uint64) {
 	return begin, s.end(d)
 }
 
-// read sets dst to the ids from token at on.
+// read sets dst to the ids from token at on. The caller holds weights.Guard.
 func (s *shard) read(dst []int32, at uint64) error {
 	if len(dst) == 0 {
 		return nil
 	}
-	return weights.Guard(func() error {
-		w := uint64(s.width)
-		first, last := at*w, (at+uint64(len(dst)))*w
-		for c := first / chunkBytes; c <= (last-1)/chunkBytes; c++ {
-			if err := s.check(int(c)); err != nil {
-				return err
-			}
+	w := uint64(s.width)
+	first, last := at*w, (at+uint64(len(dst)))*w
+	for c := first / chunkBytes; c <= (last-1)/chunkBytes; c++ {
+		if err := s.check(int(c)); err != nil {
+			return err
 		}
-		ids := s.data[headerBytes+first : headerBytes+last]
-		if w == 2 {
-			for i := range dst {
-				dst[i] = int32(binary.LittleEndian.Uint16(ids[2*i:]))
-			}
-			return nil
-		}
+	}
+	ids := s.data[headerBytes+first : headerBytes+last]
+	if w == 2 {
 		for i := range dst {
-			dst[i] = int32(binary.LittleEndian.Uint32(ids[4*i:]))
+			dst[i] = int32(binary.LittleEndian.Uint16(ids[2*i:]))
 		}
 		return nil
-	})
+	}
+	for i := range dst {
+		dst[i] = int32(binary.LittleEndian.Uint32(ids[4*i:]))
+	}
+	return nil
 }
 
 // check holds chunk c against its checksum and its ids against the vocabulary, the first time.

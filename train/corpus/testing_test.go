@@ -76,8 +76,8 @@ func documents(t testing.TB, s *Set) [][]int32 {
 	t.Helper()
 	docs := make([][]int32, s.Documents())
 	for d := range docs {
-		docs[d] = make([]int32, s.Length(uint64(d)))
-		if err := s.Read(uint64(d), 0, docs[d]); err != nil {
+		var err error
+		if docs[d], err = s.Document(nil, uint64(d)); err != nil {
 			t.Fatal(err)
 		}
 	}

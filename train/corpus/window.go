@@ -66,7 +66,7 @@ func lanesOf(set *Set, context uint64, seed uint64) (lanes []*spanLane, tokens [
 	if left > 0 {
 		lanes = append(lanes, &spanLane{set: set, count: uint64(len(rest)), seed: derive(seed, 1), span: func(i uint64) span {
 			d := uint64(rest[i])
-			length := set.Length(d)
+			length := set.length(d)
 			return span{d, length - length%context, length % context}
 		}})
 		tokens = append(tokens, left)
@@ -79,12 +79,12 @@ func (l *spanLane) fill(tokens, targets []int32, begins func(row int)) error {
 		s := l.span(permute(derive(l.seed, l.epoch), l.index, l.count))
 		n := min(s.length-l.offset, uint64(len(tokens)-row))
 		at := s.begin + l.offset
-		known := min(n+1, l.set.Length(s.document)-at) // one more than is served, for the last target
+		known := min(n+1, l.set.length(s.document)-at) // one more than is served, for the last target
 		if uint64(cap(l.ids)) < known {
 			l.ids = make([]int32, known)
 		}
 		ids := l.ids[:known]
-		if err := l.set.Read(s.document, at, ids); err != nil {
+		if err := l.set.read(s.document, at, ids); err != nil {
 			return err
 		}
 		begins(row)
