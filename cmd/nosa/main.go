@@ -42,6 +42,7 @@ type commands struct {
 	Inspect    InspectCmd    `cmd:"" help:"Tell what is in a model's files."`
 	Pull       PullCmd       `cmd:"" help:"Bring a model from the Hugging Face hub or a mirror."`
 	Bench      BenchGroup    `cmd:"" help:"Measure how fast a model runs on this machine, or a server answers."`
+	Corpus     CorpusGroup   `cmd:"" help:"Texts to train on: their token ids, and tests of retrieval."`
 	Convert    ConvertCmd    `cmd:"" help:"Turn a Hugging Face folder into a GGUF file, or back."`
 	Completion CompletionCmd `cmd:"" help:"Print a script that completes nosa's command line in a shell."`
 	Version    VersionCmd    `cmd:"" help:"Tell the version, and what this processor can do."`

@@ -23,7 +23,7 @@ func numbered(t testing.TB, lengths []int, from int) *Set {
 			id++
 		}
 	}
-	return madeSet(t, docs, 50)
+	return madeSet(t, docs, 150)
 }
 
 // checkBatch holds a batch against what every batch is.

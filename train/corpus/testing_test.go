@@ -6,16 +6,23 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 )
+
+var vocabularies sync.Map // by name: they are read once
 
 // vocabulary is one of the tokenizers that package tokenizer is tested with.
 func vocabulary(t testing.TB, name string) *Vocabulary {
 	t.Helper()
+	if v, ok := vocabularies.Load(name); ok {
+		return v.(*Vocabulary)
+	}
 	v, err := ReadVocabulary("../../tokenizer/testdata/" + name + ".tokenizer.json")
 	if err != nil {
 		t.Fatal(err)
 	}
+	vocabularies.Store(name, v)
 	return v
 }
 
