@@ -103,8 +103,14 @@ func TestFormats(t *testing.T) {
 		full := slices.DeleteFunc(slices.Clone(list), func(s string) bool { return s == "" })
 		dir := texts(t, full...)
 		writeFile(t, filepath.Join(dir, "sub", "a.txt"), "\ufeffdeeper")
-		writeFile(t, filepath.Join(dir, "notes.md"), "not taken")
-		s := built(t, Options{Vocabulary: v, Path: dir})
+		for _, name := range []string{"notes.md", ".hidden.txt", ".venv/a.txt"} {
+			writeFile(t, filepath.Join(dir, name), "not taken")
+		}
+		link := filepath.Join(t.TempDir(), "link")
+		if err := os.Symlink(dir, link); err != nil {
+			t.Fatal(err)
+		}
+		s := built(t, Options{Vocabulary: v, Path: link})
 		if got := documents(t, s); !same(got, expect(v, append(full, "deeper"))) {
 			t.Errorf("got %d documents", len(got))
 		}

@@ -61,7 +61,11 @@ func (f Format) fits(name string) bool {
 // DetectFormat tells the format of a file or folder from names; a folder with files of several formats is refused.
 func DetectFormat(path string) (Format, error) {
 	found := map[Format]string{}
-	info, err := os.Stat(path)
+	root, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		return "", err
+	}
+	info, err := os.Stat(root)
 	if err != nil {
 		return "", err
 	}
@@ -74,11 +78,9 @@ func DetectFormat(path string) (Format, error) {
 	}
 	if !info.IsDir() {
 		note(path)
-	} else if err := filepath.WalkDir(path, func(p string, d fs.DirEntry, err error) error {
-		if err == nil && !d.IsDir() {
-			note(p)
-		}
-		return err
+	} else if err := walk(root, func(p string) error {
+		note(p)
+		return nil
 	}); err != nil {
 		return "", err
 	}
@@ -96,13 +98,32 @@ func DetectFormat(path string) (Format, error) {
 	return "", fmt.Errorf("%s: has %s and %s: name the format: %w", path, found[formats[0]], found[formats[1]], ErrConfig)
 }
 
+// walk calls f for every file below a folder. What begins with a dot is left alone: it is somebody's, but no text.
+func walk(root string, f func(path string) error) error {
+	return filepath.WalkDir(root, func(p string, d fs.DirEntry, err error) error {
+		hidden := p != root && strings.HasPrefix(filepath.Base(p), ".")
+		switch {
+		case err != nil:
+			return err
+		case hidden && d.IsDir():
+			return filepath.SkipDir
+		case hidden || d.IsDir():
+			return nil
+		}
+		return f(p)
+	})
+}
+
 // listInputs finds the files of a format: the one that is named, or those of a folder and the folders in it, by name. A link to
-// a file is followed, one to a folder is not.
+// a file is followed, one to a folder in the folder is not.
 func listInputs(path string, format Format) ([]input, error) {
 	if format.endings() == nil {
 		return nil, fmt.Errorf("format %q: want text, jsonl or parquet: %w", format, ErrConfig)
 	}
 	root, err := filepath.Abs(path)
+	if err == nil {
+		root, err = filepath.EvalSymlinks(root)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -128,9 +149,9 @@ func listInputs(path string, format Format) ([]input, error) {
 		return add(nil, root, filepath.Base(root))
 	}
 	var list []input
-	err = filepath.WalkDir(root, func(p string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() || !format.fits(d.Name()) {
-			return err
+	err = walk(root, func(p string) error {
+		if !format.fits(p) {
+			return nil
 		}
 		name, err := filepath.Rel(root, p)
 		if err == nil {

@@ -55,7 +55,9 @@ func TestKilled(t *testing.T) {
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
-		kill := time.AfterFunc(time.Duration(20+r.below(longest))*time.Millisecond, func() { cmd.Process.Kill() })
+		kill := time.AfterFunc(time.Duration(20+r.below(longest))*time.Millisecond, func() {
+			_ = cmd.Process.Kill() // it may have ended
+		})
 		err := cmd.Wait()
 		kill.Stop()
 		if err == nil {
