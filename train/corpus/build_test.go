@@ -126,7 +126,7 @@ func must[T any](v T, err error) T {
 
 // TestPieces: a long text is cut, and has the ids of the whole.
 func TestPieces(t *testing.T) {
-	text := prose(3, 3*pieceBytes+12345)
+	text := prose(3, 2*pieceBytes+12345)
 	for _, name := range []string{"gpt2", "llama3", "qwen2", "smollm2"} {
 		t.Run(name, func(t *testing.T) {
 			v := vocabulary(t, name)
@@ -138,7 +138,7 @@ func TestPieces(t *testing.T) {
 				t.Error("other ids than in one piece")
 			}
 			// Every place where the rule allows a cut, not only those that were taken.
-			part := text[:1<<14]
+			part := text[:1<<12]
 			whole := v.text(nil, part)
 			for i := range part {
 				if cuts := i >= 2 && cuttable(part, i); cuts && !slices.Equal(v.text(v.text(nil, part[:i]), part[i:]), whole) {
