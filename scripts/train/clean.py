@@ -28,7 +28,8 @@ HELD_PSALMS = {8, 23, 38, 53, 68, 83, 98, 113, 128, 143}
 
 def tidy(text):
     """Joins what lies between: no blanks at the ends of lines, no more than one empty line, one newline at the end."""
-    text = text.replace("\r\n", "\n").replace("\ufeff", "").replace("\u00a0", " ")
+    text = text.replace("\r\n", "\n").replace("\u00a0", " ")
+    text = re.sub(r"[\x00-\x08\x0b\x0e-\x1f\u00ad\ufeff\ufffd]", "", text)  # nobody sees them, or they stand for what is lost
     text = re.sub(r"[ \t\f]+\n", "\n", text)
     text = re.sub(r"\n{3,}", "\n\n", text)
     return text.strip() + "\n"
