@@ -44,7 +44,7 @@ var below = map[string][]string{
 	"model":        {"attention", "policy", "kv", "compute", "weights", "dtype"},
 	"engine":       {"model", "attention", "policy", "kv", "kv/vfs", "compute", "tokenizer", "chat", "weights", "dtype"},
 	"train/corpus": {"tokenizer", "weights"},
-	"train":        {"train/corpus", "model", "attention", "policy", "kv", "compute", "tokenizer", "chat", "weights", "weights/convert", "dtype"},
+	"train":        {"train/corpus", "model", "attention", "policy", "kv", "kv/vfs", "compute", "tokenizer", "chat", "weights", "weights/convert", "dtype"},
 	"eval":         {"engine", "tokenizer", "chat"},
 	"server":       {"engine", "tokenizer", "chat", "compute", "trace"},
 	"bench":        {"engine", "model", "attention", "kv", "compute", "weights", "dtype"},
