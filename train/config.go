@@ -2,8 +2,10 @@ package train
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
+	"regexp"
 	"strings"
 
 	"github.com/pelletier/go-toml/v2"
@@ -94,7 +96,7 @@ type OptimiserConfig struct {
 	WeightDecay     float64       `toml:"weight_decay" help:"Of matrices, times the learning rate. Norms, biases and A never decay."`
 	DecayEmbeddings bool          `toml:"decay_embeddings" help:"Whether the embedding and the output table decay."`
 	Clip            float64       `toml:"clip" help:"Largest norm of all gradients together; longer ones are scaled down to it. 0: never."`
-	Train           []string      `toml:"train" help:"Patterns of the tensors to train, such as *.self_attn.delta.* and *.self_attn.A; the others are frozen. Empty: all."`
+	Train           []string      `toml:"train" help:"Patterns of the tensors to train, such as '*.self_attn.delta.*' and '*.self_attn.A'; the others are frozen. Empty: all."`
 	Freeze          []string      `toml:"freeze" help:"Patterns of tensors to freeze, of those that would be trained."`
 	Groups          []GroupConfig `toml:"group"`
 }
@@ -160,7 +162,7 @@ func Parse(name string, data []byte) (*Config, error) {
 		return nil, fmt.Errorf("%w: %s:%d: there is no field %s (nosa train --help-config lists them)", ErrConfig, name, row, strings.Join(first.Key(), "."))
 	case errors.As(err, &wrong):
 		row, column := wrong.Position()
-		return nil, fmt.Errorf("%w: %s:%d:%d: %s", ErrConfig, name, row, column, strings.TrimPrefix(wrong.Error(), "toml: "))
+		return nil, fmt.Errorf("%w: %s:%d:%d: %s", ErrConfig, name, row, column, plainly(wrong))
 	default:
 		return nil, fmt.Errorf("%w: %s: %w", ErrConfig, name, err)
 	}
@@ -168,6 +170,26 @@ func Parse(name string, data []byte) (*Config, error) {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
 	return &c, nil
+}
+
+// wrongType is what the decoder says of a value of another type, in the words of Go.
+var wrongType = regexp.MustCompile(`cannot decode TOML (\w+) into .* of type \[?\]?\*?(\w+)`)
+
+// plainly says the same in those of people.
+func plainly(err *toml.DecodeError) string {
+	m := wrongType.FindStringSubmatch(err.Error())
+	if m == nil {
+		return strings.TrimPrefix(err.Error(), "toml: ")
+	}
+	want := map[string]string{"float64": "a number", "int": "a whole number", "uint64": "a whole number from 0", "bool": "true or false", "string": "a text"}[m[2]]
+	return fmt.Sprintf("%s is %s %s, want %s", strings.Join(err.Key(), "."), article(m[1]), m[1], cmp.Or(want, m[2]))
+}
+
+func article(word string) string {
+	if strings.ContainsRune("aeiou", rune(word[0])) {
+		return "an"
+	}
+	return "a"
 }
 
 // Steps of all stages.

@@ -1,6 +1,7 @@
 package train
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -121,7 +122,7 @@ func (r *Run) occupy() error {
 // begin makes the model of the first step: drawn, or taken from a folder.
 func (r *Run) begin() (err error) {
 	c := r.Config
-	if tokenizer := firstOf(c.Model.Tokenizer, c.Model.Path); tokenizer != "" {
+	if tokenizer := cmp.Or(c.Model.Tokenizer, c.Model.Path); tokenizer != "" {
 		if r.beside, err = readBeside(tokenizer); err != nil {
 			return err
 		}
@@ -297,15 +298,6 @@ func readBeside(dir string) (map[string][]byte, error) {
 		}
 	}
 	return files, nil
-}
-
-func firstOf(names ...string) string {
-	for _, n := range names {
-		if n != "" {
-			return n
-		}
-	}
-	return ""
 }
 
 // Steps is the number of steps that are done.
