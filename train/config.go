@@ -39,12 +39,12 @@ type ModelConfig struct {
 	KVHeads      int     `toml:"kv_heads" help:"KV heads of a layer, which divide the query heads."`
 	HeadDim      int     `toml:"head_dim" help:"Channels of a head; 0: hidden / heads."`
 	Intermediate int     `toml:"intermediate" help:"Channels inside the MLP."`
-	Vocab        int     `toml:"vocab" help:"Tokens of the vocabulary."`
+	Vocab        int     `toml:"vocab" help:"Tokens of the vocabulary; 0: as many as the tokenizer has."`
 	Tied         bool    `toml:"tied" help:"Whether the embedding is also the output table."`
 	Eps          float64 `toml:"eps" help:"Of the RMS norms."`
 	RopeTheta    float64 `toml:"rope_theta" help:"Base of the rotation; a stage may change it."`
-	BOS          int     `toml:"bos" help:"Id of the token that begins a document, for config.json; -1: none."`
-	EOS          int     `toml:"eos" help:"Id of the token that ends one; -1: none."`
+	BOS          int     `toml:"bos" help:"Id of the token that begins a text, for config.json; -1: the tokenizer's."`
+	EOS          int     `toml:"eos" help:"Id of the token that ends one; -1: the tokenizer's."`
 	Init         float64 `toml:"init" help:"Standard deviation of the first weights; those of o_proj and down_proj are divided by √(2·layers)."`
 	InitScore    float64 `toml:"init_score" help:"Standard deviation of the first delta, also where path's model has none."`
 }
@@ -63,16 +63,24 @@ type SparseConfig struct {
 
 // CorpusConfig says what is read.
 type CorpusConfig struct {
-	Shards  string         `toml:"shards" help:"Folder for the tokens of the texts, made once; by default OUT/shards."`
+	Shards  string         `toml:"shards" help:"Folder for the token ids of the texts, which are made once; by default the folder shards in out."`
 	Train   []SourceConfig `toml:"train"`
 	Heldout []SourceConfig `toml:"heldout"`
 }
 
-// SourceConfig is one collection of documents.
+// SourceConfig is one collection of documents: texts, or needles that are made up.
 type SourceConfig struct {
-	Path   string  `toml:"path" help:"A file or folder of texts (.txt, .jsonl, .parquet), or of shards that are made already."`
+	Path   string  `toml:"path" help:"A file or folder of texts (.txt, .jsonl, .parquet), or a folder of shards that were made before."`
+	Format string  `toml:"format" help:"text, jsonl or parquet; by default what the names of the files say."`
 	Field  string  `toml:"field" help:"Of JSONL and Parquet: the field that has the text; by default text."`
-	Weight float64 `toml:"weight" help:"Share of the tokens, beside the weights of the others; by default its own size."`
+	Weight float64 `toml:"weight" help:"Share of the tokens, beside the weights of the others; 0 in all of them: by their sizes."`
+
+	Needles    int  `toml:"needles" help:"Instead of texts, documents that tell so many keys with their values, and ask for some at the end; path, if there is one, has the text that lies between."`
+	Questions  int  `toml:"questions" help:"Keys that are asked for; by default 1."`
+	Digits     int  `toml:"digits" help:"Of a value; by default 5."`
+	Shortest   int  `toml:"shortest" help:"Tokens of the shortest document with needles; by default 256."`
+	Longest    int  `toml:"longest" help:"Tokens of the longest one; by default the context."`
+	AnswerOnly bool `toml:"answer_only" help:"Whether a document with needles has targets for its answers alone."`
 }
 
 // BatchConfig says how much is computed at once.

@@ -128,8 +128,11 @@ func (c *Config) checkRest() error {
 	}
 	for _, list := range [][]SourceConfig{c.Corpus.Train, c.Corpus.Heldout} {
 		for _, s := range list {
-			if s.Path == "" || !(s.Weight >= 0) || math.IsInf(s.Weight, 0) {
-				return fmt.Errorf("corpus: a source with path %q and weight %v: want a path, and 0 or more", s.Path, s.Weight)
+			if s.Path == "" && s.Needles == 0 {
+				return fmt.Errorf("corpus: a source has neither a path nor needles")
+			}
+			if s.Needles == 0 && (s.Questions != 0 || s.Digits != 0 || s.Shortest != 0 || s.Longest != 0 || s.AnswerOnly) {
+				return fmt.Errorf("corpus: %s has settings of needles, and no needles", s.Path)
 			}
 		}
 	}

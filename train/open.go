@@ -14,6 +14,7 @@ import (
 	"nosa/compute"
 	"nosa/kv/vfs"
 	"nosa/model"
+	"nosa/train/corpus"
 	"nosa/weights"
 )
 
@@ -23,6 +24,8 @@ type Job struct {
 	Text   []byte // the config as it was read, kept in checkpoints
 	Device compute.Trainer
 	Train  Source
+	// Vocabulary is what a new model's config leaves open: its size, and the ids around a text. nil: nothing.
+	Vocabulary *corpus.Vocabulary
 	// Heldout is begun anew for every evaluation; nil where there is none.
 	Heldout Source
 	// Report is told of every step and evaluation; nil: nobody.
@@ -36,7 +39,7 @@ type Job struct {
 // Run is a run under way. It belongs to one goroutine.
 type Run struct {
 	Job
-	base    []byte // config.json of the model that it began or goes on with; nil: a new one
+	base    []byte // config.json of the model that it began or goes on with
 	beside  map[string][]byte
 	params  *Parameters
 	decoder *Decoder
@@ -128,8 +131,8 @@ func (r *Run) begin() (err error) {
 		}
 	}
 	if c.Model.Path == "" {
-		_, shape, err := c.Shape(nil, 0)
-		if err != nil {
+		var shape *model.Config
+		if r.base, shape, err = r.complete().Shape(nil, 0); err != nil {
 			return err
 		}
 		if err := r.declare(shape, shape.Tied, false); err != nil {
@@ -143,6 +146,23 @@ func (r *Run) begin() (err error) {
 	}
 	defer func() { err = errors.Join(err, ck.Close()) }()
 	return r.continueFrom(ck)
+}
+
+// complete is the config with what a new model has from its vocabulary.
+func (r *Run) complete() *Config {
+	c := *r.Config
+	if v := r.Vocabulary; v != nil {
+		if c.Model.Vocab == 0 {
+			c.Model.Vocab = v.Size()
+		}
+		if bos, ok := v.BOS(); ok && c.Model.BOS < 0 {
+			c.Model.BOS = int(bos)
+		}
+		if eos := v.EOS(); len(eos) > 0 && c.Model.EOS < 0 {
+			c.Model.EOS = int(eos[0])
+		}
+	}
+	return &c
 }
 
 // continueFrom takes the weights of a model; importance scores that it lacks are drawn.
@@ -303,6 +323,17 @@ func readBeside(dir string) (map[string][]byte, error) {
 // Steps is the number of steps that are done.
 func (r *Run) Steps() int { return r.step }
 
+// Tokens is the number of rows that they have had.
+func (r *Run) Tokens() int64 { return r.tokens }
+
+// LastCheckpoint is the folder of the last checkpoint; empty: none.
+func (r *Run) LastCheckpoint() string {
+	if r.saved < 0 {
+		return ""
+	}
+	return filepath.Join(r.Config.Out, nameOf(r.saved))
+}
+
 // Parameters are those of the model, as the last step left them.
 func (r *Run) Parameters() *Parameters { return r.params }
 
@@ -351,5 +382,5 @@ func (r *Run) lastWhole() string {
 	if r.saved < 0 {
 		return ": there is no checkpoint yet"
 	}
-	return ": the last checkpoint is " + filepath.Join(r.Config.Out, nameOf(r.saved))
+	return ": the last checkpoint is " + r.LastCheckpoint()
 }

@@ -43,6 +43,7 @@ type commands struct {
 	Pull       PullCmd       `cmd:"" help:"Bring a model from the Hugging Face hub or a mirror."`
 	Bench      BenchGroup    `cmd:"" help:"Measure how fast a model runs on this machine, or a server answers."`
 	Corpus     CorpusGroup   `cmd:"" help:"Texts to train on: their token ids, and tests of retrieval."`
+	Train      TrainCmd      `cmd:"" help:"Train a model, or go on with it, as a file says."`
 	Convert    ConvertCmd    `cmd:"" help:"Turn a Hugging Face folder into a GGUF file, or back."`
 	Completion CompletionCmd `cmd:"" help:"Print a script that completes nosa's command line in a shell."`
 	Version    VersionCmd    `cmd:"" help:"Tell the version, and what this processor can do."`
