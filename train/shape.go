@@ -121,7 +121,9 @@ func (c *Config) adapt(keys map[string]any, was *model.Config, stage int) error 
 	for _, s := range c.Stages[:stage+1] {
 		longest = max(longest, s.Context)
 	}
-	keys["max_position_embeddings"] = longest
+	if was.Rope.Type == "default" || was.Rope.Type == "linear" { // others turn in another way where it is another number
+		keys["max_position_embeddings"] = longest
+	}
 	if theta := c.Theta(stage); theta != 0 {
 		keys["rope_theta"] = theta
 		for _, name := range []string{"rope_parameters", "rope_scaling"} {
