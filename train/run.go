@@ -106,8 +106,8 @@ func (r *Run) takeStep(total int) (Record, error) {
 		return rec, fmt.Errorf("train: step %d: %w: loss %v, norm of gradients %v%s: go on from there with a lower optimiser.rate or a longer warmup", rec.Step, ErrDiverged, rec.Loss, rec.Norm, r.lastWhole())
 	}
 	by := 1 / n
-	if clip := c.Optimiser.Clip; clip > 0 {
-		by *= min(1, clip/(rec.Norm+1e-6)) // as PyTorch has it
+	if clip := c.Optimiser.Clip; clip > 0 && rec.Norm > clip {
+		by *= clip / rec.Norm
 	}
 	r.params.update(&c.Optimiser, rec.Rate, by, rec.Step)
 	if err := r.Device.Sync(); err != nil {
