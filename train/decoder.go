@@ -33,7 +33,7 @@ type Decoder struct {
 	// Of a stage: see SetStage.
 	rope    *compute.Rope
 	method  attention.Method
-	select_ compute.SelectParams
+	choice  compute.SelectParams
 	blocks  compute.Documents // without Begins
 	context int
 
@@ -117,7 +117,7 @@ func (d *Decoder) SetStage(method string, cfg *model.Config, context int) error 
 	}
 	c := constants(cfg.Sparse)
 	d.method, d.context, d.rope = m, context, cfg.Rope.Build(context)
-	d.select_ = m.Params(c)
+	d.choice = m.Params(c)
 	d.blocks = compute.Documents{Block: c.Block, Kernel: c.Kernel, Stride: c.Stride}
 	if err := d.allocSelection(); err != nil {
 		return fmt.Errorf("train: memory of selections: %w", err)
@@ -185,7 +185,7 @@ func (d *Decoder) scored() bool { return d.method.Keeps().Scores }
 
 // sparse reports whether rows may see fewer blocks than there are.
 func (d *Decoder) sparse() bool {
-	p := d.select_
+	p := d.choice
 	blocks := (d.context + d.blocks.Block - 1) / d.blocks.Block
 	return (p.ByQuery || p.ByScore) && blocks > p.K && d.context > p.DenseLen
 }

@@ -15,20 +15,15 @@ func (r *Run) evaluate() error {
 	if err := r.Heldout.Restore(r.fresh); err != nil {
 		return fmt.Errorf("train: held-out data: %w", err)
 	}
-	context := c.Stages[r.stage].Context
 	var at positions
-	for left := c.Evaluation.Tokens; left > 0; {
+	left := c.Evaluation.Tokens
+	next := func() (Rows, error) {
 		n := min(left, c.Batch.Rows)
-		rows, err := r.Heldout.Next(n, context)
-		if err != nil {
-			return fmt.Errorf("train: held-out data: %w", err)
-		}
-		losses, err := r.decoder.Losses(rows)
-		if err != nil {
-			return fmt.Errorf("train: evaluation after step %d: %w%s", r.step, err, r.lastWhole())
-		}
-		at.add(rows, losses)
 		left -= n
+		return r.Heldout.Next(n, c.Stages[r.stage].Context)
+	}
+	if err := r.passes((left+c.Batch.Rows-1)/c.Batch.Rows, next, false, at.add); err != nil {
+		return fmt.Errorf("train: evaluation after step %d: %w%s", r.step, err, r.lastWhole())
 	}
 	loss, parts := at.mean()
 	if !finite(loss) {

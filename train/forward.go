@@ -47,7 +47,7 @@ func (d *Decoder) layerForward(y *layerParameters, m kept, x, angles compute.Ten
 		dev.Importance(m.s, m.v, y.delta.weight.working(), y.delta.bias.working(), y.a.working())
 	}
 	if d.sparse() {
-		dev.ChooseBlocks(m.sel, m.q, m.k, d.bias(m), docs, d.select_)
+		dev.ChooseBlocks(m.sel, m.q, m.k, d.bias(m), docs, d.choice)
 	}
 	dev.AttendDocuments(m.out, m.lse, m.q, m.k, m.v, d.bias(m), m.sel, docs)
 	branch := d.mem.dh.Rows(0, x.Dims[0])

@@ -103,13 +103,13 @@ method = %q
 context = %d
 `, t.TempDir(), dir, n, n, method, n)
 	job := jobOf(t, text)
-	job.Device = dev
+	job.Devices = []compute.Trainer{dev}
 	r := mustOpen(t, job)
 	defer r.Close()
 	if err := r.enter(0); err != nil {
 		t.Fatal(err)
 	}
-	losses, err := r.decoder.Losses(rows)
+	losses, err := r.replicas[0].decoder.Losses(rows)
 	if err != nil {
 		t.Fatal(err)
 	}

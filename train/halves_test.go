@@ -204,7 +204,7 @@ func TestHalves(t *testing.T) {
 func TestHalvesResume(t *testing.T) {
 	job := func(out string) Job {
 		j := jobOf(t, runConfig(out, ""))
-		j.Device = halves{}
+		j.Devices = []compute.Trainer{halves{}}
 		return j
 	}
 	whole, out := t.TempDir(), t.TempDir()

@@ -28,7 +28,7 @@ func TestMain(m *testing.M) {
 	if err == nil {
 		var r *Run
 		r, err = Open(Job{
-			Config: c, Text: []byte(text), Device: compute.Reference{}, Train: &counting{Vocab: c.Model.Vocab, Seed: 1},
+			Config: c, Text: []byte(text), Devices: []compute.Trainer{compute.Reference{}}, Train: &counting{Vocab: c.Model.Vocab, Seed: 1},
 			Report: func(rec Record) { fmt.Println(rec.Step) },
 		})
 		if err == nil {

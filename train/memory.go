@@ -139,7 +139,7 @@ func (d *Decoder) allocSelection() error {
 		if i == 0 || d.recompute != recomputeLayer {
 			var err error
 			most := (d.context + d.blocks.Block - 1) / d.blocks.Block
-			if sel.Blocks, err = d.dev.Alloc(dtype.I32, d.rows, d.cfg.KVHeads, min(d.select_.Most(), most)); err != nil {
+			if sel.Blocks, err = d.dev.Alloc(dtype.I32, d.rows, d.cfg.KVHeads, min(d.choice.Most(), most)); err != nil {
 				return err
 			}
 			m.selections = append(m.selections, sel.Blocks)

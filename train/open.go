@@ -2,13 +2,11 @@ package train
 
 import (
 	"cmp"
-	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"reflect"
 	"strings"
 
 	"nosa/compute"
@@ -22,8 +20,9 @@ import (
 type Job struct {
 	Config *Config
 	Text   []byte // the config as it was read, kept in checkpoints
-	Device compute.Trainer
 	Train  Source
+	// Devices compute passes side by side; at least one.
+	Devices []compute.Trainer
 	// Vocabulary is what a new model's config leaves open: its size, and the ids around a text. nil: nothing.
 	Vocabulary *corpus.Vocabulary
 	// Heldout is begun anew for every evaluation; nil where there is none.
@@ -39,15 +38,15 @@ type Job struct {
 // Run is a run under way. It belongs to one goroutine.
 type Run struct {
 	Job
-	base    []byte // config.json of the model that it began or goes on with
-	beside  map[string][]byte
-	params  *Parameters
-	decoder *Decoder
-	journal *journal
-	lock    vfs.File
-	fresh   []byte // the state of held-out data at its beginning
-	shape   []byte // config.json of the stage
-	stage   int    // −1: none yet
+	base     []byte // config.json of the model that it began or goes on with
+	beside   map[string][]byte
+	replicas []*replica
+	params   *Parameters // of the first
+	journal  *journal
+	lock     vfs.File
+	fresh    []byte // the state of held-out data at its beginning
+	shape    []byte // config.json of the stage
+	stage    int    // −1: none yet
 
 	step   int // steps done
 	tokens int64
@@ -97,7 +96,12 @@ func Open(job Job) (_ *Run, err error) {
 	if err != nil {
 		return nil, err
 	}
-	r.params.Refresh()
+	if err := r.spread(); err != nil {
+		return nil, err
+	}
+	for _, one := range r.replicas {
+		one.params.Refresh()
+	}
 	if job.Heldout != nil {
 		if r.fresh, err = job.Heldout.State(); err != nil {
 			return nil, fmt.Errorf("train: held-out data: %w", err)
@@ -195,12 +199,26 @@ func (r *Run) continueFrom(ck *weights.Checkpoint) error {
 	return r.draw(missing, shape.Layers)
 }
 
-func (r *Run) declare(shape *model.Config, tied, deltaBias bool) (err error) {
-	if r.params, err = newParameters(r.Device, declare(shape, tied, deltaBias), &r.Config.Optimiser); err != nil {
-		return err
+// declare makes the replicas of a model.
+func (r *Run) declare(shape *model.Config, tied, deltaBias bool) error {
+	for _, dev := range r.Devices {
+		one, err := newReplica(dev, shape, tied, deltaBias, r.Config)
+		r.replicas = append(r.replicas, one)
+		if err != nil {
+			return err
+		}
 	}
-	r.decoder, err = NewDecoder(r.Device, shape, r.params, r.Config.Batch)
-	return err
+	r.params = r.replicas[0].params
+	return nil
+}
+
+// numbers names all that the bits of a run depend on, beside its config.
+func (r *Run) numbers() string {
+	s := r.Devices[0].Numbers()
+	if n := len(r.Devices); n > 1 {
+		s += fmt.Sprintf(", %d of them", n)
+	}
+	return s
 }
 
 func (r *Run) draw(list []*Parameter, layers int) error {
@@ -208,94 +226,11 @@ func (r *Run) draw(list []*Parameter, layers int) error {
 		if err := r.params.Write(x.Name, r.Config.Model.initial(x, layers, r.Config.Seed)); err != nil {
 			return err
 		}
-		if err := r.Device.Sync(); err != nil {
+		if err := r.params.dev.Sync(); err != nil {
 			return fmt.Errorf("train: %w", err)
 		}
 	}
 	return nil
-}
-
-// resume goes on behind a checkpoint.
-func (r *Run) resume(step int) (err error) {
-	dir := filepath.Join(r.Config.Out, nameOf(step))
-	defer func() {
-		if err != nil {
-			err = fmt.Errorf("checkpoint %s: %w (without this folder the run goes on from the one before)", dir, err)
-		}
-	}()
-	if err := verify(dir); err != nil {
-		return err
-	}
-	s, err := readState(dir)
-	if err != nil {
-		return err
-	}
-	if err := r.compare(s); err != nil {
-		return err
-	}
-	if r.base, err = os.ReadFile(filepath.Join(dir, configFile)); err != nil {
-		return err
-	}
-	if r.beside, err = readBeside(dir); err != nil {
-		return err
-	}
-	_, shape, err := r.Config.Shape(r.base, r.Config.Stage(s.Step))
-	if err != nil {
-		return err
-	}
-	ck, err := weights.OpenTensors(filepath.Join(dir, modelFile))
-	if err != nil {
-		return err
-	}
-	tied, bias := model.Tied(ck, shape), ck.Has("model.layers.0.self_attn.delta.bias")
-	if err := errors.Join(ck.Close(), r.declare(shape, tied, bias), loadCheckpoint(dir, r.params)); err != nil {
-		return err
-	}
-	if err := r.Train.Restore(s.Data); err != nil {
-		return fmt.Errorf("the place in the data: %w", err)
-	}
-	r.step, r.tokens, r.saved = s.Step, s.Tokens, s.Step
-	return nil
-}
-
-// compare holds the config and the device against those of a checkpoint. What would make another
-// run of it is refused, and what is another setting is told.
-func (r *Run) compare(s *state) error {
-	was, err := Parse(stateFile, []byte(s.Config))
-	if err != nil {
-		return err
-	}
-	var notes []string
-	for _, key := range changes(reflect.ValueOf(*was), reflect.ValueOf(*r.Config), "") {
-		if strings.HasPrefix(key, "model.") || key == "seed" {
-			return fmt.Errorf("%w: %s is not what the run began with: name another folder as out, or put it back", ErrConfig, key)
-		}
-		if key != "out" {
-			notes = append(notes, key)
-		}
-	}
-	if len(notes) > 0 {
-		r.note("goes on with other settings than before: " + strings.Join(notes, ", "))
-	}
-	if s.Device != r.Device.Numbers() {
-		r.note(fmt.Sprintf("the last steps were computed by another device (%s): what follows has not the bits that it would have given", s.Device))
-	}
-	return nil
-}
-
-// changes are the keys whose values differ.
-func changes(a, b reflect.Value, path string) []string {
-	if a.Kind() != reflect.Struct {
-		if reflect.DeepEqual(a.Interface(), b.Interface()) {
-			return nil
-		}
-		return []string{path}
-	}
-	var out []string
-	for i := range a.NumField() {
-		out = append(out, changes(a.Field(i), b.Field(i), strings.TrimPrefix(path+"."+a.Type().Field(i).Tag.Get("toml"), "."))...)
-	}
-	return out
 }
 
 func (r *Run) note(s string) {
@@ -340,11 +275,8 @@ func (r *Run) Parameters() *Parameters { return r.params }
 // Close gives everything back. Steps since the last checkpoint are lost.
 func (r *Run) Close() error {
 	var errs []error
-	if r.decoder != nil {
-		r.decoder.Close()
-	}
-	if r.params != nil {
-		r.params.Close()
+	for _, one := range r.replicas {
+		one.close()
 	}
 	if r.journal != nil {
 		errs = append(errs, r.journal.close())
@@ -352,35 +284,6 @@ func (r *Run) Close() error {
 	if r.lock != nil {
 		errs = append(errs, r.lock.Close())
 	}
-	r.decoder, r.params, r.journal, r.lock = nil, nil, nil, nil
+	r.replicas, r.journal, r.lock = nil, nil, nil
 	return errors.Join(errs...)
-}
-
-// save writes a checkpoint of the steps that are done, unless there is one, and lets old ones go.
-// It is written to the end also when ctx has ended.
-func (r *Run) save(ctx context.Context) error {
-	if r.saved == r.step {
-		return nil
-	}
-	data, err := r.Train.State()
-	if err != nil {
-		return fmt.Errorf("train: the place in the data: %w", err)
-	}
-	_, err = writeCheckpoint(context.WithoutCancel(ctx), r.disk, r.Config.Out, content{
-		state:  state{Version: stateVersion, Step: r.step, Tokens: r.tokens, Data: data, Device: r.Device.Numbers(), Config: string(r.Text)},
-		config: r.shape, beside: r.beside, params: r.params,
-	})
-	if err != nil {
-		return fmt.Errorf("%w%s", err, r.lastWhole())
-	}
-	r.saved = r.step
-	return prune(r.disk, r.Config.Out, r.Config.Checkpoint.Keep)
-}
-
-// lastWhole says where a run would go on, for an error that ends it.
-func (r *Run) lastWhole() string {
-	if r.saved < 0 {
-		return ": there is no checkpoint yet"
-	}
-	return ": the last checkpoint is " + r.LastCheckpoint()
 }

@@ -67,8 +67,10 @@ func (r *Run) enter(stage int) error {
 		return err
 	}
 	s := r.Config.Stages[stage]
-	if err := r.decoder.SetStage(s.Method, cfg, s.Context); err != nil {
-		return err
+	for _, one := range r.replicas {
+		if err := one.decoder.SetStage(s.Method, cfg, s.Context); err != nil {
+			return err
+		}
 	}
 	r.shape, r.stage = shape, stage
 	return nil
@@ -78,24 +80,25 @@ func (r *Run) enter(stage int) error {
 func (r *Run) takeStep(total int) (Record, error) {
 	began := time.Now()
 	c := r.Config
-	r.params.zeroGrads()
+	for _, one := range r.replicas {
+		one.params.zeroGrads()
+	}
 	var sum float64
 	targets := 0
-	for range c.Batch.Tokens / c.Batch.Rows {
-		rows, err := r.Train.Next(c.Batch.Rows, c.Stages[r.stage].Context)
-		if err != nil {
-			return Record{}, fmt.Errorf("train: step %d: data: %w%s", r.step+1, err, r.lastWhole())
-		}
-		losses, err := r.decoder.Pass(rows)
-		if err != nil {
-			return Record{}, fmt.Errorf("train: step %d: %w%s", r.step+1, err, r.lastWhole())
-		}
+	next := func() (Rows, error) { return r.Train.Next(c.Batch.Rows, c.Stages[r.stage].Context) }
+	err := r.passes(c.Batch.Tokens/c.Batch.Rows, next, true, func(rows Rows, losses []float32) {
 		for i, l := range losses {
 			if rows.Targets[i] >= 0 {
 				sum += float64(l)
 				targets++
 			}
 		}
+	})
+	if err == nil {
+		err = r.sumGrads()
+	}
+	if err != nil {
+		return Record{}, fmt.Errorf("train: step %d: %w%s", r.step+1, err, r.lastWhole())
 	}
 	n := float64(max(targets, 1))
 	rec := Record{
@@ -109,20 +112,23 @@ func (r *Run) takeStep(total int) (Record, error) {
 	if clip := c.Optimiser.Clip; clip > 0 && rec.Norm > clip {
 		by *= clip / rec.Norm
 	}
-	r.params.update(&c.Optimiser, rec.Rate, by, rec.Step)
-	if err := r.Device.Sync(); err != nil {
+	err = r.together(func(_ int, one *replica) error {
+		one.params.update(&c.Optimiser, rec.Rate, by, rec.Step)
+		return one.dev.Sync()
+	})
+	if err != nil {
 		return rec, fmt.Errorf("train: step %d: %w%s", rec.Step, err, r.lastWhole())
 	}
 	r.step++
 	r.tokens += int64(c.Batch.Tokens)
-	rec.Tokens, rec.Memory = r.tokens, memoryOf(r.Device)
+	rec.Tokens, rec.Memory = r.tokens, memoryOf(r.Devices[0])
 	rec.Speed = float64(c.Batch.Tokens) / time.Since(began).Seconds()
 	return rec, nil
 }
 
 func finite(v float64) bool { return !math.IsNaN(v) && !math.IsInf(v, 0) }
 
-// memoryOf is what is in use: of a device with memory of its own there, else by the process.
+// memoryOf is what is in use: of the first device, where it has memory of its own, else by the process.
 func memoryOf(dev compute.Device) int64 {
 	if m, ok := dev.(compute.MemoryDevice); ok {
 		if free, total, err := m.Memory(); err == nil {

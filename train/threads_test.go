@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"nosa/compute"
 	"nosa/compute/cpu"
 )
 
@@ -21,7 +22,7 @@ func TestThreads(t *testing.T) {
 				t.Fatal(err)
 			}
 			job := jobOf(t, runConfig(out, ""))
-			job.Device = dev
+			job.Devices = []compute.Trainer{dev}
 			ctx, cancel := context.WithCancel(context.Background())
 			job.Report = func(r Record) {
 				if r.Step == stop {

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"nosa/compute"
 	"nosa/train"
@@ -18,7 +19,7 @@ type TrainCmd struct {
 	Config     string `arg:"" optional:"" placeholder:"CONFIG" help:"TOML file that describes the run (docs/train.md). A run that was stopped goes on."`
 	HelpConfig bool   `help:"Print every field of CONFIG with its meaning and default."`
 
-	Device  string `default:"cpu" help:"cpu, or cuda[:n]."`
+	Device  string `default:"cpu" help:"cpu, or cuda[:n]; several, with commas, compute side by side."`
 	Threads int    `placeholder:"N" help:"Threads; by default one per processor that this process may use."`
 }
 
@@ -44,22 +45,45 @@ func (c *TrainCmd) Run(ctx context.Context, g *Globals) (err error) {
 	if err != nil {
 		return err
 	}
-	dev, err := newDevice(c.Device, c.Threads, compute.NumericsAuto, g.Getenv(levelVariable))
+	devices, err := c.openDevices(g)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, dev.Close()) }()
-	trainer, ok := dev.(compute.Trainer)
-	if !ok {
-		return fmt.Errorf("--device %s: computes no gradients: use --device cpu", c.Device)
-	}
-	job := train.Job{Config: cfg, Text: text, Device: trainer, Note: func(s string) { g.note("%s", s) }}
+	defer func() {
+		for _, dev := range devices {
+			err = errors.Join(err, dev.Close())
+		}
+	}()
+	job := train.Job{Config: cfg, Text: text, Devices: devices, Note: func(s string) { g.note("%s", s) }}
 	feeds, err := c.openFeeds(ctx, g, &job)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, feeds.close()) }()
 	return c.train(ctx, g, job)
+}
+
+// openDevices opens every device that --device names.
+func (c *TrainCmd) openDevices(g *Globals) (devices []compute.Trainer, err error) {
+	defer func() {
+		if err != nil {
+			for _, dev := range devices {
+				err = errors.Join(err, dev.Close())
+			}
+		}
+	}()
+	for _, name := range strings.Split(c.Device, ",") {
+		dev, err := newDevice(name, c.Threads, compute.NumericsAuto, g.Getenv(levelVariable))
+		if err != nil {
+			return devices, err
+		}
+		trainer, ok := dev.(compute.Trainer)
+		if !ok {
+			return devices, errors.Join(fmt.Errorf("--device %s: computes no gradients: use --device cpu", name), dev.Close())
+		}
+		devices = append(devices, trainer)
+	}
+	return devices, nil
 }
 
 func readTrainConfig(path string) (*train.Config, []byte, error) {

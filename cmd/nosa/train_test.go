@@ -85,7 +85,7 @@ every = 2
 // From texts to a model that runs: and a second call finds that all is done.
 func TestTrain(t *testing.T) {
 	config, out := trainFiles(t)
-	r := nosa(t, nil, "train", config, "--threads", "1")
+	r := nosa(t, nil, "train", config, "--threads", "1", "--device", "cpu,cpu")
 	last := filepath.Join(out, "step-00000003")
 	if r.code != exitDone || r.out != last+"\n" || !strings.Contains(r.errors, "from step 0 of 3") {
 		t.Fatalf("%+v", r)
@@ -115,6 +115,7 @@ func TestTrainRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	nosa(t, nil, "train").refused(t, exitUsage, "--help-config")
+	nosa(t, nil, "train", config, "--device", "cpu,tpu").refused(t, exitUsage, "tpu")
 	nosa(t, nil, "train", config+".none").refused(t, exitFailed, config+".none")
 	nosa(t, nil, "train", filepath.Dir(config)).refused(t, exitFailed, "no file")
 	for _, tc := range [][3]string{
