@@ -19,12 +19,14 @@ import (
 	"strings"
 
 	"nosa/weights"
+	"nosa/weights/convert"
 )
 
 // A checkpoint is a Hugging Face folder with what a run needs to go on:
 //
 //	step-00001000/  config.json, model.safetensors (F32), tokenizer files
 //	                optimiser.safetensors   mean and square of every tensor that is trained
+//	                adapter.safetensors     what is trained alone, where there are frozen tensors
 //	                state.json              step, place in the data, the config of the run
 //	                SHA256SUMS              of all of them, as sha256sum -c reads it; written last
 //
@@ -115,6 +117,9 @@ func fill(ctx context.Context, d disk, dir string, c content) error {
 	files := map[string]func(io.Writer) error{
 		configFile: whole(c.config), stateFile: whole(append(about, '\n')),
 		modelFile: tensors(c.params.sources()), optimiserFile: tensors(c.params.moments()),
+	}
+	if part := c.params.trained(); len(part) < len(c.params.list) {
+		files[convert.AdapterFile] = tensors(part)
 	}
 	for name, data := range c.beside {
 		files[name] = whole(data)

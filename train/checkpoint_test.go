@@ -14,6 +14,7 @@ import (
 	"nosa/compute"
 	"nosa/model"
 	"nosa/weights"
+	"nosa/weights/convert"
 )
 
 // A checkpoint is a model that the rest of nosa opens, with what its config says of the last stage.
@@ -101,6 +102,27 @@ func TestFrozenBase(t *testing.T) {
 	}
 	if moved != 4 {
 		t.Errorf("%d of 4 values of A have moved", moved)
+	}
+	merged := filepath.Join(t.TempDir(), "merged")
+	if err := convert.Convert(context.Background(), from, merged, convert.Options{Adapter: filepath.Join(out, nameOf(12))}); err != nil {
+		t.Fatal(err)
+	}
+	same, err := weights.Open(merged)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer same.Close()
+	if !slices.Equal(same.Names(), now.Names()) {
+		t.Errorf("the base with the adapter has %v", same.Names())
+	}
+	for _, name := range now.Names() {
+		a, _ := now.Tensor(name)
+		if b, err := same.Tensor(name); err != nil || !slices.Equal(a.Data, b.Data) {
+			t.Errorf("%s of the base with the adapter is another one: %v", name, err)
+		}
+	}
+	if c, err := model.ParseConfig(same.Config()); err != nil || !c.Scored {
+		t.Errorf("the base with the adapter is %+v, %v", c, err)
 	}
 	ck, err := weights.OpenTensors(filepath.Join(out, nameOf(12), optimiserFile))
 	if err != nil {

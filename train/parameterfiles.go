@@ -51,6 +51,17 @@ func (p *Parameters) sources() []weights.Source {
 	return out
 }
 
+// trained are the masters of what is trained.
+func (p *Parameters) trained() []weights.Source {
+	var out []weights.Source
+	for _, x := range p.list {
+		if x.treated.trained {
+			out = append(out, p.source(x.Name, x.Shape, x.value))
+		}
+	}
+	return out
+}
+
 // moments are the optimiser's state, to be written.
 func (p *Parameters) moments() []weights.Source {
 	var out []weights.Source

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"os"
 	"runtime"
 	"time"
 
@@ -133,6 +134,12 @@ func memoryOf(dev compute.Device) int64 {
 	if m, ok := dev.(compute.MemoryDevice); ok {
 		if free, total, err := m.Memory(); err == nil {
 			return total - free
+		}
+	}
+	if data, err := os.ReadFile("/proc/self/statm"); err == nil { // Linux: also what the collector does not know
+		var size, resident int64
+		if _, err := fmt.Sscan(string(data), &size, &resident); err == nil {
+			return resident * int64(os.Getpagesize())
 		}
 	}
 	var s runtime.MemStats

@@ -42,3 +42,41 @@ func TestTensorsAlone(t *testing.T) {
 		t.Errorf("a name that is there twice: %v", err)
 	}
 }
+
+// Tensors that are laid over others take their place or stand beside them; another shape is refused.
+func TestOverlay(t *testing.T) {
+	rng := rand.New(rand.NewPCG(5, 6))
+	open := func(list ...Tensor) *Checkpoint {
+		path := filepath.Join(t.TempDir(), "x.safetensors")
+		var file bytes.Buffer
+		if err := WriteTensors(context.Background(), &file, sources(list), nil); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, file.Bytes(), 0o666); err != nil {
+			t.Fatal(err)
+		}
+		c, err := OpenTensors(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.Close() })
+		return c
+	}
+	a, b, more := random(rng, "a", dtype.F32, 2, 3), random(rng, "b", dtype.F32, 4), random(rng, "c", dtype.BF16, 5)
+	other := random(rng, "b", dtype.BF16, 4)
+	base := open(a, b)
+	if err := base.Overlay(open(other, more), []byte(`{"model_type":"nosa"}`)); err != nil {
+		t.Fatal(err)
+	}
+	same(t, base, []Tensor{a, other, more})
+	if base.Bytes() != int64(len(a.Data)+len(other.Data)+len(more.Data)) || string(base.Config()) != `{"model_type":"nosa"}` {
+		t.Errorf("%d bytes, config %s", base.Bytes(), base.Config())
+	}
+	if err := base.Overlay(open(random(rng, "a", dtype.F32, 3, 2)), []byte("{}")); !errors.Is(err, ErrFormat) {
+		t.Errorf("another shape: %v", err)
+	}
+	if err := base.Overlay(open(), []byte("{")); !errors.Is(err, ErrFormat) {
+		t.Errorf("no config: %v", err)
+	}
+	same(t, base, []Tensor{a, other, more})
+}

@@ -14,11 +14,12 @@ import (
 
 // ConvertCmd turns a Hugging Face folder into a GGUF file, or back.
 type ConvertCmd struct {
-	Src   string   `arg:"" help:"Hugging Face folder, .gguf file, or the name of a pulled model."`
-	Dst   string   `arg:"" help:"What to write: a GGUF file if it ends in .gguf, a folder otherwise. It must not exist."`
-	Dtype string   `default:"keep" enum:"keep,f32,f16,bf16,q8_0,q4_0" help:"Number format of the matrices: ${enum}. keep: the source's."`
-	Plain bool     `help:"Leave NOSA's importance scores out, so that other programs run the model with full attention."`
-	Shard ByteSize `placeholder:"SIZE" help:"Most bytes of one safetensors file; by default 5GB."`
+	Src     string   `arg:"" help:"Hugging Face folder, .gguf file, or the name of a pulled model."`
+	Dst     string   `arg:"" help:"What to write: a GGUF file if it ends in .gguf, a folder otherwise. It must not exist."`
+	Dtype   string   `default:"keep" enum:"keep,f32,f16,bf16,q8_0,q4_0" help:"Number format of the matrices: ${enum}. keep: the source's."`
+	Plain   bool     `help:"Leave NOSA's importance scores out, so that other programs run the model with full attention."`
+	Adapter string   `placeholder:"FOLDER" help:"Checkpoint of nosa train, or its config.json and adapter.safetensors alone, to lay over SRC, the folder that it was trained on."`
+	Shard   ByteSize `placeholder:"SIZE" help:"Most bytes of one safetensors file; by default 5GB."`
 }
 
 type converted struct {
@@ -31,7 +32,7 @@ type converted struct {
 
 // Run implements the command.
 func (c *ConvertCmd) Run(ctx context.Context, g *Globals) error {
-	opts := convert.Options{Plain: c.Plain, Shard: int64(c.Shard)}
+	opts := convert.Options{Plain: c.Plain, Adapter: c.Adapter, Shard: int64(c.Shard)}
 	if c.Dtype != "keep" {
 		var err error
 		if opts.Type, err = dtype.Parse(c.Dtype); err != nil {

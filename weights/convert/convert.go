@@ -20,6 +20,9 @@ type Options struct {
 	Type dtype.Type
 	// Plain leaves NOSA's importance scores out, so that other programs can run the model with full attention.
 	Plain bool
+	// Adapter is the folder of a checkpoint of nosa train whose base is src, a folder: its config.json and AdapterFile are laid
+	// over src. Empty: none.
+	Adapter string
 	// Shard is the most bytes of tensors in one safetensors file; 0: 5 GB.
 	Shard int64
 	// Progress is told how many bytes of tensors have been written.
@@ -46,6 +49,11 @@ func Convert(ctx context.Context, src, dst string, opts Options) (err error) {
 		return fmt.Errorf("convert: %w", err)
 	}
 	defer func() { err = errors.Join(err, c.Close()) }()
+	if opts.Adapter != "" {
+		if err := overlay(c, opts.Adapter); err != nil {
+			return fmt.Errorf("convert: adapter: %w", err)
+		}
+	}
 	write := writeFolder
 	if toGGUF {
 		write = writeGGUF
