@@ -139,3 +139,38 @@ func TestTrainRefused(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 }
+
+// A damaged shard is named in one line, with the checkpoint from which the run goes on when it is whole again.
+func TestTrainCorruptShard(t *testing.T) {
+	config, out := trainFiles(t)
+	if r := nosa(t, nil, "train", config); r.code != exitDone {
+		t.Fatalf("%+v", r)
+	}
+	shards, err := filepath.Glob(filepath.Join(out, "shards", "text*", "*.tok"))
+	if err != nil || len(shards) != 1 {
+		t.Fatalf("%v, %v", shards, err)
+	}
+	good, err := os.ReadFile(shards[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	longer, err := os.ReadFile(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(config, bytes.Replace(longer, []byte("steps = 3"), []byte("steps = 5"), 1), 0o666); err != nil {
+		t.Fatal(err)
+	}
+	bad := bytes.Clone(good)
+	bad[200] ^= 1
+	if err := os.WriteFile(shards[0], bad, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	nosa(t, nil, "train", config, "--quiet").refused(t, exitFailed, shards[0], "corrupt", "step-00000003")
+	if err := os.WriteFile(shards[0], good, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	if r := nosa(t, nil, "train", config); r.code != exitDone || !strings.Contains(r.out, "step-00000005") || !strings.Contains(r.errors, "stage") {
+		t.Errorf("%+v", r)
+	}
+}
