@@ -1,7 +1,6 @@
 package train
 
 import (
-	"fmt"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -299,7 +298,7 @@ func TestWrongRows(t *testing.T) {
 		{IDs: []int32{0, 1}, Targets: []int32{0, 1}, Begins: []int32{0, 3, 2}}, {IDs: []int32{0, 1}, Targets: []int32{0, 1}, Begins: []int32{1, 2}},
 	} {
 		if _, err := d.Losses(r); err == nil {
-			t.Error(fmt.Sprintf("rows %d were taken", i))
+			t.Errorf("rows %d were taken", i)
 		}
 	}
 }
