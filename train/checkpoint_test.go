@@ -69,7 +69,18 @@ func TestFrozenBase(t *testing.T) {
 	from := filepath.Join(base, nameOf(12))
 	text := strings.Replace(runConfig(out, ""), "[model]", fmt.Sprintf("[model]\npath = %q", from), 1)
 	text = strings.Replace(text, "[optimiser]", "[optimiser]\ntrain = [\"*.self_attn.delta.*\", \"*.self_attn.A\"]", 1)
-	mustDo(t, jobOf(t, text))
+	ctx, cancel := context.WithCancel(context.Background())
+	job := jobOf(t, text)
+	job.Report = func(rec Record) {
+		if rec.Step == 5 {
+			cancel()
+		}
+	}
+	r := mustOpen(t, job)
+	if err := errors.Join(r.Do(ctx), r.Close()); !errors.Is(err, context.Canceled) {
+		t.Fatal(err)
+	}
+	mustDo(t, jobOf(t, text)) // the checkpoint is a nosa already
 	was, err := weights.Open(from)
 	if err != nil {
 		t.Fatal(err)

@@ -126,7 +126,7 @@ type StageConfig struct {
 
 // EvaluationConfig is about held-out data.
 type EvaluationConfig struct {
-	Every  int `toml:"every" help:"Steps between evaluations on corpus.heldout, beside the one at the end; 0: none."`
+	Every  int `toml:"every" help:"Steps between evaluations on corpus.heldout, beside the one at the end; 0: that one alone."`
 	Tokens int `toml:"tokens" help:"Tokens of an evaluation, the same each time."`
 }
 

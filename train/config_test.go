@@ -171,3 +171,22 @@ func TestTreatment(t *testing.T) {
 		}
 	}
 }
+
+// Whatever a file says, it is refused or is a config whose numbers are within their limits.
+func FuzzParse(f *testing.F) {
+	f.Add(runConfig("x", ""))
+	f.Add("out = 'x'\n[[stage]]\nsteps = 1073741825\n")
+	f.Fuzz(func(t *testing.T, text string) {
+		c, err := Parse("fuzz", []byte(text))
+		switch {
+		case err != nil && !errors.Is(err, ErrConfig):
+			t.Errorf("another error: %v", err)
+		case err == nil && (c.Steps() < 1 || c.Steps() > maxSteps || c.Context() > c.Batch.Rows || c.Stage(c.Steps()) != len(c.Stages)-1):
+			t.Errorf("%+v", c)
+		}
+		if err != nil {
+			return
+		}
+		_, _, _ = c.Shape(nil, 0) // refused or not: no panic
+	})
+}

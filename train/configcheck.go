@@ -117,7 +117,7 @@ func (c *Config) checkRest() error {
 	switch {
 	case c.Out == "":
 		return fmt.Errorf("out is missing: the folder of the run")
-	case c.Evaluation.Every < 0 || c.Evaluation.Every > 0 && (c.Evaluation.Tokens < 1 || c.Evaluation.Tokens > maxTokens):
+	case c.Evaluation.Every < 0 || c.Evaluation.Tokens < 1 || c.Evaluation.Tokens > maxTokens:
 		return fmt.Errorf("evaluation.every is %d and evaluation.tokens %d, want 0 or more, and 1 to %d", c.Evaluation.Every, c.Evaluation.Tokens, maxTokens)
 	case c.Checkpoint.Every < 1:
 		return fmt.Errorf("checkpoint.every is %d, want 1 or more", c.Checkpoint.Every)

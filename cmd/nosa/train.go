@@ -21,6 +21,8 @@ type TrainCmd struct {
 
 	Device  string `default:"cpu" help:"cpu, or cuda[:n]; several, with commas, compute side by side."`
 	Threads int    `placeholder:"N" help:"Threads; by default one per processor that this process may use."`
+
+	Numerics string `default:"auto" enum:"auto,f32" help:"Numbers in which a GPU computes: ${enum}. auto: activations in bfloat16."`
 }
 
 // trained is what --json says at the end.
@@ -72,8 +74,12 @@ func (c *TrainCmd) openDevices(g *Globals) (devices []compute.Trainer, err error
 			}
 		}
 	}()
+	numerics, err := compute.ParseNumerics(c.Numerics)
+	if err != nil {
+		return nil, usage("--numerics: %v", err)
+	}
 	for _, name := range strings.Split(c.Device, ",") {
-		dev, err := newDevice(name, c.Threads, compute.NumericsAuto, g.Getenv(levelVariable))
+		dev, err := newDevice(name, c.Threads, numerics, g.Getenv(levelVariable))
 		if err != nil {
 			return devices, err
 		}

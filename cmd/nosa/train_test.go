@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -173,4 +174,32 @@ func TestTrainCorruptShard(t *testing.T) {
 	if r := nosa(t, nil, "train", config); r.code != exitDone || !strings.Contains(r.out, "step-00000005") || !strings.Contains(r.errors, "stage") {
 		t.Errorf("%+v", r)
 	}
+}
+
+// An interrupt ends the run behind the step, with a checkpoint.
+func TestTrainInterrupted(t *testing.T) {
+	config, out := trainFiles(t)
+	ctx, cancel := context.WithCancelCause(t.Context())
+	stderr := &untilStep{cancel: func() { cancel(errInterrupted) }}
+	var stdout bytes.Buffer
+	code := run(ctx, []string{"train", config}, strings.NewReader(""), &stdout, stderr, func(string) string { return "" })
+	if code != exitFailed || stdout.Len() > 0 || !strings.HasSuffix(stderr.String(), "nosa: interrupted\n") {
+		t.Errorf("code %d, %q, %q", code, stdout.String(), stderr.String())
+	}
+	if _, err := weights.Open(filepath.Join(out, "step-00000001")); err != nil {
+		t.Error(err)
+	}
+}
+
+// untilStep interrupts when the run says that it begins.
+type untilStep struct {
+	bytes.Buffer
+	cancel func()
+}
+
+func (u *untilStep) Write(p []byte) (int, error) {
+	if bytes.Contains(p, []byte("from step 0")) {
+		u.cancel()
+	}
+	return u.Buffer.Write(p)
 }
