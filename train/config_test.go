@@ -89,6 +89,20 @@ func TestDocumentedFields(t *testing.T) {
 	}
 }
 
+// The example of docs/train.md is a config.
+func TestDocumentedExample(t *testing.T) {
+	doc, err := os.ReadFile("../docs/train.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(doc), "```toml\n")
+	example, _, ok := strings.Cut(rest, "```")
+	c, err := Parse("docs/train.md", []byte(example))
+	if err != nil || !ok || c.Steps() != 2000 || c.Theta(0) != 0 || c.Theta(1) != 500000 || len(c.Corpus.Heldout) != 1 {
+		t.Errorf("%+v, %v", c, err)
+	}
+}
+
 // What --help-config prints is a config, once its fields are no comments any more.
 func TestHelpConfig(t *testing.T) {
 	var text strings.Builder
