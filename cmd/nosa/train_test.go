@@ -176,30 +176,61 @@ func TestTrainCorruptShard(t *testing.T) {
 	}
 }
 
-// An interrupt ends the run behind the step, with a checkpoint.
+// An interrupt ends the run behind the step, with a checkpoint. The next call goes on from there, in the data too, to the
+// bits of a run that was not interrupted, wherever that was: also where the context changes.
 func TestTrainInterrupted(t *testing.T) {
-	config, out := trainFiles(t)
-	ctx, cancel := context.WithCancelCause(t.Context())
-	stderr := &untilStep{cancel: func() { cancel(errInterrupted) }}
-	var stdout bytes.Buffer
-	code := run(ctx, []string{"train", config}, strings.NewReader(""), &stdout, stderr, func(string) string { return "" })
-	if code != exitFailed || stdout.Len() > 0 || !strings.HasSuffix(stderr.String(), "nosa: interrupted\n") {
-		t.Errorf("code %d, %q, %q", code, stdout.String(), stderr.String())
+	more := "context = 32\n[[stage]]\nsteps = 3\nmethod = \"nosa\"\ncontext = 16"
+	prepare := func() (config, out string) {
+		config, out = trainFiles(t)
+		text, err := os.ReadFile(config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(config, bytes.Replace(text, []byte("context = 32"), []byte(more), 1), 0o666); err != nil {
+			t.Fatal(err)
+		}
+		return config, out
 	}
-	if _, err := weights.Open(filepath.Join(out, "step-00000001")); err != nil {
-		t.Error(err)
+	model := func(out string) []byte {
+		data, err := os.ReadFile(filepath.Join(out, "step-00000006", "model.safetensors"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return data
+	}
+	config, out := prepare()
+	if r := nosa(t, nil, "train", config); r.code != exitDone {
+		t.Fatalf("%+v", r)
+	}
+	want := model(out)
+	config, out = prepare()
+	for _, stop := range []int{1, 3, 4} {
+		ctx, cancel := context.WithCancelCause(t.Context())
+		stdout := &untilLine{line: fmt.Sprintf(`{"step":%d,`, stop), then: func() { cancel(errInterrupted) }}
+		var stderr bytes.Buffer
+		code := run(ctx, []string{"train", config, "--json"}, strings.NewReader(""), stdout, &stderr, func(string) string { return "" })
+		if code != exitFailed || !strings.HasSuffix(stderr.String(), "nosa: interrupted\n") {
+			t.Errorf("code %d, %q", code, stderr.String())
+		}
+		if _, err := weights.Open(filepath.Join(out, fmt.Sprintf("step-%08d", stop))); err != nil {
+			t.Error(err)
+		}
+	}
+	if r := nosa(t, nil, "train", config, "--threads", "2"); r.code != exitDone || !bytes.Equal(model(out), want) {
+		t.Errorf("%+v, or other weights than without interrupts", r)
 	}
 }
 
-// untilStep interrupts when the run says that it begins.
-type untilStep struct {
+// untilLine calls then when a line is written.
+type untilLine struct {
 	bytes.Buffer
-	cancel func()
+	line string
+	then func()
 }
 
-func (u *untilStep) Write(p []byte) (int, error) {
-	if bytes.Contains(p, []byte("from step 0")) {
-		u.cancel()
+func (u *untilLine) Write(p []byte) (int, error) {
+	if bytes.Contains(p, []byte(u.line)) {
+		u.then()
 	}
 	return u.Buffer.Write(p)
 }
