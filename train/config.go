@@ -17,6 +17,8 @@ type Config struct {
 	Out  string `toml:"out" help:"Folder of the run: its checkpoints (step-00001000) and log.jsonl. A run whose folder has checkpoints goes on from the last one."`
 	Seed uint64 `toml:"seed" help:"Of the first weights and of the order of the data. The same seed, config, binary and CPU give the same bits."`
 
+	TensorBoard bool `toml:"tensorboard" help:"Whether the log is also written for TensorBoard, into the folder tensorboard in out."`
+
 	Model      ModelConfig      `toml:"model"`
 	Sparse     SparseConfig     `toml:"sparse"`
 	Corpus     CorpusConfig     `toml:"corpus"`

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"nosa/compute"
 	"nosa/kv/vfs"
@@ -43,6 +44,7 @@ type Run struct {
 	replicas []*replica
 	params   *Parameters // of the first
 	journal  *journal
+	events   *events // nil: not wanted
 	lock     vfs.File
 	fresh    []byte // the state of held-out data at its beginning
 	shape    []byte // config.json of the stage
@@ -107,7 +109,12 @@ func Open(job Job) (_ *Run, err error) {
 			return nil, fmt.Errorf("train: held-out data: %w", err)
 		}
 	}
-	r.journal, err = openJournal(job.Config.Out, r.step)
+	if r.journal, err = openJournal(job.Config.Out, r.step); err != nil {
+		return nil, err
+	}
+	if job.Config.TensorBoard {
+		r.events, err = openEvents(job.Config.Out, r.step, time.Now())
+	}
 	return r, err
 }
 
@@ -281,9 +288,12 @@ func (r *Run) Close() error {
 	if r.journal != nil {
 		errs = append(errs, r.journal.close())
 	}
+	if r.events != nil {
+		errs = append(errs, r.events.close())
+	}
 	if r.lock != nil {
 		errs = append(errs, r.lock.Close())
 	}
-	r.replicas, r.journal, r.lock = nil, nil, nil
+	r.replicas, r.journal, r.events, r.lock = nil, nil, nil, nil
 	return errors.Join(errs...)
 }

@@ -149,7 +149,11 @@ func memoryOf(dev compute.Device) int64 {
 
 // tell writes a line of the log, and reports it.
 func (r *Run) tell(rec Record) error {
-	if err := r.journal.write(rec); err != nil {
+	err := r.journal.write(rec)
+	if err == nil && r.events != nil {
+		err = r.events.write(rec, time.Now())
+	}
+	if err != nil {
 		return fmt.Errorf("%w%s", err, r.lastWhole())
 	}
 	if r.Report != nil {
