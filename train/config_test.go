@@ -58,6 +58,7 @@ func TestShapeRefused(t *testing.T) {
 		"eos":        {"vocab = 19", "vocab = 19\neos = 19", "eos_token_id is 19"},
 		"not scored": {`family = "nosa"`, `family = "qwen3"`, "begin with a llama"},
 		"path":       {"hidden = 16", "path = \"/nowhere\"", "model.path"},
+		"no match":   {"warmup = 2", "warmup = 2\ntrain = [\"*.self_attn.dleta.*\"]", "no tensor has a name like \"*.self_attn.dleta.*\""},
 		"all frozen": {"warmup = 2", "warmup = 2\nfreeze = [\"*\"]", "nothing to train"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -3,6 +3,7 @@ package train
 import (
 	"fmt"
 	"path"
+	"slices"
 
 	"nosa/compute"
 	"nosa/dtype"
@@ -134,6 +135,20 @@ func (o *OptimiserConfig) treat(p *Parameter) treatment {
 	return t
 }
 
+// checkMatches refuses a pattern of which no tensor has the name: it was meant for one.
+func (o *OptimiserConfig) checkMatches(list []*Parameter) error {
+	patterns := slices.Concat(o.Train, o.Freeze)
+	for _, g := range o.Groups {
+		patterns = append(patterns, g.Match)
+	}
+	for _, p := range patterns {
+		if !slices.ContainsFunc(list, func(x *Parameter) bool { return matches([]string{p}, x.Name) }) {
+			return fmt.Errorf("%w: optimiser: no tensor has a name like %q; the first is %s", ErrConfig, p, list[0].Name)
+		}
+	}
+	return nil
+}
+
 func matches(patterns []string, name string) bool {
 	for _, p := range patterns {
 		if ok, err := path.Match(p, name); err == nil && ok {
@@ -145,6 +160,9 @@ func matches(patterns []string, name string) bool {
 
 // newParameters allocates the tensors of a model, all zero.
 func newParameters(dev compute.Trainer, list []*Parameter, o *OptimiserConfig) (*Parameters, error) {
+	if err := o.checkMatches(list); err != nil {
+		return nil, err
+	}
 	p := &Parameters{dev: dev, list: list, named: map[string]*Parameter{}}
 	trained := 0
 	for _, x := range list {
