@@ -6,7 +6,6 @@ import (
 
 	"nosa/attention"
 	"nosa/compute"
-	"nosa/dtype"
 	"nosa/model"
 )
 
@@ -57,7 +56,7 @@ type layerParameters struct {
 
 type projection struct{ weight, bias *Parameter }
 
-// working, grad and master are a parameter's tensors, absent where the parameter is.
+// working is what ops read of a parameter; absent where the parameter is.
 func (x *Parameter) working() compute.Tensor {
 	if x == nil {
 		return compute.Tensor{}
@@ -65,6 +64,7 @@ func (x *Parameter) working() compute.Tensor {
 	return x.work
 }
 
+// gradient is what they add to; absent where the parameter is, or is frozen and large.
 func (x *Parameter) gradient() compute.Tensor {
 	if x == nil {
 		return compute.Tensor{}
@@ -189,6 +189,3 @@ func (d *Decoder) sparse() bool {
 	blocks := (d.context + d.blocks.Block - 1) / d.blocks.Block
 	return (p.ByQuery || p.ByScore) && blocks > p.K && d.context > p.DenseLen
 }
-
-// every allocated tensor is of this type unless it says otherwise.
-func (d *Decoder) activations() dtype.Type { return d.dev.Activations() }

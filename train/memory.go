@@ -70,7 +70,7 @@ type kept struct {
 
 // alloc allocates what does not depend on the stage.
 func (d *Decoder) alloc() (err error) {
-	m, c, rows, t := &d.mem, d.cfg, d.rows, d.activations()
+	m, c, rows, t := &d.mem, d.cfg, d.rows, d.dev.Activations()
 	of := func(t dtype.Type, shape ...int) (x compute.Tensor) {
 		if err != nil {
 			return x
