@@ -26,6 +26,7 @@ struct product_args {
 	int rows, n, k, tiles, units, splits, epilogue;
 	int groups;              // SWIGLU: of 8 rows, where out is arranged, else 0
 	int beside;              // flow: blocks of a cluster that share rows
+	int wide;                // flow: tiles of a block, at most as many as it has warps for
 };
 
 // What a lane has of 16 outputs and 32 elements of k.

@@ -43,6 +43,7 @@ type productKernel struct {
 	stages      int  // of tiles
 	deep        deep // is one of sm_90a, if it has weights
 	beside      int  // of sm_90a: blocks that share rows
+	narrow      bool // a block may have fewer tiles
 	f           map[dtype.Type]driver.Function
 }
 
@@ -61,6 +62,7 @@ func deeps() (kernels []*productKernel) {
 	for _, k := range flows {
 		for _, beside := range []int{1, 4} {
 			k := k
+			k.narrow = k.warps == 3 && k.rows != 128 && k.rows != 192 // those take 2 % longer so
 			k.name, k.tiles, k.warps, k.beside = "flow_bf16_"+k.name, 4*k.warps, 4*k.warps+4, beside
 			kernels = append(kernels, &k)
 		}
@@ -83,6 +85,7 @@ var flows = []productKernel{
 	{name: "128c", warps: 3, rows: 128, deep: deep{units: 1, weights: 6, rows: 5}},
 	{name: "128d", warps: 4, rows: 128, deep: deep{units: 1, weights: 5, rows: 4}},
 	{name: "192c", warps: 3, rows: 192, deep: deep{units: 1, weights: 4, rows: 5}},
+	{name: "256c", warps: 3, rows: 256, deep: deep{units: 1, weights: 4, rows: 4}},
 }
 
 // shared is what a block of the kernel has of shared memory. whole: it has all pieces of k.
@@ -104,6 +107,18 @@ func (k *productKernel) shared(w *weight, whole bool) int {
 		}
 		return n
 	}
+}
+
+// wide is how many tiles a block gets. Those of three warpgroups whose k is cut get fewer than they
+// have warps for if with that all of them still run at once: a multiprocessor takes in about 62 GB/s of weights
+// and activations, so that the more of them work the sooner all is there. A block of these needs a
+// multiprocessor, and 124 of an H200's 132 have room for clusters of four.
+func (k *productKernel) wide(g *gpu, w *weight, rows int, whole bool) int {
+	if k.narrow && !whole && k.beside == 1 {
+		clusters := g.props.Processors * 9 / 10 / w.splits / ceil(rows, k.rows)
+		return max(min(k.tiles, ceil(w.tiles, max(clusters, 1))), k.tiles/2)
+	}
+	return k.tiles
 }
 
 // takes reports whether the kernel multiplies such a weight so.
@@ -324,7 +339,8 @@ type productArgs struct {
 	out, x, weight, bias, parts, counts        uintptr
 	scale                                      float32
 	rows, n, k, tiles, units, splits, epilogue int32
-	groups, beside                             int32
+	groups, beside, wide                       int32
+	_                                          int32
 }
 
 // arranged reports whether products of so many rows want activations arranged. Those that are
@@ -420,6 +436,8 @@ func chooseFlow(g *gpu, w *weight, rows int) (name string, beside int, whole boo
 		name = "128d"
 	case rows > 128 && rows <= 192:
 		name = "192c"
+	case rows > 192 && rows <= 256:
+		name = "256c"
 	default:
 		name = "128c"
 	}
@@ -492,15 +510,16 @@ func (p *products) post(g *gpu, k *productKernel, whole bool, out uintptr, x act
 	if n := k.scratch(w, rows, whole); n > p.work.Len() {
 		panic(fmt.Sprintf("step: %d bytes for a product that takes %d", p.work.Len(), n))
 	}
+	wide := k.wide(g, w, rows, whole)
 	a := productArgs{out: out, x: x.addr, weight: w.memory.Addr, bias: e.bias, scale: e.scale, rows: int32(rows), n: int32(w.n), k: int32(w.k),
-		tiles: int32(w.tiles), units: int32(w.units), splits: int32(w.splits), epilogue: e.kind, groups: groupsOf(rows, e.arranged), beside: int32(k.beside)}
+		tiles: int32(w.tiles), units: int32(w.units), splits: int32(w.splits), epilogue: e.kind, groups: groupsOf(rows, e.arranged), beside: int32(k.beside), wide: int32(wide)}
 	if k.tiles == 0 {
 		launchEarly(g, k.f[w.format], driver.Dim{X: ceil(w.tiles, k.warps/w.splits), Y: ceil(rows, k.rows), Z: 1}, 32*k.warps, 0, &a)
 		return
 	}
-	grid := driver.Dim{X: ceil(w.tiles, k.tiles) * ceil(rows, k.rows), Y: 1, Z: 1}
+	grid := driver.Dim{X: ceil(w.tiles, wide) * ceil(rows, k.rows), Y: 1, Z: 1}
 	if k.beside > 1 {
-		grid.X = ceil(w.tiles, k.tiles*k.beside) * k.beside * ceil(rows, k.rows)
+		grid.X = ceil(w.tiles, wide*k.beside) * k.beside * ceil(rows, k.rows)
 	}
 	if !whole {
 		grid.Y = w.splits

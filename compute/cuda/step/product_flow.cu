@@ -11,30 +11,32 @@
 // weights come to shared memory W steps of K units ahead, each warp's by itself. Another warp fetches
 // the activations, arranged, A steps ahead, as soon as all have read those before. A warpgroup has
 // weights in registers, of F units, and activations in shared memory for its products; with two units
-// it gets the next while it still multiplies. A cluster's a.beside blocks in x have the same rows, and
+// it gets the next while it still multiplies, with F = 0 it has 16 elements of k. A block may have fewer
+// tiles (a.wide), so that there are blocks for more multiprocessors: the warps without one multiply what lies there. A cluster's a.beside blocks in x have the same rows, and
 // different tiles: each fetches a part of the rows for all. With gridDim.y pieces of k each block has
 // one, and the cluster has those of its tiles: each block adds an equal part of the sums of all, which
 // it reads in their shared memory. Else k has but one piece.
-// grid    (beside · ceil(tiles / (4·G·beside)) · ceil(rows / (8·N)), splits)   block 4·G + 4 warps
+// grid    (beside · ceil(tiles / (wide·beside)) · ceil(rows / (8·N)), splits)   block 4·G + 4 warps
 // shared  barriers, W steps of weights, A of activations; or the sums of a piece
 template <int G, int N, int K, int W, int A, int F, int R> __device__ __forceinline__ void flow(const product_args &a) {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL) || defined(NOSA_EMULATED)
-	enum { TILES = 4 * G, ROWS = 8 * N, UNIT = unit<BF16>::bytes, STEP = TILES * K * UNIT, X = ROWS * 128, THREADS = 128 * G, C = 4 * N };
+	enum { TILES = 4 * G, ROWS = 8 * N, UNIT = unit<BF16>::bytes, STEP = TILES * K * UNIT, X = ROWS * 128, THREADS = 128 * G, C = 4 * N, PARTS = N > 24 ? 2 : 1 };
 	extern __shared__ uint4 memory[];
 	uint64_t *const weights_are = (uint64_t *)memory, *const rows_are = weights_are + W, *const rows_were = rows_are + A;
 	static_assert(8 * (W + 2 * A) <= 512);
 	uint8_t *const weights = (uint8_t *)memory + 512, *const activations = weights + W * STEP;
 	const int thread = threadIdx.x, lane = thread % 32, warp = thread / 32;
-	const int beside = a.beside, which = blockIdx.x % beside;
-	const placed at = place(a, TILES * beside, ROWS, blockIdx.x / beside);
-	const int row0 = at.row, tile = at.tile + which * TILES + warp;
+	const int beside = a.beside, which = blockIdx.x % beside, wide = G == 3 ? a.wide : (int)TILES;
+	const placed at = place(a, wide * beside, ROWS, blockIdx.x / beside);
+	const bool idle = G == 3 && warp >= wide;
+	const int row0 = at.row, tile = idle ? a.tiles : at.tile + which * wide + warp;
 	const bool whole = gridDim.y == 1;
 	const int s = whole ? 0 : blockIdx.y;
 	const int rank0 = beside * s; // of the blocks that share rows
 	static_assert(A > 1);
 	const int from = s * a.units / a.splits, n = (whole ? a.units : (s + 1) * a.units / a.splits) - from;
 	if (thread == 0) {
-		for (int i = 0; i < W; i++) mbarrier_init(weights_are + i, TILES);
+		for (int i = 0; i < W; i++) mbarrier_init(weights_are + i, wide);
 		for (int i = 0; i < A; i++) mbarrier_init(rows_are + i, 1), mbarrier_init(rows_were + i, TILES * beside);
 		mbarrier_made();
 	}
@@ -67,7 +69,7 @@ template <int G, int N, int K, int W, int A, int F, int R> __device__ __forceinl
 		}
 		rows_asked += K;
 	};
-	if (warp < TILES && lane == 0)
+	if (warp < wide && lane == 0)
 		for (int i = 0; i < W; i++) fetch_weights(i);
 	wait_for_earlier();
 	if (beside > 1) cluster_wait(); // the barriers of all are made
@@ -107,7 +109,7 @@ template <int G, int N, int K, int W, int A, int F, int R> __device__ __forceinl
 	const auto weights_read = [&](int u) {
 		if ((u + 1) % K) return;
 		__syncwarp();
-		if (lane == 0) fetch_weights(spent.at);
+		if (lane == 0 && !idle) fetch_weights(spent.at);
 		spent.next();
 	};
 	const auto rows_read = [&](int u) {
@@ -120,31 +122,52 @@ template <int G, int N, int K, int W, int A, int F, int R> __device__ __forceinl
 	};
 	const uint8_t *v;
 	const auto get = [&](uint32_t (&f)[2][2][4], int u) {
-		if (u % K == 0) mbarrier_wait(weights_are + wr.at, wr.phase);
+		if (u % K == 0 && !idle) mbarrier_wait(weights_are + wr.at, wr.phase);
 #pragma unroll
 		for (int h = 0; h < 2; h++) fragments(half_at<BF16>(weights + wr.at * STEP + (warp * K + u % K) * UNIT, h, lane), f[h]);
 		if ((u + 1) % K == 0) wr.next();
 	};
-	const auto one = [&](int u, uint32_t (&f)[2][2][4], uint32_t (&next)[2][2][4]) {
-		matrix_begin();
+	if constexpr (F == 0) {
+		for (int u = 0; u < n; u++) {
+			if (u % K == 0 && !idle) mbarrier_wait(weights_are + wr.at, wr.phase);
+			v = have_rows(u);
+			const uint4 *const p = (const uint4 *)(weights + wr.at * STEP + (warp * K + u % K) * UNIT) + lane;
 #pragma unroll
-		for (int j = 0; j < 4; j++) matrix_bf16<ROWS>(acc, f[j / 2][j % 2], v + 256 * j, true);
-		matrix_commit();
-		matrix_wait<F - 1>();
-		if (u + 1 < n) get(next, u + 1);
-		weights_read(u);
-		if (u + 1 >= F) rows_read(u + 1 - F);
-		if (u + 1 < n) v = have_rows(u + 1);
-	};
-	uint32_t f[F][2][2][4];
-	get(f[0], 0);
-	v = have_rows(0);
-	for (int u = 0; u < n; u += F) {
-		one(u, f[0], f[F - 1]);
-		if constexpr (F == 2)
-			if (u + 1 < n) one(u + 1, f[1], f[0]);
+			for (int j = 0; j < 4; j++) {
+				const uint4 w = p[32 * j];
+				const uint32_t f[4] = {w.x, w.z, w.y, w.w};
+				matrix_begin();
+#pragma unroll
+				for (int i = 0; i < PARTS; i++) matrix_bf16<ROWS / PARTS>(acc + i * (C / PARTS), f, v + 256 * j + i * (X / PARTS), true);
+				matrix_commit();
+				matrix_end<ROWS>(acc);
+			}
+			if ((u + 1) % K == 0) wr.next();
+			weights_read(u);
+			rows_read(u);
+		}
+	} else {
+		const auto one = [&](int u, uint32_t (&f)[2][2][4], uint32_t (&next)[2][2][4]) {
+			matrix_begin();
+#pragma unroll
+			for (int j = 0; j < 4; j++) matrix_bf16<ROWS>(acc, f[j / 2][j % 2], v + 256 * j, true);
+			matrix_commit();
+			matrix_wait<F - 1>();
+			if (u + 1 < n) get(next, u + 1);
+			weights_read(u);
+			if (u + 1 >= F) rows_read(u + 1 - F);
+			if (u + 1 < n) v = have_rows(u + 1);
+		};
+		uint32_t f[F][2][2][4];
+		get(f[0], 0);
+		v = have_rows(0);
+		for (int u = 0; u < n; u += F) {
+			one(u, f[0], f[F - 1]);
+			if constexpr (F == 2)
+				if (u + 1 < n) one(u + 1, f[1], f[0]);
+		}
+		matrix_end<ROWS>(acc);
 	}
-	matrix_end<ROWS>(acc);
 
 	const int row = row0 + 2 * (lane % 4);
 	enum { AT_ONCE = N % 4 == 0 ? 4 : N };
@@ -204,4 +227,4 @@ FLOW(32c, 3, 4, 2, 4, 4, 2, 160) FLOW(32d, 4, 4, 2, 3, 4, 2, 112)
 FLOW(64c, 3, 8, 2, 3, 4, 2, 160) FLOW(64d, 4, 8, 1, 5, 8, 2, 112)
 FLOW(96c, 3, 12, 2, 3, 3, 2, 160) FLOW(96d, 4, 12, 1, 5, 5, 1, 112)
 FLOW(128c, 3, 16, 1, 6, 5, 2, 160) FLOW(128d, 4, 16, 1, 5, 4, 1, 112)
-FLOW(192c, 3, 24, 1, 4, 5, 1, 160)
+FLOW(192c, 3, 24, 1, 4, 5, 1, 160) FLOW(256c, 3, 32, 1, 4, 4, 0, 160)
