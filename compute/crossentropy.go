@@ -28,7 +28,7 @@ func CrossEntropy(loss, logits []float32, targets []int32, scale float32) {
 		for _, l := range row {
 			sum += math.Exp(float64(l) - top)
 		}
-		loss[r] = float32(math.Log(sum) + top - float64(row[target]))
+		loss[r] = float32(math.Log(sum) + (top - float64(row[target])))
 		for i, l := range row {
 			p := math.Exp(float64(l)-top) / sum
 			if i == int(target) {

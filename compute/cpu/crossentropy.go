@@ -75,7 +75,7 @@ func (t *crossEntropy) row(w *worker, row []float32, target int) (loss float32) 
 		compute.Scale(row[i*entropyPiece:min(len(row), (i+1)*entropyPiece)], factor)
 	}
 	row[target] = float32((math.Exp(logit-top)/sum - 1) * float64(t.scale))
-	return float32(math.Log(sum) + top - logit)
+	return float32(math.Log(sum) + (top - logit))
 }
 
 // exponentials continues a softmax over a piece of a row; a short one goes by way of a buffer,

@@ -74,6 +74,10 @@ func list[T int32 | float32](d *Device, numbers ...[]T) uintptr {
 	return device
 }
 
+// List is for packages with kernels of their own: it copies numbers to the GPU and returns where
+// they lie until the next ops have been posted.
+func (d *Device) List(numbers ...[]int32) uintptr { return list(d, numbers...) }
+
 // buffer is memory of the GPU that grows.
 type buffer struct {
 	p uintptr

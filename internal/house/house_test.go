@@ -37,6 +37,7 @@ var below = map[string][]string{
 
 	"compute/cuda/driver": nil,
 	"compute/cuda/step":   {"compute", "compute/cuda", "compute/cuda/driver", "dtype"},
+	"compute/cuda/train":  {"compute", "compute/cuda", "compute/cuda/driver", "dtype"},
 
 	"kv":           {"compute", "kv/vfs", "dtype"},
 	"attention":    {"kv", "compute", "dtype"},

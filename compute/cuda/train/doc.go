@@ -1,0 +1,17 @@
+// Package train has the ops of compute.Trainer on a GPU.
+//
+// Activations, and the weights that products read, are bf16; sums, norms' weights, scores, losses,
+// gradients of weights and the optimiser's state are float32. Twins are the definitions of package
+// compute, which get the same bf16 numbers (computetest.RunGradients, RunActivations).
+//
+//	product.cu, product_group.cu   y = x·Wᵀ, dx = dy·W, dW += dyᵀ·x   product.go
+//	norm.cu       RMSNorm and its gradient                            norm.go
+//	token.cu      embedding, loss, and their gradients                token.go
+//	importance.cu NOSA's score and its gradient                       importance.go
+//	point.cu      element by element: SwiGLU, rotation, AdamW, …      point.go
+//	fold.cu       sums of parts in their order                        fold.go
+//
+// No kernel adds by atomics: where thread blocks have sums of parts of the rows, a second kernel
+// adds these in order. How rows are cut depends on the shape alone, so that a step has the same bits
+// on all GPUs of one compute capability.
+package train
