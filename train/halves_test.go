@@ -160,13 +160,17 @@ func (d halves) AdamW(weight, m, v, grad compute.Tensor, step compute.AdamWStep)
 
 // On a device of half precision every op is handed what its contract says, and gradients of a model are those of
 // float32 but for the rounding: 8 bits of every activation, through a few layers.
-func TestHalves(t *testing.T) {
+func TestHalves(t *testing.T) { nearFloat32(t, halves{}) }
+
+// nearFloat32 holds models on a device of half precision against the same ones in float32.
+func nearFloat32(t *testing.T, dev compute.Trainer) {
+	t.Helper()
 	for _, family := range []string{"nosa", "qwen3"} {
 		method := map[string]string{"nosa": "nosa", "qwen3": "full"}[family]
 		c := tiny(family, method)
 		c.Batch.Recompute = "cheap"
 		exact, want := newTiny(t, compute.Reference{}, c, nil)
-		rough, got := newTiny(t, halves{}, c, nil)
+		rough, got := newTiny(t, dev, c, nil)
 		r := someRows(exact.cfg.Vocab)
 		a, err := exact.Pass(r)
 		if err != nil {
