@@ -1,4 +1,5 @@
-// Package train has the ops of compute.Trainer on a GPU.
+// Package train has the ops of compute.Trainer on a GPU, but for attention over documents, which is
+// not here yet: ChooseBlocks, AttendDocuments and AttendDocumentsGrad.
 //
 // Activations, and the weights that products read, are bf16; sums, norms' weights, scores, losses,
 // gradients of weights and the optimiser's state are float32. Twins are the definitions of package
@@ -14,4 +15,11 @@
 // No kernel adds by atomics: where thread blocks have sums of parts of the rows, a second kernel
 // adds these in order. How rows are cut depends on the shape alone, so that a step has the same bits
 // on all GPUs of one compute capability.
+//
+// # Products
+//
+// On sm_90a, and where lines are whole eights, tiles of 128 by 192 go through wgmma: widths of models
+// are often multiples of 192, and always of 64. Factors come to shared memory as they lie, along k or
+// across it, and the tensor cores read either (ptx_group.cuh). Elsewhere, and for odd lines, mma.sync
+// does the same with less speed (product.cu).
 package train
