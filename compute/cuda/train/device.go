@@ -18,11 +18,14 @@ type Device struct {
 	*cuda.Device
 	k       kernels
 	p       products
+	a       attention
 	modules []driver.Module
 	work    compute.Tensor // what the kernels of one op hand to each other
 
 	counts []int32 // of EmbedGrad, by id
 }
+
+var _ compute.Trainer = (*Device)(nil)
 
 // Open is GPU n: see cuda.Open.
 func Open(n int) (*Device, error) {
@@ -31,7 +34,7 @@ func Open(n int) (*Device, error) {
 		return nil, err
 	}
 	d := &Device{Device: of}
-	if err := errors.Join(d.loadKernels(), d.loadProducts()); err != nil {
+	if err := errors.Join(d.loadKernels(), d.loadProducts(), d.loadAttention()); err != nil {
 		return nil, fmt.Errorf("cuda:%d: %w", n, errors.Join(err, d.Close()))
 	}
 	return d, nil

@@ -3,7 +3,7 @@
 //
 // Activations, and the weights that products read, are bf16; sums, norms' weights, scores, losses,
 // gradients of weights and the optimiser's state are float32. Twins are the definitions of package
-// compute, which get the same bf16 numbers (computetest.RunGradients, RunActivations).
+// compute, which get the same bf16 numbers (computetest.RunGradients, RunActivations, RunDocuments, RunAttentionGradients).
 //
 //	product.cu, product_group.cu   y = x·Wᵀ, dx = dy·W, dW += dyᵀ·x   product.go
 //	norm.cu       RMSNorm and its gradient                            norm.go
@@ -11,6 +11,9 @@
 //	importance.cu NOSA's score and its gradient                       importance.go
 //	point.cu      element by element: SwiGLU, rotation, AdamW, …      point.go
 //	fold.cu       sums of parts in their order                        fold.go
+//	documents_attend.cu, documents_grad.cu, documents_list.cu         documents_attend.go
+//	              attention over packed documents and its gradients; which rows see a block
+//	documents_choose.cu   what blocks are chosen by                   documents_choose.go
 //
 // No kernel adds by atomics: where thread blocks have sums of parts of the rows, a second kernel
 // adds these in order. How rows are cut depends on the shape alone, so that a step has the same bits

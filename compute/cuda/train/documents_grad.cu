@@ -1,0 +1,335 @@
+// The gradients of attention over packed documents, on tensor cores. Twin: compute/documents_grad.go
+// how     weights are taken again from lse. Two walks, so that each sum has one thread block and one
+//         order: of queries over the keys that they see, for dq, as in documents_attend.cu; and of
+//         keys over the queries that see them, for dk, dv and ds. What both need of a query, its lse and
+//         Σ dout·out, is written before.
+// order   dq: tiles of keys ascending. dk, dv, ds: rows ascending, heads of the group within a row, 16
+//         products at a time. The rows that see a tile of keys are gathered, so that those that do not
+//         take no products.
+// numbers queries, keys, values, dout, weights and the gradients of logits are bf16, sums float32
+// bound   14·dim FLOP for each query and token that it sees, 7 products, where 5 would do if dq were added
+//         to by atomics in no order: dense, 8K tokens, 9 heads of 64: 270 GFLOP a layer, 0.4 ms at the
+//         660 TFLOP/s that mma.sync gives of an H100's 989.
+#include "documents.cuh"
+
+// stats of all queries.
+// grid any   block 4 warps: a warp has one query after the other, a lane every 32nd channel
+extern "C" __global__ void __launch_bounds__(THREADS) train_stats(const __grid_constant__ documents_args a) {
+	const size_t all = (size_t)a.rows * a.heads * a.group;
+	const int lane = threadIdx.x % 32;
+	for (size_t i = (size_t)blockIdx.x * WARPS + threadIdx.x / 32; i < all; i += (size_t)gridDim.x * WARPS) {
+		float sum = 0;
+		for (int c = lane; c < a.dim; c += 32) sum = fmaf(__bfloat162float(a.dout[i * a.dim + c]), __bfloat162float(a.out[i * a.dim + c]), sum);
+#pragma unroll
+		for (int d = 16; d > 0; d /= 2) sum += __shfl_xor_sync(~0u, sum, d);
+		if (lane == 0) a.stats[i] = {a.lse[i] * LOG2E, sum};
+	}
+}
+
+// grid (thread blocks · heads)   block 4 warps   shared  queries, their dout, two tiles
+template <int DIM, int MT> __device__ __forceinline__ void queries_grad(const documents_args &a) {
+	enum { M = 16 * MT * WARPS, BYTES = 2 * DIM * TOKENS, HALF = TOKENS / 2 };
+	extern __shared__ uint4 shared[];
+	uint8_t *const own = (uint8_t *)shared, *const douts = own + 2 * M * DIM, *const stages = douts + 2 * M * DIM;
+	float *const biases = (float *)(stages + 4 * BYTES);
+	document_queries<MT> queries(a, (uint32_t *)(biases + 2 * TOKENS));
+	const int tid = threadIdx.x, lane = tid % 32, warp = tid / 32, g = lane / 4, t = lane % 4 * 2;
+	const int h = queries.h, dim = a.dim, begin = queries.w.begin, rows = queries.w.end - begin;
+
+	const auto mine = [&](const __nv_bfloat16 *x) {
+		return [&queries, x, dim](int i) { return i < queries.count ? x + queries.flat(i) * dim : nullptr; };
+	};
+	bring<DIM, M>(own, a.q, dim, mine(a.q));
+	bring<DIM, M>(douts, a.dout, dim, mine(a.dout));
+	float ahead = 0;
+	const auto fetch = [&](int u, int place) {
+		uint8_t *to = stages + place * 2 * BYTES;
+		const auto of = [&](const __nv_bfloat16 *x) {
+			return [=](int j) { return u * TOKENS + j < rows ? x + ((size_t)(begin + u * TOKENS + j) * a.heads + h) * dim : nullptr; };
+		};
+		bring<DIM, TOKENS>(to, a.k, dim, of(a.k));
+		bring<DIM, TOKENS>(to + BYTES, a.v, dim, of(a.v));
+		if (tid < TOKENS) ahead = a.s && u * TOKENS + tid < rows ? a.s[(size_t)(begin + u * TOKENS + tid) * a.heads + h] : 0;
+		cp_async_commit();
+	};
+	float2 stats[MT][2];
+#pragma unroll
+	for (int m = 0; m < MT; m++)
+#pragma unroll
+		for (int r = 0; r < 2; r++) {
+			stats[m][r] = {INFINITY, 0}; // no weight
+			if (queries.pos[m][r] >= 0) stats[m][r] = a.stats[queries.flat((warp * MT + m) * 16 + 8 * r + g)];
+		}
+
+	float acc[MT][DIM / 8][4] = {};
+	int u = queries.next(0), place = 0;
+	if (u < queries.tiles) fetch(u, 0);
+	while (u < queries.tiles) {
+		cp_async_wait<0>();
+		if (tid < TOKENS) biases[place * TOKENS + tid] = ahead * LOG2E;
+		__syncthreads();
+		const int after = queries.next(u + 1);
+		if (after < queries.tiles) fetch(after, place ^ 1);
+		const uint8_t *keys = stages + place * 2 * BYTES, *values = keys + BYTES;
+		if (queries.sees(u)) {
+			const bool whole = queries.whole(u);
+#pragma unroll 1
+			for (int from = 0; from < TOKENS; from += HALF) {
+				if (u * TOKENS + from > queries.high) break;
+				// p[..] are logits, then weights; dp is the weights' gradient, then the logits'.
+				float p[MT][HALF / 8][4] = {}, dp[MT][HALF / 8][4] = {};
+#pragma unroll
+				for (int k = 0; k < DIM / 16; k++) {
+					uint32_t x[MT][4], o[MT][4];
+#pragma unroll
+					for (int m = 0; m < MT; m++) left<M>(x[m], own, (warp * MT + m) * 16, k), left<M>(o[m], douts, (warp * MT + m) * 16, k);
+#pragma unroll
+					for (int j = 0; j < HALF / 16; j++) {
+						uint32_t y[4];
+						right<TOKENS>(y, keys, from + 16 * j, k);
+#pragma unroll
+						for (int m = 0; m < MT; m++) mma_bf16_m16n8k16(p[m][2 * j], x[m], y), mma_bf16_m16n8k16(p[m][2 * j + 1], x[m], y + 2);
+						right<TOKENS>(y, values, from + 16 * j, k);
+#pragma unroll
+						for (int m = 0; m < MT; m++) mma_bf16_m16n8k16(dp[m][2 * j], o[m], y), mma_bf16_m16n8k16(dp[m][2 * j + 1], o[m], y + 2);
+					}
+				}
+#pragma unroll
+				for (int j = 0; j < HALF / 8; j++) {
+					const float2 b = *(const float2 *)(biases + place * TOKENS + from + 8 * j + t);
+#pragma unroll
+					for (int m = 0; m < MT; m++)
+#pragma unroll
+						for (int e = 0; e < 4; e++) {
+							float &w = p[m][j][e];
+							w = exp2_approx(fmaf(w, a.slope, e % 2 ? b.y : b.x) - stats[m][e / 2].x);
+							if (!whole && queries.hidden(m, e / 2, u, from + 8 * j + t + e % 2)) w = 0;
+							dp[m][j][e] = w * (dp[m][j][e] - stats[m][e / 2].y);
+						}
+				}
+#pragma unroll
+				for (int j = 0; j < HALF / 16; j++) {
+					uint32_t x[MT][4];
+#pragma unroll
+					for (int m = 0; m < MT; m++)
+#pragma unroll
+						for (int i = 0; i < 4; i++) x[m][i] = two(dp[m][2 * j + i / 2][i % 2 * 2], dp[m][2 * j + i / 2][i % 2 * 2 + 1]);
+#pragma unroll
+					for (int d = 0; d < DIM / 16; d++) {
+						uint32_t y[4];
+						right_rows<TOKENS>(y, keys, from + 16 * j, d);
+#pragma unroll
+						for (int m = 0; m < MT; m++) mma_bf16_m16n8k16(acc[m][2 * d], x[m], y), mma_bf16_m16n8k16(acc[m][2 * d + 1], x[m], y + 2);
+					}
+				}
+			}
+		}
+		u = after, place ^= 1;
+	}
+	cp_async_wait<0>();
+#pragma unroll
+	for (int m = 0; m < MT; m++)
+#pragma unroll
+		for (int r = 0; r < 2; r++) {
+			if (queries.pos[m][r] < 0) continue;
+			const size_t at = queries.flat((warp * MT + m) * 16 + 8 * r + g);
+#pragma unroll
+			for (int d = 0; d < DIM / 8; d++)
+				if (8 * d + t < dim) *(uint32_t *)(a.dq + at * dim + 8 * d + t) = two(acc[m][d][2 * r] * a.scale, acc[m][d][2 * r + 1] * a.scale);
+		}
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS, 2) train_queries_grad_64(const __grid_constant__ documents_args a) { queries_grad<64, 2>(a); }
+extern "C" __global__ void __launch_bounds__(THREADS, 2) train_queries_grad_128(const __grid_constant__ documents_args a) { queries_grad<128, 1>(a); }
+
+// The rows that see a tile of keys, ascending, and the queries of them that are still to come. All threads of the
+// block call it together.
+struct document_rows {
+	enum { AT_ONCE = 32 * THREADS };
+	const documents_args &a;
+	document_work w;
+	int *list, *sums;        // [AT_ONCE + THREADS] rows of the document; a sum of each warp
+	const uint32_t *columns; // of the tile's first block
+	int words, word, blocks; // of a column; the next to read; of the tile
+	int have, used;          // rows of the list; queries of them that are done with
+
+	__device__ __forceinline__ document_rows(const documents_args &a, const document_work &w, int h, int *list, int *sums) : a(a), w(w), list(list), sums(sums) {
+		const int rows = w.end - w.begin, b = w.first * TOKENS / a.block;
+		words = (rows + 31) / 32, word = w.first * TOKENS / 32, have = used = 0;
+		blocks = min(max(1, TOKENS / a.block), (rows + a.block - 1) / a.block - b);
+		columns = a.columns + h * a.column_words + w.columns + (size_t)b * words;
+		if (!a.bits) have = rows - w.first * TOKENS; // all from the tile's first on
+	}
+
+	// How many of the next N queries there are; take lets go of them.
+	template <int N> __device__ __forceinline__ int next() {
+		while (a.bits && have * a.group - used < N && word < words) {
+			const int tid = threadIdx.x, lane = tid % 32, drop = used / a.group, left = have - drop;
+			__syncthreads();
+			const int kept = tid < left ? list[drop + tid] : 0;
+			uint32_t v = 0;
+			if (word + tid < words)
+				for (int b = 0; b < blocks; b++) v |= columns[(size_t)b * words + word + tid];
+			const int own = __popc(v);
+			int upto = own;
+#pragma unroll
+			for (int d = 1; d < 32; d *= 2) {
+				const int x = __shfl_up_sync(~0u, upto, d);
+				if (lane >= d) upto += x;
+			}
+			if (lane == 31) sums[tid / 32] = upto;
+			__syncthreads();
+			if (tid < left) list[tid] = kept;
+			int at = left + upto - own, all = 0;
+			for (int i = 0; i < WARPS; i++) {
+				if (i < tid / 32) at += sums[i];
+				all += sums[i];
+			}
+			for (; v; v &= v - 1) list[at++] = 32 * (word + tid) + __ffs(v) - 1;
+			have = left + all, used -= drop * a.group, word += THREADS;
+			__syncthreads();
+		}
+		return min(N, have * a.group - used);
+	}
+	__device__ __forceinline__ void take(int n) { used += n; }
+	// The row of the next queries' i.
+	__device__ __forceinline__ int row(int i) const {
+		const int r = (used + i) / a.group;
+		return a.bits ? list[r] : w.first * TOKENS + r;
+	}
+	// Where it lies among all queries.
+	__device__ __forceinline__ size_t flat(int h, int i) const { return ((size_t)(w.begin + row(i)) * a.heads + h) * a.group + (used + i) % a.group; }
+};
+
+// What the products of keys with a query must know of it.
+struct document_seen {
+	int pos;
+	uint32_t bits; // of the tile's blocks
+};
+
+// grid (tiles of keys · heads)   block 4 warps: a warp has 16 keys
+// shared  keys, values, N queries and their dout twice, what is known of them, the rows' list
+template <int DIM, int N> __device__ __forceinline__ void keys_grad(const documents_args &a) {
+	enum { BYTES = 2 * DIM * TOKENS, STAGE = 2 * DIM * N };
+	extern __shared__ uint4 shared[];
+	uint8_t *const keys = (uint8_t *)shared, *const values = keys + BYTES, *const stages = values + BYTES;
+	float2 *const stats = (float2 *)(stages + 4 * STAGE);
+	document_seen *const seen = (document_seen *)(stats + 2 * N);
+	int *const list = (int *)(seen + 2 * N), *const sums = list + document_rows::AT_ONCE + THREADS;
+	const int h = blockIdx.x % a.heads, dim = a.dim;
+	const document_work w = a.work[blockIdx.x / a.heads];
+	const int tid = threadIdx.x, lane = tid % 32, warp = tid / 32, g = lane / 4, t = lane % 4 * 2;
+	const int k0 = w.first * TOKENS, rows = w.end - w.begin, block0 = k0 / a.block;
+	document_rows of(a, w, h, list, sums);
+
+	const auto own = [&](const __nv_bfloat16 *x) {
+		return [=](int j) { return k0 + j < rows ? x + ((size_t)(w.begin + k0 + j) * a.heads + h) * dim : nullptr; };
+	};
+	bring<DIM, TOKENS>(keys, a.k, dim, own(a.k));
+	bring<DIM, TOKENS>(values, a.v, dim, own(a.v));
+	// The next queries are on their way to place; how many there are.
+	const auto fetch = [&](int place) {
+		const int n = of.next<N>();
+		if (n > 0) {
+			uint8_t *to = stages + place * 2 * STAGE;
+			const auto each = [&](const __nv_bfloat16 *x) {
+				return [&of, x, n, h, dim](int i) { return i < n ? x + of.flat(h, i) * dim : nullptr; };
+			};
+			bring<DIM, N>(to, a.q, dim, each(a.q));
+			bring<DIM, N>(to + STAGE, a.dout, dim, each(a.dout));
+			if (tid < N) {
+				if (tid < n)
+					cp_async_8(&stats[place * N + tid], &a.stats[of.flat(h, tid)]);
+				else
+					stats[place * N + tid] = {INFINITY, 0}; // no weight
+				const int row = tid < n ? of.row(tid) : 0;
+				const uint32_t bits = tid < n && a.bits ? a.bits[((size_t)(w.begin + row) * a.heads + h) * a.words + block0 / 32] >> block0 % 32 : ~0u;
+				seen[place * N + tid] = {row, bits};
+			}
+			of.take(n);
+		}
+		cp_async_commit();
+		return n;
+	};
+
+	const int mine[2] = {k0 + warp * 16 + g, k0 + warp * 16 + g + 8}; // a lane's keys
+	float dk[DIM / 8][4] = {}, dv[DIM / 8][4] = {}, ds[2] = {}, bias[2];
+#pragma unroll
+	for (int r = 0; r < 2; r++) bias[r] = a.s && mine[r] < rows ? a.s[(size_t)(w.begin + mine[r]) * a.heads + h] * LOG2E : 0;
+	int place = 0, n = fetch(0);
+	while (n > 0) {
+		cp_async_wait<0>();
+		__syncthreads();
+		n = fetch(place ^ 1);
+		const uint8_t *queries = stages + place * 2 * STAGE, *douts = queries + STAGE;
+		const document_seen *see = seen + place * N + t;
+		const float2 *stat = stats + place * N + t;
+		// Rows ascend: behind the first ones all keys of the tile lie before them.
+		const bool whole = a.shift == 6 && seen[place * N].pos >= k0 + TOKENS - 1;
+		// p[..] are logits, then weights; dp is the weights' gradient, then the logits'. A column is a query.
+		float p[N / 8][4] = {}, dp[N / 8][4] = {};
+#pragma unroll
+		for (int k = 0; k < DIM / 16; k++) {
+			uint32_t x[4], z[4];
+			left<TOKENS>(x, keys, warp * 16, k), left<TOKENS>(z, values, warp * 16, k);
+#pragma unroll
+			for (int j = 0; j < N / 16; j++) {
+				uint32_t y[4];
+				right<N>(y, queries, 16 * j, k);
+				mma_bf16_m16n8k16(p[2 * j], x, y), mma_bf16_m16n8k16(p[2 * j + 1], x, y + 2);
+				right<N>(y, douts, 16 * j, k);
+				mma_bf16_m16n8k16(dp[2 * j], z, y), mma_bf16_m16n8k16(dp[2 * j + 1], z, y + 2);
+			}
+		}
+#pragma unroll
+		for (int j = 0; j < N / 8; j++)
+#pragma unroll
+			for (int e = 0; e < 4; e++) {
+				const float2 s = stat[8 * j + e % 2];
+				float &v = p[j][e];
+				v = exp2_approx(fmaf(v, a.slope, bias[e / 2]) - s.x);
+				if (!whole) {
+					const document_seen q = see[8 * j + e % 2];
+					if (mine[e / 2] > q.pos || !(q.bits >> ((mine[e / 2] - k0) >> a.shift) & 1)) v = 0;
+				}
+				dp[j][e] = v * (dp[j][e] - s.y);
+				ds[e / 2] += dp[j][e];
+			}
+#pragma unroll
+		for (int j = 0; j < N / 16; j++) {
+			uint32_t x[4], z[4];
+#pragma unroll
+			for (int i = 0; i < 4; i++) {
+				x[i] = two(p[2 * j + i / 2][i % 2 * 2], p[2 * j + i / 2][i % 2 * 2 + 1]);
+				z[i] = two(dp[2 * j + i / 2][i % 2 * 2], dp[2 * j + i / 2][i % 2 * 2 + 1]);
+			}
+#pragma unroll
+			for (int d = 0; d < DIM / 16; d++) {
+				uint32_t y[4];
+				right_rows<N>(y, douts, 16 * j, d);
+				mma_bf16_m16n8k16(dv[2 * d], x, y), mma_bf16_m16n8k16(dv[2 * d + 1], x, y + 2);
+				right_rows<N>(y, queries, 16 * j, d);
+				mma_bf16_m16n8k16(dk[2 * d], z, y), mma_bf16_m16n8k16(dk[2 * d + 1], z, y + 2);
+			}
+		}
+		place ^= 1;
+	}
+	cp_async_wait<0>();
+#pragma unroll
+	for (int r = 0; r < 2; r++) {
+		ds[r] += __shfl_xor_sync(~0u, ds[r], 1);
+		ds[r] += __shfl_xor_sync(~0u, ds[r], 2);
+		if (mine[r] >= rows) continue;
+		const size_t at = (size_t)(w.begin + mine[r]) * a.heads + h;
+		if (a.ds && t == 0) a.ds[at] = ds[r];
+#pragma unroll
+		for (int d = 0; d < DIM / 8; d++)
+			if (8 * d + t < dim) {
+				*(uint32_t *)(a.dk + at * dim + 8 * d + t) = two(dk[d][2 * r] * a.scale, dk[d][2 * r + 1] * a.scale);
+				*(uint32_t *)(a.dv + at * dim + 8 * d + t) = two(dv[d][2 * r], dv[d][2 * r + 1]);
+			}
+	}
+}
+
+extern "C" __global__ void __launch_bounds__(THREADS, 2) train_keys_grad_64(const __grid_constant__ documents_args a) { keys_grad<64, 64>(a); }
+extern "C" __global__ void __launch_bounds__(THREADS, 2) train_keys_grad_128(const __grid_constant__ documents_args a) { keys_grad<128, 32>(a); }
