@@ -8,7 +8,7 @@
 #include <cuda_bf16.h>
 #include <stdint.h>
 
-enum { TOKENS = 64, WARPS = 4, THREADS = 32 * WARPS };
+enum { TOKENS = 64 }; // of a tile of keys
 
 #define LOG2E 1.4426950408889634f
 #define LN2 0.6931471805599453f
@@ -49,14 +49,18 @@ __device__ __forceinline__ uint32_t two(float x, float y) {
 // 16 bytes change places by the last bits of the row's number, so that those of eight rows lie in all banks.
 template <int ROWS> __device__ __forceinline__ int row_at(int r, int piece) { return piece / 8 * (128 * ROWS) + r * 128 + (((piece ^ r) & 7) << 4); }
 
-// Rows are on their way to shared memory: from(r) is where row r lies, or none, for zeros.
-template <int DIM, int ROWS, class FROM> __device__ __forceinline__ void bring(uint8_t *to, const void *any, int dim, const FROM &from) {
-	constexpr int PIECES = DIM / 8, EACH = THREADS / PIECES;
-	const int c = threadIdx.x % PIECES;
+// Rows are on their way to shared memory, for which a thread block has some threads, each of which has a piece of
+// every few rows: from(r, i) is where its i-th row, r, lies, or none, for zeros.
+template <int DIM, int THREADS> struct pieces {
+	enum { PIECES = DIM / 8, EACH = THREADS / PIECES };
+};
+template <int DIM, int ROWS, int THREADS, class FROM> __device__ __forceinline__ void bring(uint8_t *to, const void *any, int dim, const FROM &from) {
+	using P = pieces<DIM, THREADS>;
+	const int c = threadIdx.x % P::PIECES;
 #pragma unroll
-	for (int i = 0; i < ROWS / EACH; i++) {
-		const int r = i * EACH + threadIdx.x / PIECES;
-		const __nv_bfloat16 *p = from(r);
+	for (int i = 0; i < ROWS / P::EACH; i++) {
+		const int r = i * P::EACH + threadIdx.x / P::PIECES;
+		const __nv_bfloat16 *p = from(r, i);
 		uint8_t *at = to + row_at<ROWS>(r, c);
 		if (dim % 8 == 0) {
 			const bool there = p && 8 * c < dim;
@@ -88,8 +92,8 @@ template <int ROWS> __device__ __forceinline__ void right_rows(uint32_t (&y)[4],
 }
 
 // The queries of a thread block, a warp's 16·MT of them, and the tiles of keys that they see.
-template <int MT> struct document_queries {
-	enum { M = 16 * MT * WARPS };
+template <int MT, int WARPS> struct document_queries {
+	enum { M = 16 * MT * WARPS, THREADS = 32 * WARPS };
 	const documents_args &a;
 	document_work w;
 	int h, m0, count;

@@ -16,24 +16,24 @@
 //         byte, 4096 of them a cycle; at MT 1 half, which is what 128 channels have registers for.
 #include "documents.cuh"
 
-template <int DIM, int MT> __device__ __forceinline__ void attend(const documents_args &a) {
-	enum { M = 16 * MT * WARPS, BYTES = 2 * DIM * TOKENS };
+template <int DIM, int MT, int WARPS> __device__ __forceinline__ void attend(const documents_args &a) {
+	enum { M = 16 * MT * WARPS, THREADS = 32 * WARPS, BYTES = 2 * DIM * TOKENS };
 	extern __shared__ uint4 shared[];
 	uint8_t *const own = (uint8_t *)shared, *const stages = own + 2 * M * DIM;
 	float *const biases = (float *)(stages + 4 * BYTES);
-	document_queries<MT> queries(a, (uint32_t *)(biases + 2 * TOKENS));
+	document_queries<MT, WARPS> queries(a, (uint32_t *)(biases + 2 * TOKENS));
 	const int tid = threadIdx.x, lane = tid % 32, warp = tid / 32, g = lane / 4, t = lane % 4 * 2;
 	const int h = queries.h, dim = a.dim, begin = queries.w.begin, rows = queries.w.end - begin;
 
-	bring<DIM, M>(own, a.q, dim, [&](int i) { return i < queries.count ? a.q + queries.flat(i) * dim : nullptr; });
+	bring<DIM, M, THREADS>(own, a.q, dim, [&](int i, int) { return i < queries.count ? a.q + queries.flat(i) * dim : nullptr; });
 	float ahead = 0; // a token's bias of the tile that is on its way
 	const auto fetch = [&](int u, int place) {
 		uint8_t *to = stages + place * 2 * BYTES;
 		const auto of = [&](const __nv_bfloat16 *x) {
-			return [=](int j) { return u * TOKENS + j < rows ? x + ((size_t)(begin + u * TOKENS + j) * a.heads + h) * dim : nullptr; };
+			return [=](int j, int) { return u * TOKENS + j < rows ? x + ((size_t)(begin + u * TOKENS + j) * a.heads + h) * dim : nullptr; };
 		};
-		bring<DIM, TOKENS>(to, a.k, dim, of(a.k));
-		bring<DIM, TOKENS>(to + BYTES, a.v, dim, of(a.v));
+		bring<DIM, TOKENS, THREADS>(to, a.k, dim, of(a.k));
+		bring<DIM, TOKENS, THREADS>(to + BYTES, a.v, dim, of(a.v));
 		if (tid < TOKENS) ahead = a.s && u * TOKENS + tid < rows ? a.s[(size_t)(begin + u * TOKENS + tid) * a.heads + h] : 0;
 		cp_async_commit();
 	};
@@ -144,5 +144,5 @@ template <int DIM, int MT> __device__ __forceinline__ void attend(const document
 		}
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS, 2) train_attend_64(const __grid_constant__ documents_args a) { attend<64, 2>(a); }
-extern "C" __global__ void __launch_bounds__(THREADS, 2) train_attend_128(const __grid_constant__ documents_args a) { attend<128, 1>(a); }
+extern "C" __global__ void __launch_bounds__(128, 2) train_attend_64(const __grid_constant__ documents_args a) { attend<64, 2, 4>(a); }
+extern "C" __global__ void __launch_bounds__(128, 2) train_attend_128(const __grid_constant__ documents_args a) { attend<128, 1, 4>(a); }

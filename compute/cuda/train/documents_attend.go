@@ -34,10 +34,10 @@ func (d *Device) loadAttention() error {
 	a := &d.a
 	errs := []error{
 		d.load("documents_attend", map[string]*driver.Function{"attend_64": &a.attend.narrow, "attend_128": &a.attend.wide}),
-		d.load("documents_grad", map[string]*driver.Function{
-			"queries_grad_64": &a.queriesGrad.narrow, "queries_grad_128": &a.queriesGrad.wide,
-			"keys_grad_64": &a.keysGrad.narrow, "keys_grad_128": &a.keysGrad.wide, "stats": &a.stats,
+		d.load("documents_queries_grad", map[string]*driver.Function{
+			"queries_grad_64": &a.queriesGrad.narrow, "queries_grad_128": &a.queriesGrad.wide, "stats": &a.stats,
 		}),
+		d.load("documents_keys_grad", map[string]*driver.Function{"keys_grad_64": &a.keysGrad.narrow, "keys_grad_128": &a.keysGrad.wide}),
 		d.load("documents_list", map[string]*driver.Function{"list": &a.list}),
 		d.load("documents_choose", map[string]*driver.Function{"summary": &a.summary, "summary_queries": &a.summaryQueries}),
 	}

@@ -3,6 +3,8 @@
 // reads   selected, count   writes  bits, and columns where they are wanted: each word once
 #include "documents.cuh"
 
+enum { WARPS = 4, THREADS = 32 * WARPS };
+
 extern "C" __global__ void __launch_bounds__(THREADS) train_list(const __grid_constant__ documents_args a) {
 	extern __shared__ uint32_t column[]; // [blocks]: the rows that see a block
 	__shared__ uint32_t every;           // the rows that see all
