@@ -1,5 +1,4 @@
-// Package train has the ops of compute.Trainer on a GPU, but for attention over documents, which is
-// not here yet: ChooseBlocks, AttendDocuments and AttendDocumentsGrad.
+// Package train has the ops of compute.Trainer on a GPU.
 //
 // Activations, and the weights that products read, are bf16; sums, norms' weights, scores, losses,
 // gradients of weights and the optimiser's state are float32. Twins are the definitions of package
