@@ -5,7 +5,6 @@ package train
 import (
 	"errors"
 	"math"
-	"math/rand/v2"
 	"testing"
 
 	"nosa/compute"
@@ -22,37 +21,21 @@ func TestAttentionGradients(t *testing.T) { computetest.RunAttentionGradients(t,
 // TestLongDocument: rows that see a tile of keys come in several lists, of which a part of the last
 // queries is left for the next.
 func TestLongDocument(t *testing.T) {
-	d := open(t)
+	d := newBench(t)
 	const rows, heads, group, dim, places = 9000, 1, 3, 8, 2
-	rng := rand.New(rand.NewPCG(31, 32))
 	docs := compute.Documents{Begins: []int32{0, rows}, Block: 64, Kernel: 32, Stride: 16}
 	blocks, count := make([]int32, rows*places), make([]int32, rows)
 	for r := range count { // the first block and the own one, not all of them
 		own := int32(r / docs.Block)
 		blocks[places*r], blocks[places*r+1] = own, -1
 		count[r] = 1
-		if own > 0 && rng.IntN(4) > 0 {
+		if own > 0 && d.rng.IntN(4) > 0 {
 			blocks[places*r], blocks[places*r+1], count[r] = 0, own, 2
 		}
 	}
-	of := func(kind dtype.Type, v []float32, shape ...int) (dev, ref compute.Tensor) {
-		dev, err := d.Alloc(kind, shape...)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { d.Free(dev) })
-		data := make([]byte, dev.Bytes())
-		dtype.Encode(kind, data, v)
-		dtype.Decode(kind, v, data)
-		d.Upload(dev, data)
-		return dev, compute.F32s(v, shape...)
-	}
 	normal := func(heads int) (dev, ref compute.Tensor) {
-		v := make([]float32, rows*heads*dim)
-		for i := range v {
-			v[i] = float32(rng.NormFloat64())
-		}
-		return of(dtype.BF16, v, rows, heads, dim)
+		dev, v := d.normal(dtype.BF16, rows, heads, dim)
+		return dev, compute.F32s(v, rows, heads, dim)
 	}
 	q, q1 := normal(heads * group)
 	k, k1 := normal(heads)
@@ -62,13 +45,9 @@ func TestLongDocument(t *testing.T) {
 	dq, dq1 := normal(heads * group)
 	dk, dk1 := normal(heads)
 	dv, dv1 := normal(heads)
-	lse, lse1 := of(dtype.F32, make([]float32, rows*heads*group), rows, heads*group)
+	lse, lse1 := d.alloc(dtype.F32, rows, heads*group), compute.F32s(make([]float32, rows*heads*group), rows, heads*group)
 	list := func(v []int32, shape ...int) compute.Tensor {
-		x, err := d.Alloc(dtype.I32, shape...)
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { d.Free(x) })
+		x := d.alloc(dtype.I32, shape...)
 		d.Upload(x, compute.I32s(v, shape...).Data)
 		return x
 	}
