@@ -10,6 +10,7 @@ import (
 	"nosa/compute/cpu"
 	"nosa/compute/cuda"
 	"nosa/compute/cuda/step"
+	cudatrain "nosa/compute/cuda/train"
 )
 
 // levelVariable names the kernels of the processor; without it they are the best.
@@ -18,18 +19,12 @@ const levelVariable = "NOSA_CPU_LEVEL"
 // newDevice turns --device, --threads, --numerics and the level of the environment
 // into a device: the one place that knows which there are.
 func newDevice(name string, threads int, numerics compute.Numerics, level string) (compute.Device, error) {
-	if threads < 0 || threads > 4096 {
-		return nil, usage("--threads %d: want 0 (all processors) to 4096", threads)
+	if err := checkThreads(threads); err != nil {
+		return nil, err
 	}
 	switch kind, number, numbered := strings.Cut(name, ":"); kind {
 	case "cpu":
-		if name != "cpu" {
-			return nil, usage("--device %s: cpu takes no number", name)
-		}
-		dev, err := cpu.New(cpu.Options{Threads: threads, Numerics: numerics, Level: level})
-		if errors.Is(err, cpu.ErrLevel) {
-			return nil, usage("%s: %w", levelVariable, err)
-		}
+		dev, err := newCPU(name, threads, numerics, level)
 		if err != nil {
 			return nil, err
 		}
@@ -49,6 +44,50 @@ func newDevice(name string, threads int, numerics compute.Numerics, level string
 		return dev, nil
 	}
 	return nil, usage("--device %q is unknown: use cpu or cuda[:n]", name)
+}
+
+// newTrainer is newDevice for a device that trains.
+func newTrainer(name string, threads int, level string) (compute.Trainer, error) {
+	if err := checkThreads(threads); err != nil {
+		return nil, err
+	}
+	switch kind, number, numbered := strings.Cut(name, ":"); kind {
+	case "cpu":
+		dev, err := newCPU(name, threads, compute.NumericsF32, level)
+		if err != nil {
+			return nil, err
+		}
+		return dev, nil
+	case "cuda":
+		n, err := gpuNumber(number, numbered)
+		if err != nil {
+			return nil, err
+		}
+		dev, err := cudatrain.Open(n)
+		if err != nil {
+			return nil, fmt.Errorf("--device %s: %w: use --device cpu", name, err)
+		}
+		return dev, nil
+	}
+	return nil, usage("--device %q is unknown: use cpu or cuda[:n]", name)
+}
+
+func checkThreads(n int) error {
+	if n < 0 || n > 4096 {
+		return usage("--threads %d: want 0 (all processors) to 4096", n)
+	}
+	return nil
+}
+
+func newCPU(name string, threads int, numerics compute.Numerics, level string) (*cpu.Device, error) {
+	if name != "cpu" {
+		return nil, usage("--device %s: cpu takes no number", name)
+	}
+	dev, err := cpu.New(cpu.Options{Threads: threads, Numerics: numerics, Level: level})
+	if errors.Is(err, cpu.ErrLevel) {
+		return nil, usage("%s: %w", levelVariable, err)
+	}
+	return dev, err
 }
 
 // gpuNumber reads the n of cuda[:n].

@@ -19,10 +19,8 @@ type TrainCmd struct {
 	Config     string `arg:"" optional:"" placeholder:"CONFIG" help:"TOML file that describes the run (docs/train.md). A run that was stopped goes on."`
 	HelpConfig bool   `help:"Print every field of CONFIG with its meaning and default."`
 
-	Device  string `default:"cpu" help:"cpu, or cuda[:n]; several, with commas, compute side by side."`
+	Device  string `default:"cpu" help:"cpu, where activations are float32, or cuda[:n], where they are bfloat16; several, with commas, compute side by side."`
 	Threads int    `placeholder:"N" help:"Threads; by default one per processor that this process may use."`
-
-	Numerics string `default:"auto" enum:"auto,f32" help:"Numbers in which a GPU computes: ${enum}. auto: activations in bfloat16."`
 }
 
 // trained is what --json says at the end.
@@ -74,20 +72,12 @@ func (c *TrainCmd) openDevices(g *Globals) (devices []compute.Trainer, err error
 			}
 		}
 	}()
-	numerics, err := compute.ParseNumerics(c.Numerics)
-	if err != nil {
-		return nil, usage("--numerics: %v", err)
-	}
 	for _, name := range strings.Split(c.Device, ",") {
-		dev, err := newDevice(name, c.Threads, numerics, g.Getenv(levelVariable))
+		dev, err := newTrainer(name, c.Threads, g.Getenv(levelVariable))
 		if err != nil {
 			return devices, err
 		}
-		trainer, ok := dev.(compute.Trainer)
-		if !ok {
-			return devices, errors.Join(fmt.Errorf("--device %s: computes no gradients: use --device cpu", name), dev.Close())
-		}
-		devices = append(devices, trainer)
+		devices = append(devices, dev)
 	}
 	return devices, nil
 }

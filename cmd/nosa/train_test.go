@@ -117,6 +117,8 @@ func TestTrainRefused(t *testing.T) {
 	}
 	nosa(t, nil, "train").refused(t, exitUsage, "--help-config")
 	nosa(t, nil, "train", config, "--device", "cpu,tpu").refused(t, exitUsage, "tpu")
+	nosa(t, nil, "train", config, "--device", "cuda:x").refused(t, exitUsage, "cuda:n")
+	nosa(t, nil, "train", config, "--device", "cuda:255").refused(t, exitFailed, "--device cuda:255", "use --device cpu")
 	nosa(t, nil, "train", config+".none").refused(t, exitFailed, config+".none")
 	nosa(t, nil, "train", filepath.Dir(config)).refused(t, exitFailed, "no file")
 	for _, tc := range [][3]string{
