@@ -38,7 +38,14 @@ struct documents_args {
 	int heads, group, dim, block, words, places, rows;
 	int shift;                       // tokens of a block that are in a tile: 1 << shift
 	float scale, slope;              // 1/√dim; that times log2(e)
+	uint32_t reciprocal;             // ⌈2³²/group⌉, where that is more than 1
 };
+
+// n / group, of n below 2³² / group.
+__device__ __forceinline__ int by_group(const documents_args &a, int n) { return a.group == 1 ? n : (int)((uint64_t)(uint32_t)n * a.reciprocal >> 32); }
+
+// The first block of a tile of keys. A tile is a block mostly.
+__device__ __forceinline__ int block_of(const documents_args &a, int u) { return a.block == TOKENS ? u : u * TOKENS / a.block; }
 
 __device__ __forceinline__ uint32_t two(float x, float y) {
 	const __nv_bfloat162 v = __floats2bfloat162_rn(x, y);
@@ -57,17 +64,24 @@ template <int DIM, int THREADS> struct pieces {
 template <int DIM, int ROWS, int THREADS, class FROM> __device__ __forceinline__ void bring(uint8_t *to, const void *any, int dim, const FROM &from) {
 	using P = pieces<DIM, THREADS>;
 	const int c = threadIdx.x % P::PIECES;
+	if (dim % 8 == 0) {
+#pragma unroll
+		for (int i = 0; i < ROWS / P::EACH; i++) {
+			const int r = i * P::EACH + threadIdx.x / P::PIECES;
+			const __nv_bfloat16 *p = from(r, i);
+			const bool there = p && 8 * c < dim;
+			cp_async_16(to + row_at<ROWS>(r, c), there ? (const void *)(p + 8 * c) : any, there);
+		}
+		return;
+	}
+	// Rows begin at any even byte.
 #pragma unroll
 	for (int i = 0; i < ROWS / P::EACH; i++) {
 		const int r = i * P::EACH + threadIdx.x / P::PIECES;
 		const __nv_bfloat16 *p = from(r, i);
 		uint8_t *at = to + row_at<ROWS>(r, c);
-		if (dim % 8 == 0) {
-			const bool there = p && 8 * c < dim;
-			cp_async_16(at, there ? (const void *)(p + 8 * c) : any, there);
-			continue;
-		}
 		uint32_t v[4] = {};
+#pragma unroll 1
 		for (int e = 0; e < 8 && p && 8 * c + e < dim; e++) v[e / 2] |= (uint32_t)((const uint16_t *)p)[8 * c + e] << e % 2 * 16;
 		*(uint4 *)at = {v[0], v[1], v[2], v[3]};
 	}
@@ -139,7 +153,7 @@ template <int MT, int WARPS> struct document_queries {
 	// The first tile from u on that a query sees.
 	__device__ __forceinline__ int next(int u) const {
 		while (u < tiles) {
-			const int b = u * TOKENS / a.block;
+			const int b = block_of(a, u);
 			const uint32_t rest = any[b / 32] >> b % 32;
 			if (rest == 0)
 				u = (b / 32 + 1) * 32 * a.block / TOKENS;
@@ -151,7 +165,7 @@ template <int MT, int WARPS> struct document_queries {
 
 	// Whether the warp has to do with tile u.
 	__device__ __forceinline__ bool sees(int u) {
-		const int b = u * TOKENS / a.block;
+		const int b = block_of(a, u);
 		if (b / 32 != word) {
 			word = b / 32, one = 0, every = ~0u;
 #pragma unroll
@@ -172,10 +186,13 @@ template <int MT, int WARPS> struct document_queries {
 	__device__ __forceinline__ uint32_t part() const { return a.shift == 6 ? 1u : a.shift == 1 ? ~0u : (1u << (TOKENS >> a.shift)) - 1; }
 
 	// Whether all queries of the warp see all of tile u.
-	__device__ __forceinline__ bool whole(int u) const { return u * TOKENS + TOKENS - 1 <= low && (~every >> u * TOKENS / a.block % 32 & part()) == 0; }
+	__device__ __forceinline__ bool whole(int u) const { return u * TOKENS + TOKENS - 1 <= low && (~every >> block_of(a, u) % 32 & part()) == 0; }
 
-	// Whether a query sees a token of tile u.
-	__device__ __forceinline__ bool hidden(int m, int r, int u, int token) const {
-		return u * TOKENS + token > pos[m][r] || !(bits[m][r] >> ((u * TOKENS / a.block) % 32 + (token >> a.shift)) & 1);
+	// How many tokens of tile u a query sees, if it sees all its blocks.
+	__device__ __forceinline__ int seen(int m, int r, int u) const {
+		return a.shift == 6 && !(bits[m][r] >> block_of(a, u) % 32 & 1) ? 0 : pos[m][r] - u * TOKENS + 1;
 	}
+
+	// Whether a query sees the block of a token of tile u, where a tile has several.
+	__device__ __forceinline__ bool chosen(int m, int r, int u, int token) const { return bits[m][r] >> (block_of(a, u) % 32 + (token >> a.shift)) & 1; }
 };

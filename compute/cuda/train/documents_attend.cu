@@ -26,14 +26,16 @@ template <int DIM, int MT, int WARPS> __device__ __forceinline__ void attend(con
 	const int h = queries.h, dim = a.dim, begin = queries.w.begin, rows = queries.w.end - begin;
 
 	bring<DIM, M, THREADS>(own, a.q, dim, [&](int i, int) { return i < queries.count ? a.q + queries.flat(i) * dim : nullptr; });
+	const int step = a.heads * dim; // from a token to the next
+	const __nv_bfloat16 *const keys0 = a.k + ((size_t)begin * a.heads + h) * dim, *const values0 = a.v + ((size_t)begin * a.heads + h) * dim;
 	float ahead = 0; // a token's bias of the tile that is on its way
 	const auto fetch = [&](int u, int place) {
 		uint8_t *to = stages + place * 2 * BYTES;
 		const auto of = [&](const __nv_bfloat16 *x) {
-			return [=](int j, int) { return u * TOKENS + j < rows ? x + ((size_t)(begin + u * TOKENS + j) * a.heads + h) * dim : nullptr; };
+			return [=](int j, int) { return u * TOKENS + j < rows ? x + (long long)(u * TOKENS + j) * step : nullptr; };
 		};
-		bring<DIM, TOKENS, THREADS>(to, a.k, dim, of(a.k));
-		bring<DIM, TOKENS, THREADS>(to + BYTES, a.v, dim, of(a.v));
+		bring<DIM, TOKENS, THREADS>(to, a.k, dim, of(keys0));
+		bring<DIM, TOKENS, THREADS>(to + BYTES, a.v, dim, of(values0));
 		if (tid < TOKENS) ahead = a.s && u * TOKENS + tid < rows ? a.s[(size_t)(begin + u * TOKENS + tid) * a.heads + h] : 0;
 		cp_async_commit();
 	};
@@ -80,12 +82,20 @@ template <int DIM, int MT, int WARPS> __device__ __forceinline__ void attend(con
 			}
 			if (!queries.whole(u))
 #pragma unroll
-				for (int m = 0; m < MT; m++)
+				for (int m = 0; m < MT; m++) {
+					const int seen[2] = {queries.seen(m, 0, u), queries.seen(m, 1, u)};
 #pragma unroll
 					for (int j = 0; j < TOKENS / 8; j++)
 #pragma unroll
 						for (int e = 0; e < 4; e++)
-							if (queries.hidden(m, e / 2, u, 8 * j + t + e % 2)) s[m][j][e] = -INFINITY;
+							if (8 * j + t + e % 2 >= seen[e / 2]) s[m][j][e] = -INFINITY;
+					if (a.shift == 6) continue;
+#pragma unroll
+					for (int j = 0; j < TOKENS / 8; j++)
+#pragma unroll
+						for (int e = 0; e < 4; e++)
+							if (!queries.chosen(m, e / 2, u, 8 * j + t + e % 2)) s[m][j][e] = -INFINITY;
+				}
 #pragma unroll
 			for (int m = 0; m < MT; m++)
 #pragma unroll

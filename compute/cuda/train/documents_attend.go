@@ -57,6 +57,7 @@ type documentsArgs struct {
 	columnWords                                          int64
 	heads, group, dim, block, words, places, rows, shift int32
 	scale, slope                                         float32
+	reciprocal                                           uint32
 }
 
 // documentWalk is what launches of an op have in common.
@@ -81,6 +82,7 @@ func (d *Device) walk(q, k, v, s compute.Tensor, sel compute.Selection, docs com
 		q: q.Addr, k: k.Addr, v: v.Addr, s: s.Addr, columnWords: int64(p.columns),
 		heads: int32(shape.heads), group: int32(shape.group), dim: int32(shape.dim), block: int32(docs.Block), words: int32(p.words), rows: int32(docs.Rows()),
 		shift: int32(bits.TrailingZeros(uint(min(docs.Block, documentTokens)))), scale: float32(scale), slope: float32(scale * math.Log2E),
+		reciprocal: uint32((1<<32 + shape.group - 1) / shape.group), // 0 of a group of 1
 	}}
 	const size = int(unsafe.Sizeof(documentWork{}))
 	all := make([]documentWork, 0, len(p.queries)+len(p.keys)+len(p.lists))

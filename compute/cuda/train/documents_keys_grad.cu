@@ -63,11 +63,14 @@ struct document_rows {
 	__device__ __forceinline__ void take(int n) { used += n; }
 	// The row of the next queries' i.
 	__device__ __forceinline__ int row(int i) const {
-		const int r = (used + i) / a.group;
+		const int r = by_group(a, used + i);
 		return a.bits ? list[r] : w.first * TOKENS + r;
 	}
 	// Where it lies among all queries.
-	__device__ __forceinline__ size_t flat(int h, int i) const { return ((size_t)(w.begin + row(i)) * a.heads + h) * a.group + (used + i) % a.group; }
+	__device__ __forceinline__ long long flat(int h, int i) const {
+		const int r = by_group(a, used + i), row = a.bits ? list[r] : w.first * TOKENS + r;
+		return (long long)(w.begin + row) * (a.heads * a.group) + (h * a.group + used + i - r * a.group);
+	}
 };
 
 // What the products of keys with a query must know of it.
@@ -102,7 +105,7 @@ template <int DIM, int N> __device__ __forceinline__ void keys_grad(const docume
 		if (n > 0) {
 			uint8_t *to = stages + place * 2 * STAGE;
 			using P = pieces<DIM, THREADS>;
-			size_t at[N / P::EACH];
+			long long at[N / P::EACH];
 #pragma unroll
 			for (int i = 0; i < N / P::EACH; i++) {
 				const int r = i * P::EACH + tid / P::PIECES;
@@ -158,19 +161,28 @@ template <int DIM, int N> __device__ __forceinline__ void keys_grad(const docume
 			}
 		}
 #pragma unroll
-		for (int j = 0; j < N / 8; j++)
+		for (int j = 0; j < N / 8; j++) {
+			const float level[2] = {stat[8 * j].x, stat[8 * j + 1].x};
+#pragma unroll
+			for (int e = 0; e < 4; e++) p[j][e] = exp2_approx(fmaf(p[j][e], a.slope, bias[e / 2]) - level[e % 2]);
+		}
+		if (!whole)
+#pragma unroll
+			for (int j = 0; j < N / 8; j++)
+#pragma unroll
+				for (int e = 0; e < 4; e++) {
+					const document_seen q = see[8 * j + e % 2];
+					if (mine[e / 2] > q.pos || !(q.bits >> ((mine[e / 2] - k0) >> a.shift) & 1)) p[j][e] = 0;
+				}
+#pragma unroll
+		for (int j = 0; j < N / 8; j++) {
+			const float mean[2] = {stat[8 * j].y, stat[8 * j + 1].y};
 #pragma unroll
 			for (int e = 0; e < 4; e++) {
-				const float2 s = stat[8 * j + e % 2];
-				float &v = p[j][e];
-				v = exp2_approx(fmaf(v, a.slope, bias[e / 2]) - s.x);
-				if (!whole) {
-					const document_seen q = see[8 * j + e % 2];
-					if (mine[e / 2] > q.pos || !(q.bits >> ((mine[e / 2] - k0) >> a.shift) & 1)) v = 0;
-				}
-				dp[j][e] = v * (dp[j][e] - s.y);
+				dp[j][e] = p[j][e] * (dp[j][e] - mean[e % 2]);
 				ds[e / 2] += dp[j][e];
 			}
+		}
 #pragma unroll
 		for (int j = 0; j < N / 16; j++) {
 			uint32_t x[4], z[4];

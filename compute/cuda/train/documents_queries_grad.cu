@@ -39,14 +39,16 @@ template <int DIM, int MT, int WARPS> __device__ __forceinline__ void queries_gr
 	};
 	bring<DIM, M, THREADS>(own, a.q, dim, mine(a.q));
 	bring<DIM, M, THREADS>(douts, a.dout, dim, mine(a.dout));
+	const int step = a.heads * dim; // from a token to the next
+	const __nv_bfloat16 *const keys0 = a.k + ((size_t)begin * a.heads + h) * dim, *const values0 = a.v + ((size_t)begin * a.heads + h) * dim;
 	float ahead = 0;
 	const auto fetch = [&](int u, int place) {
 		uint8_t *to = stages + place * 2 * BYTES;
 		const auto of = [&](const __nv_bfloat16 *x) {
-			return [=](int j, int) { return u * TOKENS + j < rows ? x + ((size_t)(begin + u * TOKENS + j) * a.heads + h) * dim : nullptr; };
+			return [=](int j, int) { return u * TOKENS + j < rows ? x + (long long)(u * TOKENS + j) * step : nullptr; };
 		};
-		bring<DIM, TOKENS, THREADS>(to, a.k, dim, of(a.k));
-		bring<DIM, TOKENS, THREADS>(to + BYTES, a.v, dim, of(a.v));
+		bring<DIM, TOKENS, THREADS>(to, a.k, dim, of(keys0));
+		bring<DIM, TOKENS, THREADS>(to + BYTES, a.v, dim, of(values0));
 		if (tid < TOKENS) ahead = a.s && u * TOKENS + tid < rows ? a.s[(size_t)(begin + u * TOKENS + tid) * a.heads + h] : 0;
 		cp_async_commit();
 	};
@@ -101,10 +103,30 @@ template <int DIM, int MT, int WARPS> __device__ __forceinline__ void queries_gr
 						for (int e = 0; e < 4; e++) {
 							float &w = p[m][j][e];
 							w = exp2_approx(fmaf(w, a.slope, e % 2 ? b.y : b.x) - stats[m][e / 2].x);
-							if (!whole && queries.hidden(m, e / 2, u, from + 8 * j + t + e % 2)) w = 0;
-							dp[m][j][e] = w * (dp[m][j][e] - stats[m][e / 2].y);
 						}
 				}
+				if (!whole)
+#pragma unroll
+					for (int m = 0; m < MT; m++) {
+						const int seen[2] = {queries.seen(m, 0, u) - from, queries.seen(m, 1, u) - from};
+#pragma unroll
+						for (int j = 0; j < HALF / 8; j++)
+#pragma unroll
+							for (int e = 0; e < 4; e++)
+								if (8 * j + t + e % 2 >= seen[e / 2]) p[m][j][e] = 0;
+						if (a.shift == 6) continue;
+#pragma unroll
+						for (int j = 0; j < HALF / 8; j++)
+#pragma unroll
+							for (int e = 0; e < 4; e++)
+								if (!queries.chosen(m, e / 2, u, from + 8 * j + t + e % 2)) p[m][j][e] = 0;
+					}
+#pragma unroll
+				for (int m = 0; m < MT; m++)
+#pragma unroll
+					for (int j = 0; j < HALF / 8; j++)
+#pragma unroll
+						for (int e = 0; e < 4; e++) dp[m][j][e] = p[m][j][e] * (dp[m][j][e] - stats[m][e / 2].y);
 #pragma unroll
 				for (int j = 0; j < HALF / 16; j++) {
 					uint32_t x[MT][4];
