@@ -27,7 +27,7 @@ func (in inside) RoundTrip(r *http.Request) (*http.Response, error) {
 	go func() {
 		in[r.URL.Host](w, r)
 		w.WriteHeader(http.StatusOK)
-		_ = out.Close() // never fails
+		_ = out.CloseWithError(r.Context().Err()) // never fails; a handler that was cancelled ends no answer
 	}()
 	select {
 	case <-w.ready:
