@@ -27,6 +27,15 @@ func (p *Parameters) norm() float64 {
 	return math.Sqrt(sum)
 }
 
+// factor multiplies the sum of gradients of n targets, whose mean has this norm: to the mean, and
+// no longer than clip.
+func (o *OptimiserConfig) factor(n, norm float64) float64 {
+	if o.Clip > 0 && norm > o.Clip {
+		return 1 / n * (o.Clip / norm)
+	}
+	return 1 / n
+}
+
 // update is one step of AdamW at a learning rate; by multiplies the gradients, and step counts
 // from 1. Working copies follow.
 func (p *Parameters) update(o *OptimiserConfig, rate, by float64, step int) {

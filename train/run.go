@@ -109,10 +109,7 @@ func (r *Run) takeStep(total int) (Record, error) {
 	if !finite(rec.Loss) || !finite(rec.Norm) {
 		return rec, fmt.Errorf("train: step %d: %w: loss %v, norm of gradients %v%s: go on from there with a lower optimiser.rate or a longer warmup", rec.Step, ErrDiverged, rec.Loss, rec.Norm, r.lastWhole())
 	}
-	by := 1 / n
-	if clip := c.Optimiser.Clip; clip > 0 && rec.Norm > clip {
-		by *= clip / rec.Norm
-	}
+	by := c.Optimiser.factor(n, rec.Norm)
 	err = r.together(func(_ int, one *replica) error {
 		one.params.update(&c.Optimiser, rec.Rate, by, rec.Step)
 		return one.dev.Sync()
