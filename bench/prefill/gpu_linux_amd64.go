@@ -47,11 +47,7 @@ func newGPU(d *step.Device) (*gpu, error) {
 
 // Machine describes the GPU.
 func (r *gpu) Machine() *Machine {
-	p := r.d.Properties()
-	// FLOP of bf16 with float32 sums that a multiprocessor does in a cycle, from NVIDIA's
-	// white papers of A100, Ada and H100.
-	cycle := map[int]float64{80: 2048, 86: 512, 89: 512, 90: 4096}[10*p.Major+p.Minor]
-	return &Machine{Device: r.d.Info(), Memory: r.empty, Peak: cycle * float64(p.Processors) * float64(p.Clock) * 1e3}
+	return &Machine{Device: r.d.Info(), Memory: r.empty, Peak: r.d.Properties().PeakBF16()}
 }
 
 // Run measures a setting.

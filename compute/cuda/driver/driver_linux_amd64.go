@@ -177,6 +177,14 @@ type Properties struct {
 	CopyEngines  int
 }
 
+// PeakBF16 is what the tensor cores do at the highest clock, in FLOP a second of bf16 with float32
+// sums; 0 where that is not known. What a multiprocessor does in a cycle is from NVIDIA's white
+// papers of A100, Ada and H100.
+func (p Properties) PeakBF16() float64 {
+	cycle := map[int]float64{80: 2048, 86: 512, 89: 512, 90: 4096}[10*p.Major+p.Minor]
+	return cycle * float64(p.Processors) * float64(p.Clock) * 1e3
+}
+
 // Properties of GPU n.
 func (d *Driver) Properties(n int) (Properties, error) {
 	var p Properties
