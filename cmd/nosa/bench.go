@@ -21,6 +21,7 @@ type BenchGroup struct {
 	Model   BenchCmd        `cmd:"" default:"withargs" hidden:"" help:"Measure how fast a model runs on this machine."`
 	Prefill BenchPrefillCmd `cmd:"" help:"Measure the prompt of one long sequence on a GPU."`
 	Decode  BenchDecodeCmd  `cmd:"" help:"Measure decode steps of many long sequences on a GPU."`
+	Train   BenchTrainCmd   `cmd:"" help:"Measure training steps."`
 	Serve   BenchServeCmd   `cmd:"" help:"Measure how a server of the OpenAI API answers under load."`
 }
 
@@ -46,7 +47,7 @@ type BenchCmd struct {
 
 // Help names the commands beside it.
 func (c *BenchCmd) Help() string {
-	return "nosa bench serve measures a server under load, nosa bench prefill and nosa bench decode prompts and steps on a GPU: see their own --help."
+	return "nosa bench serve measures a server under load, nosa bench prefill and nosa bench decode prompts and steps on a GPU, nosa bench train steps of training: see their own --help."
 }
 
 // Run implements the command.

@@ -53,6 +53,7 @@ var below = map[string][]string{
 	"bench/load":    {"client"},
 	"bench/decode":  {"bench", "compute", "compute/cuda", "compute/cuda/driver", "compute/cuda/step", "dtype"},
 	"bench/prefill": {"attention", "bench", "compute", "compute/cuda", "compute/cuda/driver", "compute/cuda/step", "dtype", "kv", "model"},
+	"bench/train":   {"attention", "bench", "compute", "compute/cuda/driver", "compute/cuda/train", "model", "train"},
 
 	"cmd/nosa": {anything},
 
