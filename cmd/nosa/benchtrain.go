@@ -98,7 +98,7 @@ func writeTrained(out *Output, machine *benchtrain.Machine, results []*benchtrai
 	}
 	about := machine.Device
 	if machine.Peak > 0 {
-		about += fmt.Sprintf("; computes %.3g TFLOP/s in %s at most", machine.Peak/1e12, machine.Activations)
+		about += fmt.Sprintf("; computes %s TFLOP/s in %s at most", speed(machine.Peak/1e12), machine.Activations)
 	}
 	out.Printf("%s\n", out.fold(about))
 	s := results[0].Setting
@@ -114,7 +114,7 @@ func writeTrained(out *Output, machine *benchtrain.Machine, results []*benchtrai
 			least, reached = fmt.Sprintf("%.2f", r.RooflineMS), fmt.Sprintf("%.0f %%", 100*r.Fraction)
 		}
 		t.row(tokens(r.Context), r.Method, tokens(r.Tokens), fmt.Sprintf("%.2f", r.MS), fmt.Sprintf("%.2f", r.MinMS), fmt.Sprintf("%.2f", r.MaxMS), speed(r.Speed),
-			fmt.Sprintf("%.3g", r.FLOP.Sum()/1e12), fmt.Sprintf("%.3g", r.Rate/1e12), least, reached, sizeText(r.Memory))
+			speed(r.FLOP.Sum()/1e12), speed(r.Rate/1e12), least, reached, sizeText(r.Memory))
 	}
 	t.write(out)
 	for _, r := range results {
@@ -141,7 +141,7 @@ func writeTrainParts(out *Output, r *benchtrain.Result) {
 	for _, p := range r.Parts {
 		rate := "-"
 		if p.FLOP > 0 {
-			rate = fmt.Sprintf("%.3g", p.FLOP/p.MS/1e9)
+			rate = speed(p.FLOP / p.MS / 1e9)
 		}
 		t.row(p.Name, fmt.Sprintf("%.2f", p.MS), fmt.Sprintf("%.1f %%", 100*p.MS/sum), rate)
 	}
