@@ -90,3 +90,25 @@ func TestReport(t *testing.T) {
 		}
 	}
 }
+
+// A pool keeps what was used last; without a size it keeps each head's last selection.
+func TestSimulation(t *testing.T) {
+	kept, lru := newSimulation(0, 1, 0), newSimulation(1.5, 1, 3)
+	for _, chosen := range [][]int32{{0, 1, 9}, {0, 2, 9}, {0, 1, 9}, {0, 1, 9}} {
+		kept.step(0, 0, 9, chosen, true)
+		lru.step(0, 0, 9, chosen, true)
+	}
+	if got := kept.run.Layers[0]; got != (layerHits{12, 4 + 3 + 1}) { // 9 four times, 0 three times, 1 once
+		t.Errorf("the last selection: %+v", got)
+	}
+	if got := lru.run.Layers[0]; got != (layerHits{12, 4 + 3 + 1}) {
+		t.Errorf("3 slots: %+v", got)
+	}
+	lru = newSimulation(2, 1, 4)
+	for _, chosen := range [][]int32{{0, 1, 9}, {0, 2, 9}, {0, 1, 9}} {
+		lru.step(0, 0, 9, chosen, true)
+	}
+	if got := lru.run.Layers[0]; got != (layerHits{9, 3 + 2 + 1}) { // 1 was still there
+		t.Errorf("4 slots: %+v", got)
+	}
+}
