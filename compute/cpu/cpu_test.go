@@ -4,17 +4,19 @@ import (
 	"errors"
 	"math"
 	"math/rand/v2"
+	"runtime"
 	"testing"
 
 	"nosa/compute"
 	"nosa/dtype"
 )
 
-// eachLevel runs a test on every level of this machine; under the race detector, which sees
-// goroutines and not kernels, on the best.
+// eachLevel runs a test on every level of this machine; on the best alone under the race detector,
+// which sees goroutines and not kernels, and in the short tests of arm64, which CI emulates: plain
+// Go is the same there.
 func eachLevel(t *testing.T, f func(t *testing.T, level string)) {
 	levels := Levels()
-	if raced {
+	if raced || runtime.GOARCH == "arm64" && testing.Short() {
 		levels = levels[:1]
 	}
 	for _, level := range levels {
