@@ -5,6 +5,8 @@ import (
 	"io"
 	"io/fs"
 	"os"
+
+	"nosa/weights"
 )
 
 // disk is what checkpoints are written to; tests have one that fails.
@@ -34,15 +36,7 @@ func (realDisk) Rename(from, to string) error { return os.Rename(from, to) }
 
 func (realDisk) RemoveAll(path string) error { return os.RemoveAll(path) }
 
-// SyncFolder makes a rename durable where the file system can.
-func (realDisk) SyncFolder(path string) error {
-	d, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	_ = d.Sync() // some file systems refuse it for folders; the rename has happened all the same
-	return d.Close()
-}
+func (realDisk) SyncFolder(path string) error { return weights.SyncFolder(path) }
 
 // writeFile makes a new file and does not call it done before the disk has it.
 func writeFile(d disk, path string, write func(io.Writer) error) error {

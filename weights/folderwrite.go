@@ -56,7 +56,7 @@ func WriteFolder(ctx context.Context, path string, files map[string][]byte, tens
 	if err != nil {
 		return fmt.Errorf("weights: %w", err)
 	}
-	return syncFolder(filepath.Dir(path))
+	return SyncFolder(filepath.Dir(path))
 }
 
 // plan fills one file after the other.
@@ -132,7 +132,7 @@ func fillFolder(ctx context.Context, dir string, files map[string][]byte, shards
 			return err
 		}
 	}
-	return syncFolder(dir)
+	return SyncFolder(dir)
 }
 
 // write writes the header, padded so that data begin at a multiple of eight, and the tensors.

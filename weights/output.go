@@ -122,7 +122,7 @@ func createFile(path string, write func(w *bufio.Writer) error) (err error) {
 	if err := os.Rename(temp, path); err != nil {
 		return err
 	}
-	return syncFolder(filepath.Dir(path))
+	return SyncFolder(filepath.Dir(path))
 }
 
 // writeFile makes a new file, and does not call it done before the disk has it.
@@ -142,8 +142,8 @@ func writeFile(path string, write func(w *bufio.Writer) error) error {
 	return errors.Join(err, f.Close())
 }
 
-// syncFolder makes a rename durable where the file system can.
-func syncFolder(path string) error {
+// SyncFolder makes a rename in a folder durable where the file system can.
+func SyncFolder(path string) error {
 	d, err := os.Open(path)
 	if err != nil {
 		return err

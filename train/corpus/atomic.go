@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+
+	"nosa/weights"
 )
 
 // writeJSON replaces the file at path by v: whoever reads it, also after a crash, finds the old bytes or the new ones.
@@ -29,17 +31,7 @@ func writeJSON(path string, v any) error {
 	if err := os.Rename(temp, path); err != nil {
 		return err
 	}
-	return syncFolder(filepath.Dir(path))
-}
-
-// syncFolder makes a rename durable where the file system can.
-func syncFolder(path string) error {
-	d, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	_ = d.Sync() // some file systems refuse it for folders; the rename has happened all the same
-	return d.Close()
+	return weights.SyncFolder(filepath.Dir(path))
 }
 
 // readJSON reads a file of ours, which is small.

@@ -10,6 +10,8 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+
+	"nosa/weights"
 )
 
 // Options are what Build makes a set of.
@@ -151,7 +153,7 @@ func build(ctx context.Context, dir string, o Options, inputs []input, key strin
 	if err := os.Rename(work, dir); err != nil {
 		return nil, err
 	}
-	if err := syncFolder(filepath.Dir(dir)); err != nil {
+	if err := weights.SyncFolder(filepath.Dir(dir)); err != nil {
 		return nil, err
 	}
 	return Open(dir, o.Vocabulary)
