@@ -17,77 +17,64 @@ import (
 const levelVariable = "NOSA_CPU_LEVEL"
 
 // newDevice turns --device, --threads, --numerics and the level of the environment
-// into a device: the one place that knows which there are.
+// into a device: with newTrainer the one place that knows which there are.
 func newDevice(name string, threads int, numerics compute.Numerics, level string) (compute.Device, error) {
-	if err := checkThreads(threads); err != nil {
-		return nil, err
-	}
-	switch kind, number, numbered := strings.Cut(name, ":"); kind {
-	case "cpu":
-		dev, err := newCPU(name, threads, numerics, level)
-		if err != nil {
-			return nil, err
-		}
-		return dev, nil
-	case "cuda":
-		n, err := gpuNumber(number, numbered)
-		if err != nil {
-			return nil, err
-		}
-		dev, err := step.New(cuda.Options{GPU: n, Numerics: numerics})
-		if errors.Is(err, cuda.ErrNumerics) {
-			return nil, usage("--numerics %v: %w", numerics, cuda.ErrNumerics)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("--device %s: %w: use --device cpu", name, err)
-		}
-		return dev, nil
-	}
-	return nil, usage("--device %q is unknown: use cpu or cuda[:n]", name)
+	return openDevice(name, threads,
+		func() (compute.Device, error) {
+			return cpu.New(cpu.Options{Threads: threads, Numerics: numerics, Level: level})
+		},
+		func(n int) (compute.Device, error) {
+			dev, err := step.New(cuda.Options{GPU: n, Numerics: numerics})
+			if errors.Is(err, cuda.ErrNumerics) {
+				return nil, usage("--numerics %v: %w", numerics, cuda.ErrNumerics)
+			}
+			return dev, err
+		})
 }
 
 // newTrainer is newDevice for a device that trains.
 func newTrainer(name string, threads int, level string) (compute.Trainer, error) {
-	if err := checkThreads(threads); err != nil {
-		return nil, err
+	return openDevice(name, threads,
+		func() (compute.Trainer, error) {
+			return cpu.New(cpu.Options{Threads: threads, Numerics: compute.NumericsF32, Level: level})
+		},
+		func(n int) (compute.Trainer, error) { return cudatrain.Open(n) })
+}
+
+// openDevice opens the device that --device names.
+func openDevice[D compute.Device](name string, threads int, onCPU func() (D, error), onGPU func(n int) (D, error)) (D, error) {
+	var none D
+	if threads < 0 || threads > 4096 {
+		return none, usage("--threads %d: want 0 (all processors) to 4096", threads)
 	}
 	switch kind, number, numbered := strings.Cut(name, ":"); kind {
 	case "cpu":
-		dev, err := newCPU(name, threads, compute.NumericsF32, level)
+		if name != "cpu" {
+			return none, usage("--device %s: cpu takes no number", name)
+		}
+		dev, err := onCPU()
+		if errors.Is(err, cpu.ErrLevel) {
+			return none, usage("%s: %w", levelVariable, err)
+		}
 		if err != nil {
-			return nil, err
+			return none, err
 		}
 		return dev, nil
 	case "cuda":
 		n, err := gpuNumber(number, numbered)
 		if err != nil {
-			return nil, err
+			return none, err
 		}
-		dev, err := cudatrain.Open(n)
+		dev, err := onGPU(n)
+		if errors.Is(err, cuda.ErrNumerics) {
+			return none, err
+		}
 		if err != nil {
-			return nil, fmt.Errorf("--device %s: %w: use --device cpu", name, err)
+			return none, fmt.Errorf("--device %s: %w: use --device cpu", name, err)
 		}
 		return dev, nil
 	}
-	return nil, usage("--device %q is unknown: use cpu or cuda[:n]", name)
-}
-
-func checkThreads(n int) error {
-	if n < 0 || n > 4096 {
-		return usage("--threads %d: want 0 (all processors) to 4096", n)
-	}
-	return nil
-}
-
-func newCPU(name string, threads int, numerics compute.Numerics, level string) (*cpu.Device, error) {
-	if name != "cpu" {
-		return nil, usage("--device %s: cpu takes no number", name)
-	}
-	dev, err := cpu.New(cpu.Options{Threads: threads, Numerics: numerics, Level: level})
-	if errors.Is(err, cpu.ErrLevel) {
-		return nil, usage("%s: %w", levelVariable, err)
-	}
-	return dev, err
+	return none, usage("--device %q is unknown: use cpu or cuda[:n]", name)
 }
 
 // gpuNumber reads the n of cuda[:n].
