@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"slices"
 
@@ -78,12 +79,24 @@ func Open(path string) (*Checkpoint, error) {
 	if err != nil {
 		return nil, fmt.Errorf("weights: %w", err)
 	}
-	c.names = make([]string, 0, len(c.tensors))
-	for name := range c.tensors {
-		c.names = append(c.names, name)
-	}
-	slices.Sort(c.names)
+	c.sortNames()
 	return c, nil
+}
+
+// OpenBytes opens a GGUF file that lies in memory: one inside the binary, or one that was received. name takes the place of its
+// path. data must not change, and begin at a multiple of 8, as its tensors are views of it.
+func OpenBytes(name string, data []byte) (*Checkpoint, error) {
+	c, err := readGGUF(data)
+	if err != nil {
+		return nil, fmt.Errorf("weights: %s: %w", name, err)
+	}
+	c.path = name
+	c.sortNames()
+	return c, nil
+}
+
+func (c *Checkpoint) sortNames() {
+	c.names = slices.Sorted(maps.Keys(c.tensors))
 }
 
 // Close gives back the mappings. Tensors, and strings of the metadata that were not copied, are gone afterwards.
@@ -135,13 +148,13 @@ func (c *Checkpoint) Interleaved() bool { return c.interleaved }
 // Format returns FormatFolder or FormatGGUF.
 func (c *Checkpoint) Format() string { return c.format }
 
-// Path returns what Open was given.
+// Path returns what Open was given, or the name that OpenBytes was.
 func (c *Checkpoint) Path() string { return c.path }
 
 // Bytes returns the size of all tensors together.
 func (c *Checkpoint) Bytes() int64 { return c.bytes }
 
-// Check says whether all mapped files still have the size they were opened with: ErrChanged if not.
+// Check says whether all mapped files, if there are any, still have the size they were opened with: ErrChanged if not.
 func (c *Checkpoint) Check() error {
 	for _, m := range c.maps {
 		if err := m.check(); err != nil {

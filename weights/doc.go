@@ -1,6 +1,6 @@
 // Package weights turns the files in which models are published into named tensors: Hugging Face folders (config.json
 // and safetensors, whole or in shards) and GGUF files of version 2 and 3. Files are mapped, never copied: a [Tensor]'s
-// bytes are a view of the file, and the pages that nobody reads are never loaded.
+// bytes are a view of the file, and the pages that nobody reads are never loaded. A GGUF file may also lie in memory (OpenBytes).
 //
 //	folder  config.json ──────────────────────────────┐
 //	        model.safetensors[.index.json] ─ header ──┤

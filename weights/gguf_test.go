@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"math"
 	"os"
 	"path/filepath"
@@ -322,5 +323,41 @@ func TestDescribe(t *testing.T) {
 	}
 	if want := (Entry{"tokenizer.ggml.tokens", "array of string", `3 string ["a", "", "\xff"]`}); !slices.Contains(d.Metadata, want) {
 		t.Errorf("metadata %v lacks %v", d.Metadata, want)
+	}
+}
+
+// TestOpenBytes: a file in memory is the model that it is on a disk, under the name that it was given.
+func TestOpenBytes(t *testing.T) {
+	data := tiny("llama").bytes()
+	path := filepath.Join(t.TempDir(), "x.gguf")
+	if err := os.WriteFile(path, data, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	want := mustOpen(t, path)
+	got, err := OpenBytes("inside", data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.Digest() != want.Digest() || !slices.Equal(got.Names(), want.Names()) || len(got.Names()) == 0 {
+		t.Errorf("%q, want %q, or other bytes", got.Names(), want.Names())
+	}
+	d := want.Describe()
+	d.Path = "inside"
+	if !reflect.DeepEqual(got.Describe(), d) {
+		t.Errorf("%+v, want %+v", got.Describe(), d)
+	}
+	if err := got.Check(); err != nil {
+		t.Error(err)
+	}
+	if _, err := got.File("tokenizer.json"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a file beside it: %v", err)
+	}
+	if err := got.Close(); err != nil || got.Has("model.norm.weight") {
+		t.Errorf("closed: %v", err)
+	}
+	for n := range data { // cut anywhere
+		if ck, err := OpenBytes("inside", data[:n]); err == nil || ck != nil || !strings.HasPrefix(err.Error(), "weights: inside: ") {
+			t.Fatalf("the first %d bytes: %v", n, err)
+		}
 	}
 }

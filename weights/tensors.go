@@ -8,7 +8,6 @@ import (
 	"io"
 	"math"
 	"os"
-	"slices"
 )
 
 // WriteTensors writes tensors as one safetensors file to w: what a caller puts into a folder by its own rules, where
@@ -35,10 +34,7 @@ func OpenTensors(path string) (*Checkpoint, error) {
 	if err := c.readTensors(); err != nil {
 		return nil, fmt.Errorf("weights: %s: %w", path, errors.Join(err, c.Close()))
 	}
-	for name := range c.tensors {
-		c.names = append(c.names, name)
-	}
-	slices.Sort(c.names)
+	c.sortNames()
 	return c, nil
 }
 
