@@ -78,6 +78,9 @@ func TestThereAndBack(t *testing.T) {
 					if key == "eos_token_id" || key == "bos_token_id" {
 						continue // known through a tokenizer only
 					}
+					if key == "model_type" && family == "nosa" {
+						want = "llama" // so that transformers opens it
+					}
 					if !reflect.DeepEqual(got[key], want) {
 						t.Errorf("%s is %v, want %v", key, got[key], want)
 					}

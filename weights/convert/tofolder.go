@@ -118,6 +118,9 @@ func (m *model) folderConfig(main dtype.Type, plain bool) ([]byte, error) {
 	}
 	if m.Format() == weights.FormatGGUF {
 		delete(keys, "rope_interleaved") // the rows have been moved back
+		if below, err := m.config.architecture(true, true); err == nil && m.arch == "nosa" && below == "llama" {
+			set("model_type", below) // as which transformers opens it; the architecture still says what it is
+		}
 		if err := withoutFactors(keys); err != nil {
 			return nil, err
 		}
