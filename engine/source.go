@@ -36,6 +36,12 @@ func OpenSource(path string) (*Source, error) {
 	if err != nil {
 		return nil, err
 	}
+	return NewSource(ck)
+}
+
+// NewSource reads what an open checkpoint says of itself. The checkpoint is the source's from then on, and closed when this fails.
+func NewSource(ck *weights.Checkpoint) (_ *Source, err error) {
+	path := ck.Path()
 	s := &Source{Checkpoint: ck, end: map[int32]bool{}}
 	if s.Config, err = model.ParseConfig(ck.Config()); err != nil {
 		return nil, errors.Join(fmt.Errorf("%s: %w", path, err), ck.Close())

@@ -36,19 +36,24 @@ var ErrUnsupported = errors.New("cannot be converted")
 // magnitude that would become infinity.
 var ErrValue = errors.New("value does not fit the number format")
 
-// Convert writes the model at src, a folder or a GGUF file, to dst: to a GGUF file when dst ends in .gguf, to a folder
-// otherwise. dst must not exist; it appears when it is complete, and not at all after an error or when ctx ends.
+// Convert writes the model at src, a folder or a GGUF file, to dst: see Write.
 func Convert(ctx context.Context, src, dst string, opts Options) (err error) {
-	toGGUF := strings.EqualFold(suffix(dst), ".gguf")
-	if opts.Type != dtype.Invalid && (!opts.Type.Encodes() || opts.Type.Quantised() && !toGGUF) {
-		return fmt.Errorf("convert: %s cannot be written to %s: choose F32, F16 or BF16, or for GGUF also Q8_0 or Q4_0: %w",
-			opts.Type, dst, ErrUnsupported)
-	}
 	c, err := weights.Open(src)
 	if err != nil {
 		return fmt.Errorf("convert: %w", err)
 	}
 	defer func() { err = errors.Join(err, c.Close()) }()
+	return Write(ctx, c, dst, opts)
+}
+
+// Write writes a model to dst: to a GGUF file when dst ends in .gguf, to a folder otherwise. dst must not exist; it appears
+// when it is complete, and not at all after an error or when ctx ends. An adapter stays laid over the model.
+func Write(ctx context.Context, c *weights.Checkpoint, dst string, opts Options) error {
+	toGGUF := strings.EqualFold(suffix(dst), ".gguf")
+	if opts.Type != dtype.Invalid && (!opts.Type.Encodes() || opts.Type.Quantised() && !toGGUF) {
+		return fmt.Errorf("convert: %s cannot be written to %s: choose F32, F16 or BF16, or for GGUF also Q8_0 or Q4_0: %w",
+			opts.Type, dst, ErrUnsupported)
+	}
 	if opts.Adapter != "" {
 		if err := overlay(c, opts.Adapter); err != nil {
 			return fmt.Errorf("convert: adapter: %w", err)
@@ -60,7 +65,7 @@ func Convert(ctx context.Context, src, dst string, opts Options) (err error) {
 	}
 	// The source is mapped: should its file be cut short meanwhile, that is an error and not the end of the process.
 	if err := weights.Guard(func() error { return write(ctx, c, dst, opts) }); err != nil {
-		return fmt.Errorf("convert %s: %w", src, err)
+		return fmt.Errorf("convert %s: %w", c.Path(), err)
 	}
 	return nil
 }
