@@ -28,6 +28,7 @@ var below = map[string][]string{
 	"trace":     nil,
 
 	"weights":         {"dtype"},
+	"builtin":         {"weights"},
 	"weights/convert": {"weights", "dtype"},
 
 	"compute":         {"dtype"},
