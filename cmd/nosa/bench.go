@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"nosa/bench"
+	"nosa/builtin"
 	"nosa/compute"
 	"nosa/compute/cpu"
 	"nosa/engine"
@@ -101,7 +102,7 @@ func (c *BenchCmd) Run(ctx context.Context, g *Globals) (err error) {
 // check refuses what needs no model to be refused.
 func (c *BenchCmd) check(s bench.Sweep) error {
 	switch {
-	case c.Shape != "" && c.Model != "builtin":
+	case c.Shape != "" && c.Model != builtin.Name:
 		return usage("MODEL and --shape: give one of them")
 	case c.Repeat < 1 || c.Repeat > 1000:
 		return usage("--repeat %d: want 1 to 1000", c.Repeat)
@@ -111,6 +112,8 @@ func (c *BenchCmd) check(s bench.Sweep) error {
 		return usage("--peer-timeout %s: want more than nothing", c.PeerTimeout)
 	case c.Compare == "" && (c.PeerRepeat > 0 || c.CompareFA != "both"):
 		return usage("--compare-fa and --peer-repeat belong to --compare")
+	case c.Compare != "" && c.Shape == "" && c.Model == builtin.Name:
+		return usage("--compare: llama-bench reads a file, and %s is none: write it to one with `nosa convert %s FILE.gguf --plain`", builtin.Name, builtin.Name)
 	}
 	if c.Shape != "" {
 		if _, _, err := bench.ParseShape(c.Shape); err != nil {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"nosa/builtin"
 	"nosa/chat"
 )
 
@@ -86,7 +87,7 @@ func (c *ChatCmd) Run(ctx context.Context, g *Globals) (err error) {
 func (c *ChatCmd) check() error {
 	within := func(v, least, most float32) bool { return v >= least && v <= most }
 	switch {
-	case c.Server != "" && c.Model != "builtin":
+	case c.Server != "" && c.Model != builtin.Name:
 		return usage("MODEL and --server: give one of them; --model NAME is a model of the server")
 	case c.Server == "" && (c.Name != "" || c.KeyFile != ""):
 		return usage("--model and --api-key-file belong to --server")

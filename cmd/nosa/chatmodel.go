@@ -34,6 +34,9 @@ func (c *ChatCmd) openModel(g *Globals) (_ partner, err error) {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, closeSource(src)) }()
+	if src.Tokenizer != nil && src.Template == nil && src.TemplateErr == nil {
+		return nil, fmt.Errorf("%s: the model has no chat template: name one that was made for conversations, or continue a text with nosa run", src.Checkpoint.Path())
+	}
 	if _, err := src.Render(context.Background(), []chat.Message{{Role: "user", Content: "?"}}); err != nil {
 		return nil, err
 	}

@@ -14,7 +14,7 @@ import (
 
 // ConvertCmd turns a Hugging Face folder into a GGUF file, or back.
 type ConvertCmd struct {
-	Src     string   `arg:"" help:"Hugging Face folder, .gguf file, or the name of a pulled model."`
+	Src     string   `arg:"" help:"Hugging Face folder, .gguf file, the name of a pulled model, or builtin."`
 	Dst     string   `arg:"" help:"What to write: a GGUF file if it ends in .gguf, a folder otherwise. It must not exist."`
 	Dtype   string   `default:"keep" enum:"keep,f32,f16,bf16,q8_0,q4_0" help:"Number format of the matrices: ${enum}. keep: the source's."`
 	Plain   bool     `help:"Leave NOSA's importance scores out, so that other programs run the model with full attention."`
@@ -31,10 +31,9 @@ type converted struct {
 }
 
 // Run implements the command.
-func (c *ConvertCmd) Run(ctx context.Context, g *Globals) error {
+func (c *ConvertCmd) Run(ctx context.Context, g *Globals) (err error) {
 	opts := convert.Options{Plain: c.Plain, Adapter: c.Adapter, Shard: int64(c.Shard)}
 	if c.Dtype != "keep" {
-		var err error
 		if opts.Type, err = dtype.Parse(c.Dtype); err != nil {
 			return usage("--dtype: %w", err)
 		}
@@ -45,14 +44,15 @@ func (c *ConvertCmd) Run(ctx context.Context, g *Globals) error {
 	if c.Src == "" || c.Dst == "" {
 		return usage("name what to read and what to write: an empty name is neither")
 	}
-	src, err := modelPath(c.Src)
+	src, err := openCheckpoint(c.Src)
 	if err != nil {
 		return err
 	}
+	defer func() { err = errors.Join(err, src.Close()) }()
 	bar := newProgress(g, "convert", 0, "bytes")
 	opts.Progress = func(done, total int64) { bar.Note(done, total, "") }
 	start := time.Now()
-	err = convert.Convert(ctx, src, c.Dst, opts)
+	err = convert.Write(ctx, src, c.Dst, opts)
 	bar.Finish()
 	if err != nil {
 		return err
@@ -62,7 +62,7 @@ func (c *ConvertCmd) Run(ctx context.Context, g *Globals) error {
 	if err != nil {
 		return err
 	}
-	done.Source, done.Seconds = src, took.Seconds()
+	done.Source, done.Seconds = src.Path(), took.Seconds()
 	if g.JSON {
 		return writeJSON(g.Stdout, done)
 	}

@@ -12,7 +12,7 @@ import (
 
 // InspectCmd tells what is in a model's files, without loading them.
 type InspectCmd struct {
-	Model    string `arg:"" help:"Hugging Face folder, .gguf file, or the name of a pulled model."`
+	Model    string `arg:"" help:"Hugging Face folder, .gguf file, the name of a pulled model, or builtin, the small one inside this binary."`
 	Tensors  bool   `short:"t" help:"List every tensor."`
 	Metadata bool   `short:"m" help:"List the metadata of a GGUF file."`
 	Config   bool   `short:"c" help:"Print the configuration, config.json."`
@@ -20,11 +20,7 @@ type InspectCmd struct {
 
 // Run implements the command.
 func (c *InspectCmd) Run(_ context.Context, g *Globals) (err error) {
-	path, err := modelPath(c.Model)
-	if err != nil {
-		return err
-	}
-	cp, err := weights.Open(path)
+	cp, err := openCheckpoint(c.Model)
 	if err != nil {
 		return err
 	}

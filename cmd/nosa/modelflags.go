@@ -9,15 +9,17 @@ import (
 	"strconv"
 	"strings"
 
+	"nosa/builtin"
 	"nosa/compute"
 	"nosa/engine"
 	"nosa/hub"
 	"nosa/kv"
+	"nosa/weights"
 )
 
 // ModelFlags are shared by all commands that run a model (design, section 4).
 type ModelFlags struct {
-	Model string `arg:"" optional:"" default:"builtin" help:"Hugging Face folder, .gguf file, or the name of a pulled model."`
+	Model string `arg:"" optional:"" default:"builtin" help:"Hugging Face folder, .gguf file, or the name of a pulled model; by default builtin, the small one inside this binary."`
 
 	Attention string `default:"auto" enum:"auto,full,infllmv2,dma,nosa" help:"Which blocks a query reads: ${enum}. auto: what the model was trained for."`
 	Topk      int    `name:"topk" placeholder:"N" help:"Blocks that a query selects in all; by default the model's, or 64."`
@@ -124,18 +126,32 @@ func parseDisk(s string) (dir string, size int64, err error) {
 
 // source opens the model that MODEL means.
 func (f *ModelFlags) source() (*engine.Source, error) {
-	path, err := modelPath(f.Model)
+	return openSource(f.Model)
+}
+
+// openSource opens the model that MODEL means, with its tokenizer and template.
+func openSource(name string) (*engine.Source, error) {
+	ck, err := openCheckpoint(name)
 	if err != nil {
 		return nil, err
 	}
-	return engine.OpenSource(path)
+	return engine.NewSource(ck)
 }
 
-// modelPath finds MODEL: a file or folder, or a name that was pulled.
-func modelPath(name string) (string, error) {
-	if name == "builtin" {
-		return "", errors.New("there is no built-in model yet: run scripts/fetch-models and name models/SmolLM2-135M-Instruct.gguf, or `nosa pull` one")
+// openCheckpoint opens the files of the model that MODEL means. A folder called builtin is ./builtin.
+func openCheckpoint(name string) (*weights.Checkpoint, error) {
+	if name == builtin.Name {
+		return builtin.Open()
 	}
+	path, err := modelPath(name)
+	if err != nil {
+		return nil, err
+	}
+	return weights.Open(path)
+}
+
+// modelPath finds a MODEL outside of the binary: a file or folder, or a name that was pulled.
+func modelPath(name string) (string, error) {
 	_, err := os.Stat(name)
 	if err == nil {
 		return name, nil

@@ -154,7 +154,7 @@ func (c *RunCmd) encode(ctx context.Context, g *Globals, src *engine.Source) ([]
 		}
 		text = file
 		if c.Prompt != "" {
-			text += "\n" + c.Prompt
+			text = strings.TrimSuffix(text, "\n") + "\n" + c.Prompt
 		}
 	}
 	if text == "" {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"strings"
 	"syscall"
@@ -68,6 +69,22 @@ func TestRun(t *testing.T) {
 	}
 }
 
+// TestRunJoins: the text begins on a line of its own behind a file, however that ends.
+func TestRunJoins(t *testing.T) {
+	dir := textModel(t)
+	var texts []string
+	for _, file := range []string{"whale", "whale\n"} {
+		var got ran
+		parseJSON(t, nosa(t, nil, "run", dir, "--json", "--prompt-file", writeFile(t, file), "-p", "ship", "--max-tokens", "8", "--ignore-eos"), &got)
+		texts = append(texts, fmt.Sprint(got.Usage["prompt_tokens"], got.Text))
+	}
+	var got ran
+	parseJSON(t, nosa(t, nil, "run", dir, "--json", "-p", "whale\nship", "--max-tokens", "8", "--ignore-eos"), &got)
+	if want := fmt.Sprint(got.Usage["prompt_tokens"], got.Text); texts[0] != want || texts[1] != want {
+		t.Errorf("%q, want %q twice", texts, want)
+	}
+}
+
 // TestRunDraws: the same seed draws the same text.
 func TestRunDraws(t *testing.T) {
 	dir := textModel(t)
@@ -121,7 +138,6 @@ func TestRunRefuses(t *testing.T) {
 		})
 	}
 	nosa(t, nil, "run", nosaModel, "-p", "x").refused(t, exitFailed, "no tokenizer")
-	nosa(t, nil, "run", "-p", "x").refused(t, exitFailed, "no built-in model", "scripts/fetch-models")
 }
 
 // TestRunFullOutput: text that cannot be written ends the run.

@@ -12,7 +12,7 @@ import (
 
 // TokenizeCmd prints the ids of a text, or the text of ids.
 type TokenizeCmd struct {
-	Model   string   `arg:"" optional:"" default:"builtin" help:"Hugging Face folder, .gguf file, or the name of a pulled model."`
+	Model   string   `arg:"" optional:"" default:"builtin" help:"Hugging Face folder, .gguf file, or the name of a pulled model; by default builtin, the small one inside this binary."`
 	Text    []string `arg:"" optional:"" help:"Text; with none, standard input."`
 	File    string   `short:"f" placeholder:"FILE" help:"Take the text from a file; - for standard input."`
 	Decode  bool     `short:"d" help:"Turn ids, separated by blanks or commas, into text."`
@@ -25,11 +25,7 @@ func (c *TokenizeCmd) Run(ctx context.Context, g *Globals) (err error) {
 	if c.File != "" && len(c.Text) > 0 {
 		return usage("give the text as arguments or as --file, not both")
 	}
-	path, err := modelPath(c.Model)
-	if err != nil {
-		return err
-	}
-	src, err := engine.OpenSource(path)
+	src, err := openSource(c.Model)
 	if err != nil {
 		return err
 	}

@@ -53,5 +53,4 @@ func TestTokenizeRefuses(t *testing.T) {
 	nosa(t, nil, "tokenize", dir, "-d", "--", "-1").refused(t, exitFailed, `"-1"`, "from 0 to")
 	nosa(t, nil, "tokenize", dir, "-d", "99999999999").refused(t, exitFailed, "from 0 to")
 	nosa(t, nil, "tokenize", nosaModel, "x").refused(t, exitFailed, "no tokenizer")
-	nosa(t, nil, "tokenize").refused(t, exitFailed, "no built-in model")
 }
