@@ -58,6 +58,16 @@ void copy_later(void *to, const void *from, int bytes, bool valid);
 void copies_commit();
 void copies_wait(int groups);
 
+// wgmma: products that a warp's lanes post together are done when they are waited for. Until then their n sums are
+// nothing that was ever written. What op gets of a lane is a posted.
+struct posted {
+	float *sums;
+	const void *factors;
+};
+void product_later(meeting *op, float *sums, int n, const void *factors, size_t bytes);
+void products_commit();
+void products_wait(int groups);
+
 // Of a cluster: its barrier, and the place in another block's dynamic shared memory.
 void barrier_of(int threads); // some of the block
 void cluster_arrive();

@@ -63,6 +63,19 @@ struct copy {
 	bool valid;
 };
 
+// Sums of products that are under way, and such a product.
+struct sums {
+	float *to;
+	int products;
+	std::vector<float> v;
+};
+struct product {
+	meeting *op;
+	float *to;
+	std::vector<char> factors;
+	int group;
+};
+
 enum state { NEW, RUNNING, MEETING, BARRIER, CLUSTER_BARRIER, MBARRIER, NAP, ENDED };
 
 struct fiber {
@@ -73,6 +86,9 @@ struct fiber {
 	uint3 at;
 	std::vector<copy> copies;
 	int group;
+	std::vector<sums> held;
+	std::vector<product> products;
+	int products_group;
 	unsigned phase; // of the cluster's barrier, when it came there
 	bool arrived;
 };
@@ -382,6 +398,7 @@ void thread_main() {
 	running->run(argument);
 	fiber &f = own->fibers[own->current];
 	if (f.arrived) fault("has come to the barrier of the cluster, and does not wait there");
+	if (!f.products.empty()) fault("ends, and %d products (wgmma) that it posted are not waited for", (int)f.products.size());
 	wait(ENDED, nullptr);
 	warp &w = own->warps[own->current / 32];
 	w.alive &= ~(1u << own->current % 32);
@@ -419,6 +436,9 @@ void prepare(block &b, int rank) {
 		f.at = {n % blockDim.x, n / blockDim.x % blockDim.y, n / blockDim.x / blockDim.y};
 		f.copies.clear();
 		f.group = 0;
+		f.held.clear();
+		f.products.clear();
+		f.products_group = 0;
 		f.arrived = false;
 		f.stack = nullptr;
 		b.ready[i / 64] |= 1ull << i % 64;
@@ -675,6 +695,36 @@ void copies_wait(int groups) {
 			memset(c.to, 0, (size_t)c.bytes);
 	}
 	f.copies.resize(kept);
+}
+
+void product_later(meeting *op, float *to, int n, const void *factors, size_t bytes) {
+	fiber &f = own->fibers[own->current];
+	size_t i = 0;
+	while (i < f.held.size() && f.held[i].to != to) i++;
+	if (i == f.held.size()) {
+		f.held.push_back({to, 0, std::vector<float>(to, to + n)});
+		unwritten(to, sizeof *to * (size_t)n);
+	}
+	if ((int)f.held[i].v.size() != n) fault("wgmma: %d sums, of which %d others are under way", n, (int)f.held[i].v.size());
+	f.held[i].products++;
+	f.products.push_back({op, to, std::vector<char>((const char *)factors, (const char *)factors + bytes), f.products_group});
+}
+
+void products_commit() { own->fibers[own->current].products_group++; }
+
+void products_wait(int groups) {
+	fiber &f = own->fibers[own->current];
+	while (!f.products.empty() && f.products[0].group < f.products_group - groups) {
+		const product p = f.products[0];
+		f.products.erase(f.products.begin());
+		size_t i = 0;
+		while (f.held[i].to != p.to) i++;
+		posted mine = {f.held[i].v.data(), p.factors.data()};
+		collective(~0u, p.op, &mine, "wgmma");
+		if (--f.held[i].products > 0) continue;
+		memcpy(p.to, f.held[i].v.data(), sizeof(float) * f.held[i].v.size());
+		f.held.erase(f.held.begin() + (ptrdiff_t)i);
+	}
 }
 
 void barrier_of(int all) {

@@ -1,6 +1,6 @@
 // Kernels that do what they must not, for the tests of the emulator, and some that are
 // right. They are compiled for it alone.
-#include "../../ptx.cuh"
+#include "../../train/documents_group.cuh"
 
 struct fault_args {
 	int *out;
@@ -160,3 +160,37 @@ template <bool BF16, bool TRANS> __device__ void product(const matrix_args &m) {
 }
 extern "C" __global__ void product_bf16(const __grid_constant__ matrix_args m) { product<true, false>(m); }
 extern "C" __global__ void product_f16_trans(const __grid_constant__ matrix_args m) { product<false, true>(m); }
+
+// Products whose sums are read N groups of them too early, or which nobody waits for; what they read of shared memory
+// is read when they are done.
+template <int N> __device__ void products(const fault_args &a) {
+	extern __shared__ uint4 memory[];
+	uint16_t *const b = (uint16_t *)(((uintptr_t)memory + 1023) & ~(uintptr_t)1023);
+	for (int i = threadIdx.x; i < 32 * 64; i += 128) b[i] = 0x3f80;
+	__syncthreads();
+	const uint32_t ones[4] = {0x3f803f80, 0x3f803f80, 0x3f803f80, 0x3f803f80};
+	float c[16], d[16];
+	group_begin();
+	group_bf16<32, false>(c, ones, group_at(b, 0), false);
+	group_commit();
+	group_bf16<32, false>(d, ones, group_at(b, 0), false);
+	group_bf16<32, false>(d, ones, group_at(b, 0), true);
+	group_commit();
+	if (N < 3) group_wait<N < 3 ? N : 0>();
+	if (a.n) __syncthreads();
+	for (int i = threadIdx.x; i < 32 * 64 * a.n; i += 128) b[i] = 0;
+	if (a.n) __syncthreads();
+	a.out[2 * threadIdx.x] = (int)c[threadIdx.x % 16];
+	a.out[2 * threadIdx.x + 1] = (int)d[threadIdx.x % 16];
+	group_wait<0>();
+	if (a.n) a.out[2 * threadIdx.x + 1] = (int)d[threadIdx.x % 16];
+}
+FAULT(products) { products<0>(a); }
+FAULT(products_early) { products<1>(a); }
+FAULT(products_left) {
+	extern __shared__ uint4 memory[];
+	float c[16];
+	const uint32_t none[4] = {};
+	group_bf16<32, false>(c, none, group_at(memory, 0), false);
+	group_commit();
+}

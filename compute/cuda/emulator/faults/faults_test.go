@@ -157,6 +157,7 @@ func TestFaults(t *testing.T) {
 		{"part", 32, 96, 0, []string{"its threads wait for each other", "0-31 in the barrier of a part of the block"}},
 		{"range_unmade", 1, 32, 48, []string{"there is no mbarrier at"}},
 		{"range_short", 1, 32, 48, []string{"its threads wait for each other", "0-31 in a wait for an mbarrier"}},
+		{"products_left", 0, 128, 1024, []string{"ends, and 1 products (wgmma) that it posted are not waited for"}},
 		{"half_a_warp", 0, 32, 0, []string{"mma: lanes of the warp are missing"}},
 	} {
 		t.Run(fmt.Sprint(c.name, c.n), func(t *testing.T) {
@@ -320,6 +321,29 @@ func TestRange(t *testing.T) {
 	g.launch(g.stream, "fault_range", 1, 32, 48, args{out: out, in: in, n: 1})
 	if got, want := [8]int32(g.words(out, 8)), [8]int32{1, 2, 3, 4, 5, 6, 7, 8}; got != want {
 		t.Errorf("%d, want %d", got, want)
+	}
+}
+
+// TestProducts: sums of products are there when they have been waited for, and not sooner; shared memory that
+// changes meanwhile is what they are of.
+func TestProducts(t *testing.T) {
+	g := open(t)
+	out := g.alloc(4 * 256)
+	const never = math.MinInt32 // what is not a number, as a number
+	for _, c := range []struct {
+		name string
+		n    int32
+		want [2]int32
+	}{
+		{"products", 0, [2]int32{16, 32}}, {"products", 1, [2]int32{16, 32}},
+		{"products_early", 0, [2]int32{16, never}}, {"products_early", 1, [2]int32{16, 0}},
+	} {
+		g.launch(g.stream, "fault_"+c.name, 1, 128, 5<<10, args{out: out, n: c.n})
+		for i, v := range g.words(out, 256) {
+			if v != c.want[i%2] {
+				t.Fatalf("%s, %d: word %d is %d, want %d", c.name, c.n, i, v, c.want[i%2])
+			}
+		}
 	}
 }
 
