@@ -18,6 +18,7 @@ struct document_work {
 	int begin, end; // rows of the document
 	int first;      // the thread block's first query, tile of keys, or 32 rows
 	int columns;    // where the document's columns begin
+	int tiles;      // its first tile of keys among all
 };
 
 // As Go's documentsArgs. heads are KV heads; rows are of all documents.
@@ -39,6 +40,8 @@ struct documents_args {
 	int shift;                       // tokens of a block that are in a tile: 1 << shift
 	float scale, slope;              // 1/√dim; that times log2(e)
 	uint32_t reciprocal;             // ⌈2³²/group⌉, where that is more than 1
+	int tiles;                       // of keys, of all documents
+	uint8_t *image;                  // [heads, tiles]: see documents_attend_group.cu
 };
 
 // n / group, of n below 2³² / group.
@@ -46,6 +49,19 @@ __device__ __forceinline__ int by_group(const documents_args &a, int n) { return
 
 // The first block of a tile of keys. A tile is a block mostly.
 __device__ __forceinline__ int block_of(const documents_args &a, int u) { return a.block == TOKENS ? u : u * TOKENS / a.block; }
+
+// The first tile from u on of whose blocks any has a bit, of those before tiles.
+__device__ __forceinline__ int next_tile(const documents_args &a, const uint32_t *any, int tiles, int u) {
+	while (u < tiles) {
+		const int b = block_of(a, u);
+		const uint32_t rest = any[b / 32] >> b % 32;
+		if (rest == 0)
+			u = (b / 32 + 1) * 32 * a.block / TOKENS;
+		else
+			return min(tiles, max(u, (b + __ffs(rest) - 1) * a.block / TOKENS));
+	}
+	return tiles;
+}
 
 __device__ __forceinline__ uint32_t two(float x, float y) {
 	const __nv_bfloat162 v = __floats2bfloat162_rn(x, y);
@@ -151,17 +167,7 @@ template <int MT, int WARPS> struct document_queries {
 	}
 
 	// The first tile from u on that a query sees.
-	__device__ __forceinline__ int next(int u) const {
-		while (u < tiles) {
-			const int b = block_of(a, u);
-			const uint32_t rest = any[b / 32] >> b % 32;
-			if (rest == 0)
-				u = (b / 32 + 1) * 32 * a.block / TOKENS;
-			else
-				return min(tiles, max(u, (b + __ffs(rest) - 1) * a.block / TOKENS));
-		}
-		return tiles;
-	}
+	__device__ __forceinline__ int next(int u) const { return next_tile(a, any, tiles, u); }
 
 	// Whether the warp has to do with tile u.
 	__device__ __forceinline__ bool sees(int u) {

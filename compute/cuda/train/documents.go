@@ -25,10 +25,13 @@ var (
 )
 
 // documentWork is the struct of documents.cuh: what a thread block is for.
-type documentWork struct{ begin, end, first, columns int32 }
+type documentWork struct{ begin, end, first, columns, tiles int32 }
 
 // documentShape is what launches depend on beside the documents.
-type documentShape struct{ heads, group, dim, block int } // heads of keys
+type documentShape struct {
+	heads, group, dim, block int // heads of keys
+	blockQueries             int // of a thread block, where it is not as many as most
+}
 
 // takes reports whether there are kernels for a shape.
 func (s documentShape) takes() bool {
@@ -46,6 +49,9 @@ func (s documentShape) wide() int {
 
 // atOnce is how many queries a thread block has: see documents_attend.cu.
 func (s documentShape) atOnce() int {
+	if s.blockQueries > 0 {
+		return s.blockQueries
+	}
 	if s.wide() == documentMostDim {
 		return documentTokens
 	}
@@ -59,6 +65,7 @@ type documentPlan struct {
 	words                int // of a row's bits
 	columns              int // words of a KV head
 	blocks               int // of the longest document
+	tiles                int // of keys
 }
 
 func planDocuments(d compute.Documents, s documentShape) documentPlan {
@@ -67,7 +74,7 @@ func planDocuments(d compute.Documents, s documentShape) documentPlan {
 		begin, end := d.Span(i)
 		rows := end - begin
 		blocks := ceil(rows, d.Block)
-		w := documentWork{begin: int32(begin), end: int32(end), columns: int32(p.columns)}
+		w := documentWork{begin: int32(begin), end: int32(end), columns: int32(p.columns), tiles: int32(p.tiles)}
 		cut := func(n, by, step int) (list []documentWork) {
 			for at := 0; at < n; at += by {
 				w.first = int32(at / step)
@@ -80,6 +87,7 @@ func planDocuments(d compute.Documents, s documentShape) documentPlan {
 		p.lists = append(p.lists, cut(rows, 32, 32)...)
 		p.columns += blocks * ceil(rows, 32)
 		p.blocks = max(p.blocks, blocks)
+		p.tiles += ceil(rows, documentTokens)
 	}
 	p.words = ceil(p.blocks, 32)
 	slices.SortStableFunc(p.queries, func(a, b documentWork) int { return cmp.Compare(b.first, a.first) })

@@ -16,7 +16,8 @@ import (
 
 // attention is the kernels of attention over packed documents.
 type attention struct {
-	attend, queriesGrad, keysGrad        documentKernels
+	attend                               []*attendKernel // the best first
+	queriesGrad, keysGrad                documentKernels
 	list, stats, summary, summaryQueries driver.Function
 }
 
@@ -33,7 +34,7 @@ func (k documentKernels) of(s documentShape) driver.Function {
 func (d *Device) loadAttention() error {
 	a := &d.a
 	errs := []error{
-		d.load("documents_attend", map[string]*driver.Function{"attend_64": &a.attend.narrow, "attend_128": &a.attend.wide}),
+		d.loadAttend(),
 		d.load("documents_queries_grad", map[string]*driver.Function{
 			"queries_grad_64": &a.queriesGrad.narrow, "queries_grad_128": &a.queriesGrad.wide, "stats": &a.stats,
 		}),
@@ -44,7 +45,7 @@ func (d *Device) loadAttention() error {
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
-	for _, k := range []driver.Function{a.list, a.attend.narrow, a.attend.wide, a.queriesGrad.narrow, a.queriesGrad.wide, a.keysGrad.narrow, a.keysGrad.wide} {
+	for _, k := range []driver.Function{a.list, a.queriesGrad.narrow, a.queriesGrad.wide, a.keysGrad.narrow, a.keysGrad.wide} {
 		errs = append(errs, d.Context().AllowShared(k, d.Properties().SharedMemory))
 	}
 	return errors.Join(errs...)
@@ -58,6 +59,8 @@ type documentsArgs struct {
 	heads, group, dim, block, words, places, rows, shift int32
 	scale, slope                                         float32
 	reciprocal                                           uint32
+	tiles                                                int32
+	image                                                uintptr
 }
 
 // documentWalk is what launches of an op have in common.
@@ -66,6 +69,7 @@ type documentWalk struct {
 	documentShape
 	documentPlan
 	queriesAt, keysAt uintptr // lists of the plan on the GPU
+	attend            *attendKernel
 }
 
 // walk is of an op that is told q, k, v and s. With a selection, it has what rows selected as
@@ -76,13 +80,19 @@ func (d *Device) walk(q, k, v, s compute.Tensor, sel compute.Selection, docs com
 		d.Fail(fmt.Errorf("attention of %d channels to blocks of %d tokens: %w", shape.dim, docs.Block, errDocuments))
 		return nil, false
 	}
+	var attend *attendKernel
+	if !gradient {
+		attend = d.attendKernel(shape, docs)
+		shape.blockQueries = attend.queries
+	}
 	p := planDocuments(docs, shape)
 	scale := 1 / math.Sqrt(float64(shape.dim))
-	w := &documentWalk{documentShape: shape, documentPlan: p, documentsArgs: documentsArgs{
+	w := &documentWalk{documentShape: shape, documentPlan: p, attend: attend, documentsArgs: documentsArgs{
 		q: q.Addr, k: k.Addr, v: v.Addr, s: s.Addr, columnWords: int64(p.columns),
 		heads: int32(shape.heads), group: int32(shape.group), dim: int32(shape.dim), block: int32(docs.Block), words: int32(p.words), rows: int32(docs.Rows()),
 		shift: int32(bits.TrailingZeros(uint(min(docs.Block, documentTokens)))), scale: float32(scale), slope: float32(scale * math.Log2E),
 		reciprocal: uint32((1<<32 + shape.group - 1) / shape.group), // 0 of a group of 1
+		tiles:      int32(p.tiles),
 	}}
 	const size = int(unsafe.Sizeof(documentWork{}))
 	all := make([]documentWork, 0, len(p.queries)+len(p.keys)+len(p.lists))
@@ -92,6 +102,9 @@ func (d *Device) walk(q, k, v, s compute.Tensor, sel compute.Selection, docs com
 	parts := []part{{&lists, size * len(all)}}
 	if gradient {
 		parts = append(parts, part{&w.stats, 8 * docs.Rows() * q.Dims[1]})
+	}
+	if attend != nil && attend.tile > 0 {
+		parts = append(parts, part{&w.image, shape.heads * p.tiles * attend.tile})
 	}
 	if !sel.None() {
 		parts = append(parts, part{&w.bits, 4 * docs.Rows() * shape.heads * p.words})
@@ -148,8 +161,13 @@ func (d *Device) AttendDocuments(out, lse, q, k, v, s compute.Tensor, sel comput
 	if !ok {
 		return
 	}
+	by := w.attend
+	if by.tile > 0 {
+		w.work = w.keysAt
+		launch(d, by.arrange, grid(len(w.keys)*w.documentShape.heads, 1), arrangeThreads, 0, &w.documentsArgs)
+	}
 	w.out, w.lse, w.work = out.Addr, lse.Addr, w.queriesAt
-	launch(d, d.a.attend.of(w.documentShape), grid(len(w.queries)*w.documentShape.heads, 1), documentThreads, w.shared(1), &w.documentsArgs)
+	launch(d, by.f[flag(w.s != 0)], grid(len(w.queries)*w.documentShape.heads, 1), by.threads, by.shared(w.documentPlan.words), &w.documentsArgs)
 }
 
 // AttendDocumentsGrad: see the definition.

@@ -12,8 +12,18 @@ import (
 	"nosa/dtype"
 )
 
-// TestDocuments holds attention over packed documents and its gradients against their definitions.
-func TestDocuments(t *testing.T) { computetest.RunDocuments(t, open(t), computetest.BFloat16) }
+// TestDocuments holds attention over packed documents and its gradients against their definitions, with each of the
+// kernels that attend.
+func TestDocuments(t *testing.T) {
+	d := open(t)
+	all := d.a.attend
+	for _, k := range all {
+		t.Run(k.name, func(t *testing.T) {
+			d.a.attend = append([]*attendKernel{k}, all...)
+			computetest.RunDocuments(t, d, computetest.BFloat16)
+		})
+	}
+}
 
 // TestAttentionGradients: and against PyTorch's autograd, within two roundings of a factor.
 func TestAttentionGradients(t *testing.T) { computetest.RunAttentionGradients(t, open(t), 2./256) }
@@ -79,8 +89,8 @@ func TestLongDocument(t *testing.T) {
 func TestPlanDocuments(t *testing.T) {
 	docs := compute.Documents{Begins: []int32{0, 1, 65, 400, 401}, Block: 16}
 	p := planDocuments(docs, documentShape{heads: 2, group: 3, dim: 64, block: docs.Block})
-	if p.words != 1 || p.blocks != 21 || p.columns != 1*1+4*2+21*11+1*1 {
-		t.Errorf("%d words, %d blocks, %d words of columns", p.words, p.blocks, p.columns)
+	if p.words != 1 || p.blocks != 21 || p.tiles != 9 || p.columns != 1*1+4*2+21*11+1*1 {
+		t.Errorf("%d words, %d blocks, %d tiles, %d words of columns", p.words, p.blocks, p.tiles, p.columns)
 	}
 	for name, tc := range map[string]struct {
 		list     []documentWork
@@ -103,7 +113,7 @@ func TestPlanDocuments(t *testing.T) {
 			t.Errorf("%s: %d thread blocks, of which %d are different, want %d", name, len(tc.list), len(seen), n)
 		}
 	}
-	if p.queries[0].first != 896 || p.keys[0] != (documentWork{begin: 65, end: 400, columns: 9}) {
+	if p.queries[0].first != 896 || p.keys[0] != (documentWork{begin: 65, end: 400, columns: 9, tiles: 2}) {
 		t.Errorf("first are queries %v and keys %v", p.queries[0], p.keys[0])
 	}
 }
