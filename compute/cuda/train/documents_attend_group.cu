@@ -103,6 +103,7 @@ template <int DIM, int G, int AHEAD, bool KEPT, bool BIASED> __device__ __forcei
 	};
 	if (tid == 0) {
 		*coming = next(0);
+#pragma unroll 1
 		for (int i = 0; i < AHEAD; i++) fetch(i);
 	}
 	__syncwarp();
@@ -146,7 +147,7 @@ template <int DIM, int G, int AHEAD, bool KEPT, bool BIASED> __device__ __forcei
 	const auto post_values = [&](int place) { // p · values; p is 0 where nothing is held
 		const group_at y(stages + place * T::STAGE + T::VALUES, PANEL);
 #pragma unroll
-		for (int j = 0; j < TOKENS / 16; j++) group_bf16<DIM, true>(acc, p[j], y + j * 2048, true);
+		for (int j = 0; j < TOKENS / 16; j++) group_bf16<DIM, true>(acc, p[j], group_on(y, j * 2048), true);
 		group_commit();
 	};
 	for (int u = next(0); u < tiles; u = next(u + 1)) {
@@ -162,13 +163,14 @@ template <int DIM, int G, int AHEAD, bool KEPT, bool BIASED> __device__ __forcei
 			const uint8_t *const stage = stages + at * T::STAGE;
 			float s[TOKENS / 2];
 			group_begin();
+			const group_at keys(stage, 0), own_queries(queries + group * 128 * DIM, 0);
 #pragma unroll
 			for (int k = 0; k < DIM / 16; k++) {
-				const group_at y(stage + k / 4 * PANEL + k % 4 * 32, 0);
+				const int on = k / 4 * PANEL + k % 4 * 32;
 				if constexpr (KEPT)
-					group_bf16<TOKENS, false>(s, x[k], y, k > 0);
+					group_bf16<TOKENS, false>(s, x[k], group_on(keys, on), k > 0);
 				else
-					group_bf16<TOKENS, false, false>(s, group_at(queries + group * 128 * DIM + k / 4 * 8192 + k % 4 * 32, 0), y, k > 0);
+					group_bf16<TOKENS, false, false>(s, group_on(own_queries, on), group_on(keys, on), k > 0);
 			}
 			group_commit();
 			post_values(held < 0 ? at : held);
@@ -225,13 +227,18 @@ template <int DIM, int G, int AHEAD, bool KEPT, bool BIASED> __device__ __forcei
 				}
 				sum[r] = fmaf(sum[r], decay[r], total[0] + total[1]); // a lane's part
 			}
+			// The compiler takes a wait to where its block begins: weights are to be there before it.
+			group_has<TOKENS / 2>(s);
+			if (__any_sync(~0u, grows)) {
+				group_wait<0>();
+				group_has<DIM / 2>(acc);
+#pragma unroll
+				for (int i = 0; i < DIM / 2; i++) acc[i] *= decay[i % 4 / 2];
+			}
 			group_wait<0>();
 			group_has<DIM / 2>(acc);
 			release(held);
 			held = at, passed = 0;
-			if (__any_sync(~0u, grows))
-#pragma unroll
-				for (int i = 0; i < DIM / 2; i++) acc[i] *= decay[i % 4 / 2];
 #pragma unroll
 			for (int j = 0; j < TOKENS / 16; j++)
 #pragma unroll
