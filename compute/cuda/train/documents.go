@@ -65,7 +65,7 @@ type documentPlan struct {
 	words                int // of a row's bits
 	columns              int // words of a KV head
 	blocks               int // of the longest document
-	tiles                int // of keys
+	tiles                int // of keys; each document has an even number
 }
 
 func planDocuments(d compute.Documents, s documentShape) documentPlan {
@@ -87,7 +87,7 @@ func planDocuments(d compute.Documents, s documentShape) documentPlan {
 		p.lists = append(p.lists, cut(rows, 32, 32)...)
 		p.columns += blocks * ceil(rows, 32)
 		p.blocks = max(p.blocks, blocks)
-		p.tiles += ceil(rows, documentTokens)
+		p.tiles += 2 * ceil(rows, 2*documentTokens)
 	}
 	p.words = ceil(p.blocks, 32)
 	slices.SortStableFunc(p.queries, func(a, b documentWork) int { return cmp.Compare(b.first, a.first) })

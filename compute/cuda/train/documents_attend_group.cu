@@ -25,20 +25,24 @@
 
 enum { PANEL = 128 * TOKENS, SOFTER = 8 };
 
-// A tile as it lies in memory, and in shared memory: keys, values, in panels of 64 channels; biases times log2(e).
+// A tile as it lies in memory, and in shared memory: keys, values, in panels of 64 channels. Biases, times log2(e), lie behind all
+// tiles. Documents have even numbers of tiles, of which the last may be zeros.
 template <int DIM> struct document_tile {
-	enum { VALUES = 2 * DIM * TOKENS, BIASES = 2 * VALUES, BYTES = BIASES + 4 * TOKENS, STAGE = BIASES + 1024 };
+	enum { VALUES = 2 * DIM * TOKENS, BYTES = 2 * VALUES };
 };
+template <int DIM> __device__ __forceinline__ float *biases_of(const documents_args &a) { return (float *)(a.image + (size_t)a.heads * a.tiles * document_tile<DIM>::BYTES); }
 
-// grid (tiles · heads)   block 256   reads k, v, s   writes image: [heads, tiles], each byte once
+// grid (tiles · heads)   block 256   reads k, v, s   writes image: [heads, tiles] and [heads, tiles, TOKENS] f32, each byte once
 template <int DIM> __device__ __forceinline__ void arrange(const documents_args &a) {
 	using T = document_tile<DIM>;
 	enum { PIECES = DIM / 8 };
-	const int h = blockIdx.x % a.heads;
+	const int h = blockIdx.x % a.heads, tid = threadIdx.x;
 	const document_work w = a.work[blockIdx.x / a.heads];
-	uint8_t *const to = a.image + ((size_t)h * a.tiles + w.tiles + w.first) * T::BYTES;
+	const size_t tile = (size_t)h * a.tiles + w.tiles + w.first;
+	uint8_t *const to = a.image + tile * T::BYTES;
+	float *const biases = biases_of<DIM>(a) + tile * TOKENS;
 	const int row0 = w.begin + w.first * TOKENS, n = w.end - row0;
-	for (int i = threadIdx.x; i < 2 * TOKENS * PIECES; i += 256) {
+	for (int i = tid; i < 2 * TOKENS * PIECES; i += 256) {
 		const int r = i / PIECES % TOKENS, c = i % PIECES, values = i / (TOKENS * PIECES);
 		const __nv_bfloat16 *from = (values ? a.v : a.k) + ((size_t)(row0 + r) * a.heads + h) * a.dim + 8 * c;
 		uint4 v = {};
@@ -50,19 +54,25 @@ template <int DIM> __device__ __forceinline__ void arrange(const documents_args 
 		}
 		*(uint4 *)(to + values * T::VALUES + row_at<TOKENS>(r, c)) = v;
 	}
-	if (threadIdx.x < TOKENS) ((float *)(to + T::BIASES))[threadIdx.x] = a.s && (int)threadIdx.x < n ? a.s[(size_t)(row0 + threadIdx.x) * a.heads + h] * LOG2E : 0;
+	if (tid < TOKENS && a.s) biases[tid] = tid < n ? a.s[(size_t)(row0 + tid) * a.heads + h] * LOG2E : 0;
+	if (w.first % 2 == 0 && n <= TOKENS) { // there is none beside it
+		for (int i = tid; i < T::BYTES / 16; i += 256) ((uint4 *)(to + T::BYTES))[i] = {};
+		if (tid < TOKENS && a.s) biases[TOKENS + tid] = 0;
+	}
 }
 
 extern "C" __global__ void __launch_bounds__(256) train_tiles_64(const __grid_constant__ documents_args a) { arrange<64>(a); }
 extern "C" __global__ void __launch_bounds__(256) train_tiles_128(const __grid_constant__ documents_args a) { arrange<128>(a); }
 
-template <int DIM, int G, int AHEAD, bool KEPT, bool BIASED> __device__ __forceinline__ void attend(const documents_args &a) {
+// G warpgroups; N tiles a step; steps that are fetched ahead, and that there is room for; KEPT: queries are in registers.
+template <int DIM, int G, int N, int AHEAD, int STAGES, bool KEPT, bool BIASED> __device__ __forceinline__ void attend(const documents_args &a) {
 #if defined(__CUDA_ARCH_FEAT_SM90_ALL) || defined(NOSA_EMULATED)
 	using T = document_tile<DIM>;
-	enum { STAGES = 2 * AHEAD, THREADS = 128 * G };
+	enum { THREADS = 128 * G, BEHIND = STAGES - AHEAD, STAGE = N * T::BYTES + 1024 };
+	static_assert(BEHIND > 1 && 4 * N * TOKENS <= 1024);
 	extern __shared__ uint4 memory[];
-	uint64_t *const there = (uint64_t *)memory, *const left = there + STAGES; // a stage's tile is there, is done with
-	int *const coming = (int *)(left + STAGES);                               // the next tile to fetch: of the first thread
+	uint64_t *const there = (uint64_t *)memory, *const left = there + STAGES; // a stage's tiles are there, are done with
+	int *const coming = (int *)(left + STAGES);                               // the next step to fetch: of the first thread
 	uint32_t *const any = (uint32_t *)(coming + 2);                           // [G+1, words]: what each warpgroup sees, and all
 	uint8_t *const queries = (uint8_t *)(((uintptr_t)(any + (G + 1) * a.words) + 1023) & ~(uintptr_t)1023);
 	uint8_t *const stages = queries + (KEPT ? 0 : 128 * DIM * G);
@@ -70,9 +80,8 @@ template <int DIM, int G, int AHEAD, bool KEPT, bool BIASED> __device__ __forcei
 	const int h = blockIdx.x % a.heads;
 	const document_work w = a.work[blockIdx.x / a.heads];
 	const int m0 = w.first, count = min(64 * G, (w.end - w.begin) * a.group - m0);
-	const int tiles = by_group(a, m0 + count - 1) / TOKENS + 1;
-	const size_t bits0 = ((size_t)w.begin * a.heads + h) * a.words; // of the document's first row
-	const auto row_bits = [&](int row, int word) { return a.bits[bits0 + (size_t)row * a.heads * a.words + word]; };
+	const int tiles = by_group(a, m0 + count - 1) / TOKENS + 1, steps = (tiles + N - 1) / N;
+	const auto row_bits = [&](int row, int word) { return a.bits[((size_t)(w.begin + row) * a.heads + h) * a.words + word]; };
 
 	const int own0 = 64 * group, own = min(64, count - own0); // the warpgroup's queries
 	const int row0 = own > 0 ? by_group(a, m0 + own0) : 0, last = own > 0 ? by_group(a, m0 + own0 + own - 1) : -1;
@@ -91,15 +100,16 @@ template <int DIM, int G, int AHEAD, bool KEPT, bool BIASED> __device__ __forcei
 		}
 		__syncthreads();
 	}
-	const auto next = [&](int u) { return a.bits ? next_tile(a, any + G * a.words, tiles, u) : u; };
-
-	const uint8_t *const image = a.image + ((size_t)h * a.tiles + w.tiles) * T::BYTES;
+	const auto next = [&](int step) { return a.bits ? (next_tile(a, any + G * a.words, tiles, step * N) + (step * N < tiles ? 0 : N - 1)) / N : step; };
 	const auto fetch = [&](int place) {
-		const int u = *coming;
-		if (u >= tiles) return;
-		mbarrier_expect(there + place, T::BYTES);
-		copy_range(stages + place * T::STAGE, image + (size_t)u * T::BYTES, T::BYTES, there + place);
-		*coming = next(u + 1);
+		const int step = *coming;
+		if (step >= steps) return;
+		uint8_t *const to = stages + place * STAGE;
+		const size_t tile = (size_t)h * a.tiles + w.tiles + step * N;
+		mbarrier_expect(there + place, N * (T::BYTES + (BIASED ? 4 * TOKENS : 0)));
+		copy_range(to, a.image + tile * T::BYTES, N * T::BYTES, there + place);
+		if (BIASED) copy_range(to + N * T::BYTES, biases_of<DIM>(a) + tile * TOKENS, 4 * N * TOKENS, there + place);
+		*coming = next(step + 1);
 	};
 	if (tid == 0) {
 		*coming = next(0);
@@ -109,9 +119,9 @@ template <int DIM, int G, int AHEAD, bool KEPT, bool BIASED> __device__ __forcei
 	__syncwarp();
 
 	const int g = lane / 4, t = lane % 4 * 2, first = own0 + warp % 4 * 16;
-	int pos[2] = {-1, -1};   // of a lane's queries in the document; −1: no query
-	uint32_t bits[2] = {};   // of 32 blocks
-	uint32_t x[DIM / 16][4]; // queries as left factors
+	int pos[2] = {-1, -1};         // of a lane's queries in the document; −1: no query
+	uint32_t bits[2] = {};         // of 32 blocks
+	uint32_t x[DIM / 16][4];       // queries as left factors
 	const auto flat = [&](int r) { // where they lie among all
 		const int m = m0 + first + 8 * r + g;
 		return ((size_t)(w.begin + pos[r]) * a.heads + h) * a.group + (m - pos[r] * a.group);
@@ -136,99 +146,129 @@ template <int DIM, int G, int AHEAD, bool KEPT, bool BIASED> __device__ __forcei
 	const uint32_t part = a.shift == 6 ? 1u : a.shift == 1 ? ~0u : (1u << (TOKENS >> a.shift)) - 1; // bits of a tile's blocks
 
 	float acc[DIM / 2], top[2] = {-INFINITY, -INFINITY}, sum[2] = {0, 0};
-	uint32_t p[TOKENS / 16][4] = {};
+	uint32_t p[N * TOKENS / 16][4] = {};
 #pragma unroll
 	for (int i = 0; i < DIM / 2; i++) acc[i] = 0;
-	int at = 0, phase = 0, held = -1, passed = 0, word = -1; // held: whose weights are p; tiles passed over since then
+	int at = 0, phase = 0, word = -1;
+	int held = -1, passed = 0; // the stage whose weights are p; steps passed over since then
 	const auto release = [&](int place) {
-		__syncwarp(); // no lane waits for the place's tile any more, or reads it
+		__syncwarp(); // no lane waits for the place's tiles any more, or reads them
 		if (lane == 0 && place >= 0) mbarrier_arrive(left + place);
 	};
 	const auto post_values = [&](int place) { // p · values; p is 0 where nothing is held
-		const group_at y(stages + place * T::STAGE + T::VALUES, PANEL);
+		const group_at y(stages + place * STAGE + T::VALUES, PANEL);
 #pragma unroll
-		for (int j = 0; j < TOKENS / 16; j++) group_bf16<DIM, true>(acc, p[j], group_on(y, j * 2048), true);
+		for (int j = 0; j < N * TOKENS / 16; j++) group_bf16<DIM, true>(acc, p[j], group_on(y, j / 4 * T::BYTES + j % 4 * 2048), true);
 		group_commit();
 	};
-	for (int u = next(0); u < tiles; u = next(u + 1)) {
-		const int b = block_of(a, u);
+	for (int step = next(0); step < steps; step = next(step + 1)) {
+		const int tile0 = step * N;
 		if (tid == 0) {
-			const int place = at < AHEAD ? at + AHEAD : at - AHEAD;
-			mbarrier_wait(left + place, at < AHEAD ? phase ^ 1 : phase);
-			fetch(place);
+			mbarrier_wait(left + (at < BEHIND ? at + AHEAD : at - BEHIND), at < BEHIND ? phase ^ 1 : phase);
+			fetch(at < BEHIND ? at + AHEAD : at - BEHIND);
 		}
 		__syncwarp();
 		mbarrier_wait(there + at, phase);
-		if (u * TOKENS <= last && (!a.bits || any[group * a.words + b / 32] >> b % 32 & part)) {
-			const uint8_t *const stage = stages + at * T::STAGE;
-			float s[TOKENS / 2];
+		bool sees = false;
+#pragma unroll
+		for (int i = 0; i < N; i++) {
+			const int b = block_of(a, tile0 + i);
+			if ((tile0 + i) * TOKENS <= last && (!a.bits || any[group * a.words + b / 32] >> b % 32 & part)) sees = true;
+		}
+		if (sees) {
+			const uint8_t *const stage = stages + at * STAGE;
+			float s[N][TOKENS / 2];
 			group_begin();
 			const group_at keys(stage, 0), own_queries(queries + group * 128 * DIM, 0);
 #pragma unroll
-			for (int k = 0; k < DIM / 16; k++) {
-				const int on = k / 4 * PANEL + k % 4 * 32;
-				if constexpr (KEPT)
-					group_bf16<TOKENS, false>(s, x[k], group_on(keys, on), k > 0);
-				else
-					group_bf16<TOKENS, false, false>(s, group_on(own_queries, on), group_on(keys, on), k > 0);
+			for (int i = 0; i < N; i++) {
+#pragma unroll
+				for (int k = 0; k < DIM / 16; k++) {
+					const int on = k / 4 * PANEL + k % 4 * 32;
+					if constexpr (KEPT)
+						group_bf16<TOKENS, false>(s[i], x[k], group_on(keys, i * T::BYTES + on), k > 0);
+					else
+						group_bf16<TOKENS, false, false>(s[i], group_on(own_queries, on), group_on(keys, i * T::BYTES + on), k > 0);
+				}
 			}
 			group_commit();
 			post_values(held < 0 ? at : held);
-			if (a.bits && b / 32 != word) {
-				word = b / 32;
+			const auto turn = [&](int w) { // bits are of other blocks
+				if (!a.bits || w == word) return;
+				word = w;
 #pragma unroll
 				for (int r = 0; r < 2; r++)
 					if (pos[r] >= 0) bits[r] = row_bits(pos[r], word);
-			}
+			};
+			turn(block_of(a, tile0) / 32);
 			group_wait<1>();
-			group_has<TOKENS / 2>(s);
 
-			if (BIASED) {
-				const float *const bias = (const float *)(stage + T::BIASES) + t;
+			bool on[N][2];
+			float most[2] = {-INFINITY, -INFINITY};
 #pragma unroll
-				for (int j = 0; j < TOKENS / 8; j++) {
-					const float2 v = *(const float2 *)(bias + 8 * j);
+			for (int i = 0; i < N; i++) {
+				group_has<TOKENS / 2>(s[i]);
+				const int tile = tile0 + i, b = block_of(a, tile);
+				if (i > 0 && a.shift == 1) turn(b / 32); // else they are of the same 32
+				if (BIASED) {
+					const float *const bias = (const float *)(stage + N * T::BYTES) + i * TOKENS + t;
 #pragma unroll
-					for (int e = 0; e < 4; e++) s[4 * j + e] = fmaf(s[4 * j + e], a.slope, e % 2 ? v.y : v.x);
+					for (int j = 0; j < TOKENS / 8; j++) {
+						const float2 v = *(const float2 *)(bias + 8 * j);
+#pragma unroll
+						for (int e = 0; e < 4; e++) s[i][4 * j + e] = fmaf(s[i][4 * j + e], a.slope, e % 2 ? v.y : v.x);
+					}
+				}
+				if (tile * TOKENS + TOKENS - 1 > low) {
+					const int seen[2] = {pos[0] - tile * TOKENS + 1, pos[1] - tile * TOKENS + 1};
+#pragma unroll
+					for (int j = 0; j < TOKENS / 2; j++)
+						if (j / 4 * 8 + t + j % 2 >= seen[j % 4 / 2]) s[i][j] = -INFINITY;
+				}
+				if (a.shift < 6 && a.bits) {
+#pragma unroll
+					for (int j = 0; j < TOKENS / 2; j++)
+						if (!(bits[j % 4 / 2] >> (b % 32 + (j / 4 * 8 + t + j % 2 >> a.shift)) & 1)) s[i][j] = -INFINITY;
+				}
+#pragma unroll
+				for (int r = 0; r < 2; r++) {
+					on[i][r] = bits[r] >> b % 32 & part;
+					float here = s[i][2 * r];
+#pragma unroll
+					for (int j = 1; j < TOKENS / 4; j++) here = fmaxf(here, s[i][j / 2 * 4 + 2 * r + j % 2]);
+					if (on[i][r]) most[r] = fmaxf(most[r], here);
 				}
 			}
-			if (u * TOKENS + TOKENS - 1 > low) {
-				const int seen[2] = {pos[0] - u * TOKENS + 1, pos[1] - u * TOKENS + 1};
-#pragma unroll
-				for (int i = 0; i < TOKENS / 2; i++)
-					if (i / 4 * 8 + t + i % 2 >= seen[i % 4 / 2]) s[i] = -INFINITY;
-			}
-			if (a.shift < 6 && a.bits) {
-#pragma unroll
-				for (int i = 0; i < TOKENS / 2; i++)
-					if (!(bits[i % 4 / 2] >> (b % 32 + (i / 4 * 8 + t + i % 2 >> a.shift)) & 1)) s[i] = -INFINITY;
-			}
-			float decay[2];
+			float decay[2], shift[2], total[2][2] = {};
 			bool grows = false;
 #pragma unroll
 			for (int r = 0; r < 2; r++) {
-				float most = s[2 * r];
-#pragma unroll
-				for (int i = 1; i < TOKENS / 4; i++) most = fmaxf(most, s[i / 2 * 4 + 2 * r + i % 2]);
-				most = fmaxf(most, __shfl_xor_sync(~0u, most, 1));
-				most = fmaxf(most, __shfl_xor_sync(~0u, most, 2));
-				if (!BIASED) most *= a.slope;
-				const bool sees = bits[r] >> b % 32 & part, more = sees && most > top[r] + SOFTER;
-				decay[r] = more ? exp2_approx(top[r] - most) : 1;
-				if (more) top[r] = most;
+				most[r] = fmaxf(most[r], __shfl_xor_sync(~0u, most[r], 1));
+				most[r] = fmaxf(most[r], __shfl_xor_sync(~0u, most[r], 2));
+				if (!BIASED) most[r] *= a.slope;
+				const bool more = most[r] > top[r] + SOFTER;
+				decay[r] = more ? exp2_approx(top[r] - most[r]) : 1;
+				if (more) top[r] = most[r];
 				grows |= more;
-				const float shift = sees && top[r] > -INFINITY ? top[r] : INFINITY;
-				float total[2] = {0, 0};
-#pragma unroll
-				for (int i = 0; i < TOKENS / 4; i++) {
-					float &v = s[i / 2 * 4 + 2 * r + i % 2];
-					v = exp2_approx(BIASED ? v - shift : fmaf(v, a.slope, -shift));
-					total[i % 2] += v;
-				}
-				sum[r] = fmaf(sum[r], decay[r], total[0] + total[1]); // a lane's part
+				shift[r] = top[r] > -INFINITY ? top[r] : INFINITY;
 			}
+#pragma unroll
+			for (int i = 0; i < N; i++) {
+#pragma unroll
+				for (int r = 0; r < 2; r++) {
+					const float here = on[i][r] ? shift[r] : INFINITY;
+#pragma unroll
+					for (int j = 0; j < TOKENS / 4; j++) {
+						float &v = s[i][j / 2 * 4 + 2 * r + j % 2];
+						v = exp2_approx(BIASED ? v - here : fmaf(v, a.slope, -here));
+						total[r][j % 2] += v;
+					}
+				}
+				group_has<TOKENS / 2>(s[i]);
+			}
+#pragma unroll
+			for (int r = 0; r < 2; r++) sum[r] = fmaf(sum[r], decay[r], total[r][0] + total[r][1]); // a lane's part
 			// The compiler takes a wait to where its block begins: weights are to be there before it.
-			group_has<TOKENS / 2>(s);
 			if (__any_sync(~0u, grows)) {
 				group_wait<0>();
 				group_has<DIM / 2>(acc);
@@ -240,13 +280,13 @@ template <int DIM, int G, int AHEAD, bool KEPT, bool BIASED> __device__ __forcei
 			release(held);
 			held = at, passed = 0;
 #pragma unroll
-			for (int j = 0; j < TOKENS / 16; j++)
+			for (int j = 0; j < N * TOKENS / 16; j++)
 #pragma unroll
-				for (int i = 0; i < 4; i++) p[j][i] = two(s[8 * j + 2 * i], s[8 * j + 2 * i + 1]);
+				for (int i = 0; i < 4; i++) p[j][i] = two(s[j / 4][j % 4 * 8 + 2 * i], s[j / 4][j % 4 * 8 + 2 * i + 1]);
 		} else {
 			release(at);
-			// Tiles that are to come must not wait for one that is held while others are passed over.
-			if (held >= 0 && ++passed == AHEAD - 1) {
+			// Tiles that are to come must not wait for some that are held while others are passed over.
+			if (held >= 0 && ++passed == BEHIND - 1) {
 				group_begin();
 				post_values(held);
 				group_wait<0>();
@@ -254,7 +294,7 @@ template <int DIM, int G, int AHEAD, bool KEPT, bool BIASED> __device__ __forcei
 				release(held);
 				held = -1;
 #pragma unroll
-				for (int j = 0; j < TOKENS / 16; j++) p[j][0] = p[j][1] = p[j][2] = p[j][3] = 0;
+				for (int j = 0; j < N * TOKENS / 16; j++) p[j][0] = p[j][1] = p[j][2] = p[j][3] = 0;
 			}
 		}
 		if (++at == STAGES) at = 0, phase ^= 1;
@@ -280,11 +320,14 @@ template <int DIM, int G, int AHEAD, bool KEPT, bool BIASED> __device__ __forcei
 #endif
 }
 
-#define ATTEND(name, DIM, G, AHEAD, KEPT, BLOCKS)                                                                                                                          \
-	extern "C" __global__ void __launch_bounds__(128 * G, BLOCKS) train_attend_group_##name(const __grid_constant__ documents_args a) { attend<DIM, G, AHEAD, KEPT, false>(a); } \
-	extern "C" __global__ void __launch_bounds__(128 * G, BLOCKS) train_attend_group_##name##_biased(const __grid_constant__ documents_args a) { attend<DIM, G, AHEAD, KEPT, true>(a); }
-ATTEND(64x2, 64, 2, 2, false, 2)
-ATTEND(64x3, 64, 3, 5, true, 1)
-ATTEND(64x4, 64, 4, 5, false, 1)
-ATTEND(128x2, 128, 2, 3, true, 1)
-ATTEND(128x3, 128, 3, 2, false, 1)
+#define ATTEND(name, G, BLOCKS, ...)                                                                                                                                             \
+	extern "C" __global__ void __launch_bounds__(128 * G, BLOCKS) train_attend_group_##name(const __grid_constant__ documents_args a) { attend<__VA_ARGS__, false>(a); } \
+	extern "C" __global__ void __launch_bounds__(128 * G, BLOCKS) train_attend_group_##name##_biased(const __grid_constant__ documents_args a) { attend<__VA_ARGS__, true>(a); }
+ATTEND(64x3, 3, 1, 64, 3, 1, 5, 10, true)
+ATTEND(64x2, 2, 2, 64, 2, 1, 2, 5, false)
+ATTEND(64x4, 4, 1, 64, 4, 1, 5, 10, false)
+ATTEND(64x3d, 3, 1, 64, 3, 2, 3, 5, false)
+ATTEND(64x2d, 2, 1, 64, 2, 2, 3, 6, true)
+ATTEND(128x2, 2, 1, 128, 2, 1, 3, 6, true)
+ATTEND(128x3, 3, 1, 128, 3, 1, 2, 5, false)
+ATTEND(128x2d, 2, 1, 128, 2, 2, 1, 3, true)

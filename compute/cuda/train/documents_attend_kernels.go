@@ -34,7 +34,7 @@ func (k *attendKernel) takes(s documentShape, docs compute.Documents) bool {
 	tiles := 0
 	for i := range docs.Count() {
 		begin, end := docs.Span(i)
-		tiles += ceil(end-begin, documentTokens)
+		tiles += 2 * ceil(end-begin, 2*documentTokens)
 	}
 	return k.tile == 0 || tiles <= few || tiles*documentTokens <= most*docs.Rows()
 }
@@ -57,10 +57,11 @@ func (d *Device) loadAttend() error {
 		return &attendKernel{name: name, wide: wide, queries: queries, threads: documentThreads,
 			fixed: 2*wide*queries + 2*matrices*tile + 8*documentTokens, word: 4}
 	}
-	group := func(name string, wide, groups, ahead int, kept bool) *attendKernel {
-		stages, matrices := 2*ahead, 4*wide*documentTokens
+	group := func(name string, wide, groups, tiles, stages int, kept bool) *attendKernel {
+		const biases = 4 * documentTokens
+		matrices := 4 * wide * documentTokens
 		k := &attendKernel{name: name, wide: wide, queries: documentTokens * groups, threads: 128 * groups,
-			tile: matrices + 4*documentTokens, fixed: 16*stages + 8 + 1024 + stages*(matrices+1024), word: 4 * (groups + 1)}
+			tile: matrices + biases, fixed: 16*stages + 8 + 1024 + stages*(tiles*matrices+1024), word: 4 * (groups + 1)}
 		if !kept {
 			k.fixed += 2 * wide * k.queries
 		}
@@ -69,8 +70,9 @@ func (d *Device) loadAttend() error {
 	all := []*attendKernel{plain("64", 64, 128), plain("128", 128, 64)}
 	if p := d.Properties(); p.Major == 9 && p.Minor == 0 {
 		all = append([]*attendKernel{
-			group("group_64x3", 64, 3, 5, true), group("group_64x2", 64, 2, 2, false), group("group_64x4", 64, 4, 5, false),
-			group("group_128x2", 128, 2, 3, true), group("group_128x3", 128, 3, 2, false),
+			group("group_64x3", 64, 3, 1, 10, true), group("group_64x2", 64, 2, 1, 5, false), group("group_64x4", 64, 4, 1, 10, false),
+			group("group_64x3d", 64, 3, 2, 5, false), group("group_64x2d", 64, 2, 2, 6, true),
+			group("group_128x2", 128, 2, 1, 6, true), group("group_128x3", 128, 3, 1, 5, false), group("group_128x2d", 128, 2, 2, 3, true),
 		}, all...)
 	}
 	var arrange struct{ narrow, wide driver.Function }

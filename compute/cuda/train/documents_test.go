@@ -17,11 +17,124 @@ import (
 func TestDocuments(t *testing.T) {
 	d := open(t)
 	all := d.a.attend
+	of := map[int][]*attendKernel{}
 	for _, k := range all {
-		t.Run(k.name, func(t *testing.T) {
-			d.a.attend = append([]*attendKernel{k}, all...)
+		of[k.wide] = append(of[k.wide], k)
+	}
+	narrow, wide := of[documentMostDim/2], of[documentMostDim]
+	for i := range max(len(narrow), len(wide)) {
+		n, w := narrow[min(i, len(narrow)-1)], wide[min(i, len(wide)-1)]
+		t.Run(n.name+" "+w.name, func(t *testing.T) {
+			d.a.attend = []*attendKernel{n, w}
 			computetest.RunDocuments(t, d, computetest.BFloat16)
 		})
+	}
+	d.a.attend = all
+}
+
+// TestShortDocuments: documents that have too few rows for arranged tiles.
+func TestShortDocuments(t *testing.T) {
+	d := newBench(t)
+	docs := compute.Documents{Begins: []int32{0}, Block: 64, Kernel: 32, Stride: 16}
+	for i := range int32(600) {
+		docs.Begins = append(docs.Begins, docs.Begins[i]+1+i%3)
+	}
+	if k := d.a.attend[len(d.a.attend)-2]; k.tile > 0 || d.attendKernel(documentShape{dim: 8}, docs) != k {
+		t.Errorf("%s attends", d.attendKernel(documentShape{dim: 8}, docs).name)
+	}
+	d.attendLike(t, docs, 2, 1, 8, nil)
+}
+
+// TestPassedOver: rows that are near each other see much and little, so that some of a thread block pass over what others see.
+func TestPassedOver(t *testing.T) {
+	d := newBench(t)
+	const rows, group = 1500, 3
+	docs := compute.Documents{Begins: []int32{0, rows}, Block: 64, Kernel: 32, Stride: 16}
+	all := d.a.attend
+	for _, k := range all {
+		if k.wide != documentMostDim/2 {
+			continue
+		}
+		t.Run(k.name, func(t *testing.T) {
+			d.a.attend = []*attendKernel{k}
+			d.attendLike(t, docs, 1, group, 8, func(r, own int) (list []int32) {
+				for b := range int32(own) {
+					some := b == 0
+					switch r * group / documentTokens % 4 {
+					case 0:
+						some = d.rng.IntN(8) > 0
+					case 1:
+						some = b == 0 || d.rng.IntN(own) == 0
+					case 2:
+						some = b%7 < 2
+					}
+					if some {
+						list = append(list, b)
+					}
+				}
+				return append(list, int32(own))
+			})
+		})
+	}
+	d.a.attend = all
+}
+
+// attendLike holds attention of one KV head's queries against its definition, with the blocks that rows choose, or all.
+func (b *bench) attendLike(t *testing.T, docs compute.Documents, heads, group, dim int, choose func(r, own int) []int32) {
+	t.Helper()
+	rows := docs.Rows()
+	normal := func(heads int) (dev, ref compute.Tensor) {
+		dev, v := b.normal(dtype.BF16, rows, heads, dim)
+		return dev, compute.F32s(v, rows, heads, dim)
+	}
+	q, q1 := normal(heads * group)
+	k, k1 := normal(heads)
+	v, v1 := normal(heads)
+	out, out1 := normal(heads * group)
+	lse, lse1 := b.alloc(dtype.F32, rows, heads*group), compute.F32s(make([]float32, rows*heads*group), rows, heads*group)
+	var sel, ref compute.Selection
+	if choose != nil {
+		places := ceil(rows, docs.Block)
+		blocks, count := make([]int32, rows*heads*places), make([]int32, rows*heads)
+		for i := range count {
+			r := i / heads
+			count[i] = int32(copy(blocks[i*places:(i+1)*places], choose(r, r/docs.Block)))
+		}
+		upload := func(v []int32, shape ...int) (dev, ref compute.Tensor) {
+			dev = b.alloc(dtype.I32, shape...)
+			ref = compute.I32s(v, shape...)
+			b.Upload(dev, ref.Data)
+			return dev, ref
+		}
+		sel.Blocks, ref.Blocks = upload(blocks, rows, heads, places)
+		sel.Count, ref.Count = upload(count, rows, heads)
+	}
+	none := compute.Tensor{}
+	b.AttendDocuments(out, lse, q, k, v, none, sel, docs)
+	compute.AttendDocuments(out1, lse1, q1, k1, v1, none, ref, docs)
+	near(t, b, map[string][2]compute.Tensor{"out": {out, out1}, "lse": {lse, lse1}})
+}
+
+// near holds results against those of definitions, within two roundings of the largest number.
+func near(t *testing.T, d *bench, results map[string][2]compute.Tensor) {
+	t.Helper()
+	for name, x := range results {
+		data, got := make([]byte, x[0].Bytes()), make([]float32, x[0].Len())
+		d.Download(data, x[0])
+		dtype.Decode(x[0].Type, got, data)
+		var top, worst float64
+		for i, w := range x[1].F32() {
+			if math.IsNaN(float64(got[i])) {
+				t.Fatalf("%s: element %d is not a number", name, i)
+			}
+			top, worst = max(top, math.Abs(float64(w))), max(worst, math.Abs(float64(got[i]-w)))
+		}
+		if !(worst <= 2./256*top) {
+			t.Errorf("%s is off by %.3g of %.3g", name, worst, top)
+		}
+	}
+	if err := d.Sync(); err != nil {
+		t.Fatal(err)
 	}
 }
 
@@ -68,28 +181,14 @@ func TestLongDocument(t *testing.T) {
 	d.AttendDocumentsGrad(dq, dk, dv, none, dout, out, lse, q, k, v, none, sel, docs)
 	compute.AttendDocuments(out1, lse1, q1, k1, v1, none, ref, docs)
 	compute.AttendDocumentsGrad(dq1, dk1, dv1, none, dout1, out1, lse1, q1, k1, v1, none, ref, docs)
-	for name, x := range map[string][2]compute.Tensor{"out": {out, out1}, "lse": {lse, lse1}, "dq": {dq, dq1}, "dk": {dk, dk1}, "dv": {dv, dv1}} {
-		data, got := make([]byte, x[0].Bytes()), make([]float32, x[0].Len())
-		d.Download(data, x[0])
-		dtype.Decode(x[0].Type, got, data)
-		var top, worst float64
-		for i, w := range x[1].F32() {
-			top, worst = max(top, math.Abs(float64(w))), max(worst, math.Abs(float64(got[i]-w)))
-		}
-		if !(worst <= 2./256*top) {
-			t.Errorf("%s is off by %.3g of %.3g", name, worst, top)
-		}
-	}
-	if err := d.Sync(); err != nil {
-		t.Fatal(err)
-	}
+	near(t, d, map[string][2]compute.Tensor{"out": {out, out1}, "lse": {lse, lse1}, "dq": {dq, dq1}, "dk": {dk, dk1}, "dv": {dv, dv1}})
 }
 
 // TestPlanDocuments: each query, tile of keys and 32 rows are of one thread block, the longest walks first.
 func TestPlanDocuments(t *testing.T) {
 	docs := compute.Documents{Begins: []int32{0, 1, 65, 400, 401}, Block: 16}
 	p := planDocuments(docs, documentShape{heads: 2, group: 3, dim: 64, block: docs.Block})
-	if p.words != 1 || p.blocks != 21 || p.tiles != 9 || p.columns != 1*1+4*2+21*11+1*1 {
+	if p.words != 1 || p.blocks != 21 || p.tiles != 12 || p.columns != 1*1+4*2+21*11+1*1 {
 		t.Errorf("%d words, %d blocks, %d tiles, %d words of columns", p.words, p.blocks, p.tiles, p.columns)
 	}
 	for name, tc := range map[string]struct {
@@ -113,7 +212,7 @@ func TestPlanDocuments(t *testing.T) {
 			t.Errorf("%s: %d thread blocks, of which %d are different, want %d", name, len(tc.list), len(seen), n)
 		}
 	}
-	if p.queries[0].first != 896 || p.keys[0] != (documentWork{begin: 65, end: 400, columns: 9, tiles: 2}) {
+	if p.queries[0].first != 896 || p.keys[0] != (documentWork{begin: 65, end: 400, columns: 9, tiles: 4}) {
 		t.Errorf("first are queries %v and keys %v", p.queries[0], p.keys[0])
 	}
 }
