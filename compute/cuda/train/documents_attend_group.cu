@@ -23,7 +23,10 @@
 #include "documents.cuh"
 #include "documents_group.cuh"
 
-enum { PANEL = 128 * TOKENS, SOFTER = 8 };
+enum { PANEL = 128 * TOKENS };
+
+#define MOST 256.0f // that the weights of a tile may add up to in a lane
+#define LEAST -1e30f // below all logits
 
 // A tile as it lies in memory, and in shared memory: keys, values, in panels of 64 channels. Biases, times log2(e), lie behind all
 // tiles. Documents have even numbers of tiles, of which the last may be zeros.
@@ -145,11 +148,12 @@ template <int DIM, int G, int N, int AHEAD, int STAGES, bool KEPT, bool BIASED> 
 	const int low = first < count ? by_group(a, m0 + first) : 0x7fffffff; // the least position of the warp
 	const uint32_t part = a.shift == 6 ? 1u : a.shift == 1 ? ~0u : (1u << (TOKENS >> a.shift)) - 1; // bits of a tile's blocks
 
-	float acc[DIM / 2], top[2] = {-INFINITY, -INFINITY}, sum[2] = {0, 0};
+	float acc[DIM / 2], top[2] = {LEAST, LEAST}, sum[2] = {0, 0};
 	uint32_t p[N * TOKENS / 16][4] = {};
 #pragma unroll
 	for (int i = 0; i < DIM / 2; i++) acc[i] = 0;
-	int at = 0, phase = 0, word = -1;
+	int at = 0, phase = 0;
+	uint32_t word = ~0u; // of bits
 	int held = -1, passed = 0; // the stage whose weights are p; steps passed over since then
 	const auto release = [&](int place) {
 		__syncwarp(); // no lane waits for the place's tiles any more, or reads them
@@ -163,6 +167,9 @@ template <int DIM, int G, int N, int AHEAD, int STAGES, bool KEPT, bool BIASED> 
 	};
 	for (int step = next(0); step < steps; step = next(step + 1)) {
 		const int tile0 = step * N;
+		uint32_t block[N]; // the first of each tile
+#pragma unroll
+		for (int i = 0; i < N; i++) block[i] = (uint32_t)block_of(a, tile0 + i);
 		if (tid == 0) {
 			mbarrier_wait(left + (at < BEHIND ? at + AHEAD : at - BEHIND), at < BEHIND ? phase ^ 1 : phase);
 			fetch(at < BEHIND ? at + AHEAD : at - BEHIND);
@@ -172,8 +179,7 @@ template <int DIM, int G, int N, int AHEAD, int STAGES, bool KEPT, bool BIASED> 
 		bool sees = false;
 #pragma unroll
 		for (int i = 0; i < N; i++) {
-			const int b = block_of(a, tile0 + i);
-			if ((tile0 + i) * TOKENS <= last && (!a.bits || any[group * a.words + b / 32] >> b % 32 & part)) sees = true;
+			if ((tile0 + i) * TOKENS <= last && (!a.bits || any[group * a.words + block[i] / 32] >> block[i] % 32 & part)) sees = true;
 		}
 		if (sees) {
 			const uint8_t *const stage = stages + at * STAGE;
@@ -193,22 +199,25 @@ template <int DIM, int G, int N, int AHEAD, int STAGES, bool KEPT, bool BIASED> 
 			}
 			group_commit();
 			post_values(held < 0 ? at : held);
-			const auto turn = [&](int w) { // bits are of other blocks
+			const auto turn = [&](uint32_t w) { // bits are of other blocks
 				if (!a.bits || w == word) return;
 				word = w;
 #pragma unroll
 				for (int r = 0; r < 2; r++)
 					if (pos[r] >= 0) bits[r] = row_bits(pos[r], word);
 			};
-			turn(block_of(a, tile0) / 32);
-			group_wait<1>();
+			turn(block[0] / 32);
+			group_wait<0>();
+			group_has<DIM / 2>(acc);
+			release(held);
+			held = at, passed = 0;
 
 			bool on[N][2];
-			float most[2] = {-INFINITY, -INFINITY};
 #pragma unroll
 			for (int i = 0; i < N; i++) {
 				group_has<TOKENS / 2>(s[i]);
-				const int tile = tile0 + i, b = block_of(a, tile);
+				const int tile = tile0 + i;
+				const uint32_t b = block[i];
 				if (i > 0 && a.shift == 1) turn(b / 32); // else they are of the same 32
 				if (BIASED) {
 					const float *const bias = (const float *)(stage + N * T::BYTES) + i * TOKENS + t;
@@ -231,58 +240,50 @@ template <int DIM, int G, int N, int AHEAD, int STAGES, bool KEPT, bool BIASED> 
 						if (!(bits[j % 4 / 2] >> (b % 32 + (j / 4 * 8 + t + j % 2 >> a.shift)) & 1)) s[i][j] = -INFINITY;
 				}
 #pragma unroll
-				for (int r = 0; r < 2; r++) {
-					on[i][r] = bits[r] >> b % 32 & part;
-					float here = s[i][2 * r];
-#pragma unroll
-					for (int j = 1; j < TOKENS / 4; j++) here = fmaxf(here, s[i][j / 2 * 4 + 2 * r + j % 2]);
-					if (on[i][r]) most[r] = fmaxf(most[r], here);
-				}
+				for (int r = 0; r < 2; r++) on[i][r] = bits[r] >> b % 32 & part;
 			}
-			float decay[2], shift[2], total[2][2] = {};
-			bool grows = false;
+			float total[2];
+			const auto weigh = [&] { // s becomes weights p
+				float parts[2][2] = {};
 #pragma unroll
-			for (int r = 0; r < 2; r++) {
-				most[r] = fmaxf(most[r], __shfl_xor_sync(~0u, most[r], 1));
-				most[r] = fmaxf(most[r], __shfl_xor_sync(~0u, most[r], 2));
-				if (!BIASED) most[r] *= a.slope;
-				const bool more = most[r] > top[r] + SOFTER;
-				decay[r] = more ? exp2_approx(top[r] - most[r]) : 1;
-				if (more) top[r] = most[r];
-				grows |= more;
-				shift[r] = top[r] > -INFINITY ? top[r] : INFINITY;
-			}
+				for (int j = 0; j < N * TOKENS / 16; j++)
 #pragma unroll
-			for (int i = 0; i < N; i++) {
-#pragma unroll
-				for (int r = 0; r < 2; r++) {
-					const float here = on[i][r] ? shift[r] : INFINITY;
-#pragma unroll
-					for (int j = 0; j < TOKENS / 4; j++) {
-						float &v = s[i][j / 2 * 4 + 2 * r + j % 2];
-						v = exp2_approx(BIASED ? v - here : fmaf(v, a.slope, -here));
-						total[r][j % 2] += v;
+					for (int i = 0; i < 4; i++) {
+						const int r = i % 2;
+						const float *const v = s[j / 4] + j % 4 * 8 + 2 * i, shift = on[j / 4][r] ? top[r] : INFINITY;
+						const float x = exp2_approx(BIASED ? v[0] - shift : fmaf(v[0], a.slope, -shift)), y = exp2_approx(BIASED ? v[1] - shift : fmaf(v[1], a.slope, -shift));
+						parts[r][0] += x, parts[r][1] += y;
+						p[j][i] = two(x, y);
 					}
-				}
-				group_has<TOKENS / 2>(s[i]);
-			}
 #pragma unroll
-			for (int r = 0; r < 2; r++) sum[r] = fmaf(sum[r], decay[r], total[r][0] + total[r][1]); // a lane's part
-			// The compiler takes a wait to where its block begins: weights are to be there before it.
-			if (__any_sync(~0u, grows)) {
-				group_wait<0>();
-				group_has<DIM / 2>(acc);
+				for (int r = 0; r < 2; r++) total[r] = parts[r][0] + parts[r][1]; // a lane's part
+			};
+			weigh();
+			if (__any_sync(~0u, total[0] > MOST || total[1] > MOST)) { // at first, and seldom after it
+				float decay[2];
+#pragma unroll
+				for (int r = 0; r < 2; r++) {
+					float all = total[r], most = -INFINITY;
+					all = fmaxf(all, __shfl_xor_sync(~0u, all, 1));
+					all = fmaxf(all, __shfl_xor_sync(~0u, all, 2));
+#pragma unroll
+					for (int j = 0; j < N * TOKENS / 4; j++) {
+						const int i = 4 * j / TOKENS;
+						if (on[i][r]) most = fmaxf(most, s[i][j % (TOKENS / 4) / 2 * 4 + 2 * r + j % 2]);
+					}
+					most = fmaxf(most, __shfl_xor_sync(~0u, most, 1));
+					most = fmaxf(most, __shfl_xor_sync(~0u, most, 2));
+					if (!BIASED) most *= a.slope;
+					decay[r] = all > MOST ? exp2_approx(top[r] - most) : 1;
+					if (all > MOST) top[r] = most;
+					sum[r] *= decay[r];
+				}
 #pragma unroll
 				for (int i = 0; i < DIM / 2; i++) acc[i] *= decay[i % 4 / 2];
+				weigh();
 			}
-			group_wait<0>();
-			group_has<DIM / 2>(acc);
-			release(held);
-			held = at, passed = 0;
 #pragma unroll
-			for (int j = 0; j < N * TOKENS / 16; j++)
-#pragma unroll
-				for (int i = 0; i < 4; i++) p[j][i] = two(s[j / 4][j % 4 * 8 + 2 * i], s[j / 4][j % 4 * 8 + 2 * i + 1]);
+			for (int r = 0; r < 2; r++) sum[r] += total[r];
 		} else {
 			release(at);
 			// Tiles that are to come must not wait for some that are held while others are passed over.
