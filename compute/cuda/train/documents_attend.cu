@@ -1,5 +1,5 @@
 // Causal attention of packed documents, to all blocks or to those that rows selected, on tensor cores.
-// Twin: compute/documents_attend.go
+// Twin: compute/documents_attend.go. On sm_90a documents_attend_group.cu does the same.
 // grid    (thread blocks · heads): the documents' queries 64·MT at a time, the longest walks first
 // block   4 warps: a warp has 16·MT queries; registers hold its queries, weights and sums
 // walk    the tiles of keys that a query of the thread block sees, ascending; a warp passes over those

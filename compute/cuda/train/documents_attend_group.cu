@@ -1,24 +1,26 @@
 // documents_attend.cu on the tensor cores of sm_90a. Twin: compute/documents_attend.go
 //
 // A thread block has 64·G queries of a KV head, and G warpgroups that have 64 of them each. The tiles of keys that any
-// of the queries sees come AHEAD of the first warpgroup, keys, values and biases as train_tiles has arranged them, one copy
-// a tile. A warpgroup passes over tiles that none of its own queries sees. It posts the products of a tile's
-// keys, then those of the values before, and makes weights of the former's sums beside the latter's products; the other
-// warpgroups drift, so that tensor cores have theirs meanwhile.
+// of the queries sees come AHEAD steps of N tiles before the first warpgroup needs them: keys, values and biases as
+// train_tiles has arranged them, by a copy of whole ranges. A warpgroup passes over steps that none of its own queries sees. It posts
+// the products of a step's keys and those of the values of the step before, and makes weights of the former's sums; the
+// other warpgroups drift, so that tensor cores have theirs meanwhile.
 // grid    (thread blocks · heads): the longest walks first   block  G warpgroups
-// shared  barriers, (G+1)·words of bits, queries where registers are wanted for others, 2·AHEAD tiles
-// order   as in documents_attend.cu: a query's sums do not depend on the rows beside it, nor on the documents before it. Weights
-//         are relative to a logit that is the largest so far or 2⁸ below it, so that sums are seldom scaled.
+// shared  barriers, (G+1)·words of bits, queries where registers are wanted for others, STAGES steps
+// order   as in documents_attend.cu: a query's sums depend neither on the rows beside it nor on the documents before it, nor
+//         on whether a selection names every block. Weights are relative to the largest logit of the first tile, until
+//         those of a step add up to more than MOST in a lane: then to the largest so far. So it is seldom looked for,
+//         and sums are seldom scaled. A tile, or a token, that a query does not see adds 0.
 // bound   for 64 queries and 64 tokens, of a multiprocessor's cycles:
-//           tensor cores    4·dim·4096 FLOP at 4096 a cycle: 256 at dim 64, 512 at 128
+//           tensor cores    16384·dim FLOP at 4096 a cycle: 256 at dim 64, 512 at 128
 //           powers of 2     4096 at 16 a cycle: 256
-//           other steps     a product, a maximum, a difference, a sum, half a narrowing: 5½ · 4096 at 128 a cycle: 176, and
-//                           some 60 for what a tile takes once
-//           shared memory   the right factors alone, 2 · 128·dim bytes at 128 a cycle: 128 at dim 64, 256 at 128; queries
-//                           and weights are in registers
-//         So at dim 64 there is as much to do for powers as for tensor cores, and both go on at once only where warpgroups
-//         take turns: three or four, for none is to wait. 989 TFLOP/s of an H100 are the bound of either. Of the second
-//         cache a thread block reads 256·dim bytes for 64·G queries: 64·G FLOP a byte, at 5.5 TB/s 350·G TFLOP/s.
+//           other steps     a product with a difference, a power, a sum, half a narrowing: 3½ · 4096 at 128 a cycle,
+//                           112, a fourth one with biases; and some 130 that a step takes once
+//           shared memory   right factors, 256·dim bytes at 128 a cycle: 128 at dim 64, 256 at 128; queries half of that
+//                           where they are not in registers
+//         So at dim 64 powers take as long as products, and other steps nearly so: all go on at once only where there are
+//         several warpgroups, and no more is to be had than the 989 TFLOP/s of an H100's tensor cores. Of the
+//         second cache a thread block reads 256·dim bytes for 64·G queries: 64·G FLOP a byte, at 5.5 TB/s 350·G TFLOP/s.
 //         train_tiles reads keys and values once and writes them: 25 MB of 16K tokens, 3 heads of 64, some 10 us.
 #include "documents.cuh"
 #include "documents_group.cuh"
