@@ -50,13 +50,17 @@ PTX void ldmatrix_x2_trans(uint32_t *r, const void *row) {
 }
 
 // Copies of a thread from global to shared memory that it goes on beside: 16 bytes, past
-// the first cache, or 8. Where they are not valid zeros come instead, and nothing is read.
+// the first cache, or 8 or 4. Where they are not valid zeros come instead, and nothing is read.
 PTX void cp_async_16(void *to, const void *from, bool valid = true) {
 	asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(shared_address(to)), "l"(from), "r"(valid ? 16 : 0) : "memory");
 }
 
 PTX void cp_async_8(void *to, const void *from) {
 	asm volatile("cp.async.ca.shared.global [%0], [%1], 8;" ::"r"(shared_address(to)), "l"(from) : "memory");
+}
+
+PTX void cp_async_4(void *to, const void *from, bool valid) {
+	asm volatile("cp.async.ca.shared.global [%0], [%1], 4, %2;" ::"r"(shared_address(to)), "l"(from), "r"(valid ? 4 : 0) : "memory");
 }
 
 // The copies since the last commit become a group.
@@ -458,6 +462,7 @@ template <int N> PTX void matrix_bf16(float *c, const uint32_t *a, const matrix_
 
 PTX void cp_async_16(void *to, const void *from, bool valid = true) { emulated::copy_later(to, from, 16, valid); }
 PTX void cp_async_8(void *to, const void *from) { emulated::copy_later(to, from, 8, true); }
+PTX void cp_async_4(void *to, const void *from, bool valid) { emulated::copy_later(to, from, 4, valid); }
 PTX void cp_async_commit() { emulated::copies_commit(); }
 template <int N> PTX void cp_async_wait() { emulated::copies_wait(N); }
 

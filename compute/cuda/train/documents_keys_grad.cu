@@ -7,70 +7,12 @@
 // numbers as there, weights too
 // bound   8·dim FLOP for each query and token that it sees, 4 products. A warp reads each query and dout in shared
 //         memory twice for its 16 keys: 16 FLOP a byte, 2048 of a multiprocessor's 4096 a cycle.
-#include "documents.cuh"
+#include "documents_rows.cuh"
 
-enum { WARPS = 4, THREADS = 32 * WARPS };
+enum { THREADS = 128 };
 
-// The rows that see a tile of keys, ascending, and the queries of them that are still to come. All threads of the
-// block call it together.
-struct document_rows {
-	enum { AT_ONCE = 32 * THREADS };
-	const documents_args &a;
-	document_work w;
-	int *list, *sums;        // [AT_ONCE + THREADS] rows of the document; a sum of each warp
-	const uint32_t *columns; // of the tile's first block
-	int words, word, blocks; // of a column; the next to read; of the tile
-	int have, used;          // rows of the list; queries of them that are done with
-
-	__device__ __forceinline__ document_rows(const documents_args &a, const document_work &w, int h, int *list, int *sums) : a(a), w(w), list(list), sums(sums) {
-		const int rows = w.end - w.begin, b = w.first * TOKENS / a.block;
-		words = (rows + 31) / 32, word = w.first * TOKENS / 32, have = used = 0;
-		blocks = min(max(1, TOKENS / a.block), (rows + a.block - 1) / a.block - b);
-		columns = a.columns + h * a.column_words + w.columns + (size_t)b * words;
-		if (!a.bits) have = rows - w.first * TOKENS; // all from the tile's first on
-	}
-
-	// How many of the next N queries there are; take lets go of them.
-	template <int N> __device__ __forceinline__ int next() {
-		while (a.bits && have * a.group - used < N && word < words) {
-			const int tid = threadIdx.x, lane = tid % 32, drop = used / a.group, left = have - drop;
-			__syncthreads();
-			const int kept = tid < left ? list[drop + tid] : 0;
-			uint32_t v = 0;
-			if (word + tid < words)
-				for (int b = 0; b < blocks; b++) v |= columns[(size_t)b * words + word + tid];
-			const int own = __popc(v);
-			int upto = own;
-#pragma unroll
-			for (int d = 1; d < 32; d *= 2) {
-				const int x = __shfl_up_sync(~0u, upto, d);
-				if (lane >= d) upto += x;
-			}
-			if (lane == 31) sums[tid / 32] = upto;
-			__syncthreads();
-			if (tid < left) list[tid] = kept;
-			int at = left + upto - own, all = 0;
-			for (int i = 0; i < WARPS; i++) {
-				if (i < tid / 32) at += sums[i];
-				all += sums[i];
-			}
-			for (; v; v &= v - 1) list[at++] = 32 * (word + tid) + __ffs(v) - 1;
-			have = left + all, used -= drop * a.group, word += THREADS;
-			__syncthreads();
-		}
-		return min(N, have * a.group - used);
-	}
-	__device__ __forceinline__ void take(int n) { used += n; }
-	// The row of the next queries' i.
-	__device__ __forceinline__ int row(int i) const {
-		const int r = by_group(a, used + i);
-		return a.bits ? list[r] : w.first * TOKENS + r;
-	}
-	// Where it lies among all queries.
-	__device__ __forceinline__ long long flat(int h, int i) const {
-		const int r = by_group(a, used + i), row = a.bits ? list[r] : w.first * TOKENS + r;
-		return (long long)(w.begin + row) * (a.heads * a.group) + (h * a.group + used + i - r * a.group);
-	}
+struct all_threads {
+	static __device__ __forceinline__ void meet() { __syncthreads(); }
 };
 
 // What the products of keys with a query must know of it.
@@ -83,16 +25,17 @@ struct document_seen {
 // shared  keys, values, N queries and their dout twice, what is known of them, the rows' list
 template <int DIM, int N> __device__ __forceinline__ void keys_grad(const documents_args &a) {
 	enum { BYTES = 2 * DIM * TOKENS, STAGE = 2 * DIM * N };
+	using rows_of = document_rows<1, THREADS, all_threads>;
 	extern __shared__ uint4 shared[];
 	uint8_t *const keys = (uint8_t *)shared, *const values = keys + BYTES, *const stages = values + BYTES;
 	float2 *const stats = (float2 *)(stages + 4 * STAGE);
 	document_seen *const seen = (document_seen *)(stats + 2 * N);
-	int *const list = (int *)(seen + 2 * N), *const sums = list + document_rows::AT_ONCE + THREADS;
+	int *const list = (int *)(seen + 2 * N), *const sums = list + rows_of::LIST;
 	const int h = blockIdx.x % a.heads, dim = a.dim;
 	const document_work w = a.work[blockIdx.x / a.heads];
 	const int tid = threadIdx.x, lane = tid % 32, warp = tid / 32, g = lane / 4, t = lane % 4 * 2;
 	const int k0 = w.first * TOKENS, rows = w.end - w.begin, block0 = k0 / a.block;
-	document_rows of(a, w, h, list, sums);
+	rows_of of(a, w, h, list, sums);
 
 	const auto own = [&](const __nv_bfloat16 *x) {
 		return [=](int j, int) { return k0 + j < rows ? x + ((size_t)(w.begin + k0 + j) * a.heads + h) * dim : nullptr; };
