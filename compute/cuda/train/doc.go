@@ -11,8 +11,9 @@
 //	point.cu      element by element: SwiGLU, rotation, AdamW, …      point.go
 //	fold.cu       sums of parts in their order                        fold.go
 //	documents_attend.cu, documents_queries_grad.cu, documents_keys_grad.cu, documents_list.cu
-//	              attention over packed documents and its gradients   documents_attend.go
+//	              attention over packed documents and its gradients   documents_attend.go, documents_grad.go
 //	documents_attend_group.cu   attention on sm_90a                   documents_attend_kernels.go
+//	documents_queries_grad_group.cu, documents_keys_grad_group.cu     its gradients there
 //	documents_choose.cu   what blocks are chosen by                   documents_choose.go
 //
 // No kernel adds by atomics: where thread blocks have sums of parts of the rows, a second kernel

@@ -31,6 +31,7 @@ type documentWork struct{ begin, end, first, columns, tiles int32 }
 type documentShape struct {
 	heads, group, dim, block int // heads of keys
 	blockQueries             int // of a thread block, where it is not as many as most
+	blockTiles               int // of keys of one, where it is not one
 }
 
 // takes reports whether there are kernels for a shape.
@@ -83,7 +84,7 @@ func planDocuments(d compute.Documents, s documentShape) documentPlan {
 			return list
 		}
 		p.queries = append(p.queries, cut(rows*s.group, s.atOnce(), 1)...)
-		p.keys = append(p.keys, cut(rows, documentTokens, documentTokens)...)
+		p.keys = append(p.keys, cut(rows, documentTokens*max(1, s.blockTiles), documentTokens)...)
 		p.lists = append(p.lists, cut(rows, 32, 32)...)
 		p.columns += blocks * ceil(rows, 32)
 		p.blocks = max(p.blocks, blocks)

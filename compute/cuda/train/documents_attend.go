@@ -16,39 +16,23 @@ import (
 
 // attention is the kernels of attention over packed documents.
 type attention struct {
-	attend                               []*attendKernel // the best first
-	queriesGrad, keysGrad                documentKernels
+	attend                               []*attendKernel   // the best first
+	queriesGrad, keysGrad                []*gradientKernel // the best first
 	list, stats, summary, summaryQueries driver.Function
-}
-
-// documentKernels have heads of up to 64 channels, and of up to 128.
-type documentKernels struct{ narrow, wide driver.Function }
-
-func (k documentKernels) of(s documentShape) driver.Function {
-	if s.wide() == documentMostDim {
-		return k.wide
-	}
-	return k.narrow
 }
 
 func (d *Device) loadAttention() error {
 	a := &d.a
 	errs := []error{
 		d.loadAttend(),
-		d.load("documents_queries_grad", map[string]*driver.Function{
-			"queries_grad_64": &a.queriesGrad.narrow, "queries_grad_128": &a.queriesGrad.wide, "stats": &a.stats,
-		}),
-		d.load("documents_keys_grad", map[string]*driver.Function{"keys_grad_64": &a.keysGrad.narrow, "keys_grad_128": &a.keysGrad.wide}),
+		d.loadGradients(),
 		d.load("documents_list", map[string]*driver.Function{"list": &a.list}),
 		d.load("documents_choose", map[string]*driver.Function{"summary": &a.summary, "summary_queries": &a.summaryQueries}),
 	}
 	if err := errors.Join(errs...); err != nil {
 		return err
 	}
-	for _, k := range []driver.Function{a.list, a.queriesGrad.narrow, a.queriesGrad.wide, a.keysGrad.narrow, a.keysGrad.wide} {
-		errs = append(errs, d.Context().AllowShared(k, d.Properties().SharedMemory))
-	}
-	return errors.Join(errs...)
+	return d.Context().AllowShared(a.list, d.Properties().SharedMemory)
 }
 
 // documentsArgs is the struct of documents.cuh.
@@ -73,15 +57,18 @@ type documentWalk struct {
 }
 
 // walk is of an op that is told q, k, v and s. With a selection, it has what rows selected as
-// bits, and for the gradient as columns.
-func (d *Device) walk(q, k, v, s compute.Tensor, sel compute.Selection, docs compute.Documents, gradient bool) (*documentWalk, bool) {
+// bits, and for the gradient, whose kernels are by, as columns.
+func (d *Device) walk(q, k, v, s compute.Tensor, sel compute.Selection, docs compute.Documents, by *gradientKernels) (*documentWalk, bool) {
 	shape := documentShape{heads: k.Dims[1], group: q.Dims[1] / k.Dims[1], dim: q.Dims[2], block: docs.Block}
 	if !shape.takes() {
 		d.Fail(fmt.Errorf("attention of %d channels to blocks of %d tokens: %w", shape.dim, docs.Block, errDocuments))
 		return nil, false
 	}
+	gradient := by != nil
 	var attend *attendKernel
-	if !gradient {
+	if gradient {
+		shape.blockQueries, shape.blockTiles = by.queries.each, by.keys.each
+	} else {
 		attend = d.attendKernel(shape, docs)
 		shape.blockQueries = attend.queries
 	}
@@ -149,15 +136,9 @@ func (d *Device) share(parts []part) bool {
 	return ok
 }
 
-// shared is the shared memory of a walk over queries that has so many matrices of them.
-func (w *documentWalk) shared(matrices int) int {
-	tile := 2 * w.wide() * documentTokens
-	return 2*w.wide()*w.atOnce()*matrices + 4*tile + 8*documentTokens + 4*int(w.documentPlan.words)
-}
-
 // AttendDocuments: see the definition.
 func (d *Device) AttendDocuments(out, lse, q, k, v, s compute.Tensor, sel compute.Selection, docs compute.Documents) {
-	w, ok := d.walk(q, k, v, s, sel, docs, false)
+	w, ok := d.walk(q, k, v, s, sel, docs, nil)
 	if !ok {
 		return
 	}
@@ -168,24 +149,4 @@ func (d *Device) AttendDocuments(out, lse, q, k, v, s compute.Tensor, sel comput
 	}
 	w.out, w.lse, w.work = out.Addr, lse.Addr, w.queriesAt
 	launch(d, by.f[flag(w.s != 0)], grid(len(w.queries)*w.documentShape.heads, 1), by.threads, by.shared(w.documentPlan.words), &w.documentsArgs)
-}
-
-// AttendDocumentsGrad: see the definition.
-func (d *Device) AttendDocumentsGrad(dq, dk, dv, ds, dout, out, lse, q, k, v, s compute.Tensor, sel compute.Selection, docs compute.Documents) {
-	w, ok := d.walk(q, k, v, s, sel, docs, true)
-	if !ok {
-		return
-	}
-	w.out, w.lse, w.dout = out.Addr, lse.Addr, dout.Addr
-	w.dq, w.dk, w.dv, w.ds = dq.Addr, dk.Addr, dv.Addr, ds.Addr
-	const most = 2048 // thread blocks that pass over all queries
-	launch(d, d.a.stats, grid(min(ceil(lse.Len(), documentThreads/32), most), 1), documentThreads, 0, &w.documentsArgs)
-
-	w.work = w.queriesAt
-	launch(d, d.a.queriesGrad.of(w.documentShape), grid(len(w.queries)*w.documentShape.heads, 1), documentThreads, w.shared(2), &w.documentsArgs)
-
-	w.work = w.keysAt
-	const list = 4 * (33*documentThreads + 4) // rows of a tile, and what they are counted by
-	tile, beside := 2*w.wide()*documentTokens, w.atOnce()/2
-	launch(d, d.a.keysGrad.of(w.documentShape), grid(len(w.keys)*w.documentShape.heads, 1), documentThreads, 2*tile+8*w.wide()*beside+32*beside+list, &w.documentsArgs)
 }

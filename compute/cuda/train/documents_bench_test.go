@@ -15,7 +15,8 @@ import (
 // query sees: two products forward, five for the gradient (of which two are computed twice, once by
 // queries and once by keys). Random queries choose as differently as can be; those of "importance" all choose the
 // same. Between them are queries that drift, as a trained model's do: tiles/block is how many blocks the rows of 64
-// queries choose together, by one row's. Forward is measured with each kernel that takes the shape.
+// queries choose together, by one row's. Forward is measured with each kernel that takes the shape, and so are the two
+// walks of the gradient, three products by queries and four by keys.
 func BenchmarkDocuments(b *testing.B) {
 	all := newBench(b)
 	nosa := compute.SelectParams{Init: 1, Local: 16, Query: 16, K: 64, ByQuery: true, ByScore: true}
@@ -89,6 +90,21 @@ func BenchmarkDocuments(b *testing.B) {
 			}
 			all.a.attend = kernels
 			time("gradient", 5*flop, func() { d.AttendDocumentsGrad(dq, dk, dv, ds, dout, out, lse, q, k, v, s, sel, docs) })
+			shape := documentShape{dim: tc.dim}
+			for _, by := range all.a.queriesGrad {
+				if !by.takes(shape, !sel.None()) {
+					continue
+				}
+				w, _ := all.gradient(gradientKernels{by, firstOf(all.a.keysGrad, shape, !sel.None())}, dq, dk, dv, ds, dout, out, lse, q, k, v, s, sel, docs)
+				time("gradient/queries/"+by.name, 3*flop, func() { all.walkQueries(by, w) })
+			}
+			for _, by := range all.a.keysGrad {
+				if !by.takes(shape, !sel.None()) {
+					continue
+				}
+				w, _ := all.gradient(gradientKernels{firstOf(all.a.queriesGrad, shape, !sel.None()), by}, dq, dk, dv, ds, dout, out, lse, q, k, v, s, sel, docs)
+				time("gradient/keys/"+by.name, 4*flop, func() { all.walkKeys(by, w) })
+			}
 		})
 	}
 }

@@ -25,7 +25,7 @@ struct document_seen {
 // shared  keys, values, N queries and their dout twice, what is known of them, the rows' list
 template <int DIM, int N> __device__ __forceinline__ void keys_grad(const documents_args &a) {
 	enum { BYTES = 2 * DIM * TOKENS, STAGE = 2 * DIM * N };
-	using rows_of = document_rows<1, THREADS, all_threads>;
+	using rows_of = document_rows<1, false, THREADS, all_threads>;
 	extern __shared__ uint4 shared[];
 	uint8_t *const keys = (uint8_t *)shared, *const values = keys + BYTES, *const stages = values + BYTES;
 	float2 *const stats = (float2 *)(stages + 4 * STAGE);

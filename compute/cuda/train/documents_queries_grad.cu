@@ -11,16 +11,28 @@
 #include "documents.cuh"
 
 // stats of all queries.
-// grid any   block 4 warps: a warp has one query after the other, a lane every 32nd channel
+// grid any   block 4 warps: where rows are whole eights, a query has 8 or 16 lanes of 8 channels, else a warp, of which a lane
+// has every 32nd channel
 extern "C" __global__ void __launch_bounds__(128) train_stats(const __grid_constant__ documents_args a) {
-	const size_t all = (size_t)a.rows * a.heads * a.group;
-	const int lane = threadIdx.x % 32;
-	for (size_t i = (size_t)blockIdx.x * 4 + threadIdx.x / 32; i < all; i += (size_t)gridDim.x * 4) {
+	const long long all = (long long)a.rows * a.heads * a.group, warps = (long long)gridDim.x * 4;
+	const bool eights = a.dim % 8 == 0;
+	const int lanes = !eights ? 32 : a.dim <= 64 ? 8 : 16, each = 32 / lanes, lane = threadIdx.x % lanes;
+	for (long long first = ((long long)blockIdx.x * 4 + threadIdx.x / 32) * each; first < all; first += warps * each) {
+		const long long i = first + threadIdx.x % 32 / lanes, at = i * a.dim;
 		float sum = 0;
-		for (int c = lane; c < a.dim; c += 32) sum = fmaf(__bfloat162float(a.dout[i * a.dim + c]), __bfloat162float(a.out[i * a.dim + c]), sum);
+		if (!eights)
+			for (int c = lane; c < a.dim; c += 32) sum = fmaf(__bfloat162float(a.dout[at + c]), __bfloat162float(a.out[at + c]), sum);
+		else if (i < all && 8 * lane < a.dim) {
+			const uint4 x = *(const uint4 *)(a.dout + at + 8 * lane), y = *(const uint4 *)(a.out + at + 8 * lane);
+			const uint32_t u[4] = {x.x, x.y, x.z, x.w}, v[4] = {y.x, y.y, y.z, y.w};
 #pragma unroll
-		for (int d = 16; d > 0; d /= 2) sum += __shfl_xor_sync(~0u, sum, d);
-		if (lane == 0) a.stats[i] = {a.lse[i] * LOG2E, sum};
+			for (int j = 0; j < 4; j++) {
+				const float2 p = __bfloat1622float2(*(const __nv_bfloat162 *)&u[j]), q = __bfloat1622float2(*(const __nv_bfloat162 *)&v[j]);
+				sum = fmaf(p.y, q.y, fmaf(p.x, q.x, sum));
+			}
+		}
+		for (int d = lanes / 2; d > 0; d /= 2) sum += __shfl_xor_sync(~0u, sum, d);
+		if (lane == 0 && i < all) a.stats[i] = {a.lse[i] * LOG2E, sum};
 	}
 }
 

@@ -3,8 +3,8 @@
 #include "documents.cuh"
 
 // The rows that see one of TILES tiles of keys, ascending, and the queries of them that are still to come. The block's
-// first THREADS call it together; MEET is their barrier.
-template <int TILES, int THREADS, class MEET> struct document_rows {
+// first THREADS call it together; MEET is their barrier. With EVERY, rows have not chosen blocks.
+template <int TILES, bool EVERY, int THREADS, class MEET> struct document_rows {
 	enum { WARPS = THREADS / 32, AT_ONCE = 32 * THREADS, LIST = AT_ONCE + THREADS };
 	const documents_args &a;
 	document_work w;
@@ -18,12 +18,14 @@ template <int TILES, int THREADS, class MEET> struct document_rows {
 		words = (rows + 31) / 32, word = w.first * TOKENS / 32, have = used = 0;
 		blocks = min(max(1, TILES * TOKENS / a.block), (rows + a.block - 1) / a.block - b);
 		columns = a.columns + h * a.column_words + w.columns + (size_t)b * words;
-		if (!a.bits) have = rows - w.first * TOKENS; // all from the tiles' first on
+		if (!chosen()) have = rows - w.first * TOKENS; // all from the tiles' first on
 	}
+
+	__device__ __forceinline__ bool chosen() const { return !EVERY && a.bits; }
 
 	// How many of the next N queries there are; take lets go of them.
 	template <int N> __device__ __forceinline__ int next() {
-		while (a.bits && have * a.group - used < N && word < words) {
+		while (chosen() && have * a.group - used < N && word < words) {
 			const int tid = threadIdx.x, lane = tid % 32, drop = used / a.group, left = have - drop;
 			MEET::meet();
 			const int kept = tid < left ? list[drop + tid] : 0;
@@ -55,11 +57,11 @@ template <int TILES, int THREADS, class MEET> struct document_rows {
 	// The row of the next queries' i.
 	__device__ __forceinline__ int row(int i) const {
 		const int r = by_group(a, used + i);
-		return a.bits ? list[r] : w.first * TOKENS + r;
+		return chosen() ? list[r] : w.first * TOKENS + r;
 	}
 	// Where it lies among all queries.
 	__device__ __forceinline__ long long flat(int h, int i) const {
-		const int r = by_group(a, used + i), row = a.bits ? list[r] : w.first * TOKENS + r;
+		const int r = by_group(a, used + i), row = chosen() ? list[r] : w.first * TOKENS + r;
 		return (long long)(w.begin + row) * (a.heads * a.group) + (h * a.group + used + i - r * a.group);
 	}
 };

@@ -52,6 +52,23 @@ func TestPassedOver(t *testing.T) {
 	d := newBench(t)
 	const rows, group = 1500, 3
 	docs := compute.Documents{Begins: []int32{0, rows}, Block: 64, Kernel: 32, Stride: 16}
+	choose := func(r, own int) (list []int32) {
+		for b := range int32(own) {
+			some := b == 0
+			switch r * group / documentTokens % 4 {
+			case 0:
+				some = d.rng.IntN(8) > 0
+			case 1:
+				some = b == 0 || d.rng.IntN(own) == 0
+			case 2:
+				some = b%7 < 2
+			}
+			if some {
+				list = append(list, b)
+			}
+		}
+		return append(list, int32(own))
+	}
 	all := d.a.attend
 	for _, k := range all {
 		if k.wide != documentMostDim/2 {
@@ -60,30 +77,15 @@ func TestPassedOver(t *testing.T) {
 		for _, size := range []float32{1, 40} {
 			t.Run(fmt.Sprintf("%s/%g", k.name, size), func(t *testing.T) {
 				d.a.attend = []*attendKernel{k}
-				d.attendLike(t, docs, 1, group, 8, size, func(r, own int) (list []int32) {
-					for b := range int32(own) {
-						some := b == 0
-						switch r * group / documentTokens % 4 {
-						case 0:
-							some = d.rng.IntN(8) > 0
-						case 1:
-							some = b == 0 || d.rng.IntN(own) == 0
-						case 2:
-							some = b%7 < 2
-						}
-						if some {
-							list = append(list, b)
-						}
-					}
-					return append(list, int32(own))
-				})
+				d.attendLike(t, docs, 1, group, 8, size, choose)
 			})
 		}
 	}
 	d.a.attend = all
+	d.eachGradient(t, func(t *testing.T) { d.attendLike(t, docs, 1, group, 8, 1, choose) })
 }
 
-// attendLike holds attention of queries of some size against its definition, with the blocks that rows choose, or all.
+// attendLike holds attention of queries of some size and its gradient against their definitions, with the blocks that rows choose, or all.
 func (b *bench) attendLike(t *testing.T, docs compute.Documents, heads, group, dim int, size float32, choose func(r, own int) []int32) {
 	t.Helper()
 	rows := docs.Rows()
@@ -121,6 +123,14 @@ func (b *bench) attendLike(t *testing.T, docs compute.Documents, heads, group, d
 	b.AttendDocuments(out, lse, q, k, v, none, sel, docs)
 	compute.AttendDocuments(out1, lse1, q1, k1, v1, none, ref, docs)
 	near(t, b, map[string][2]compute.Tensor{"out": {out, out1}, "lse": {lse, lse1}})
+	dtype.Decode(out.Type, out1.F32(), b.bytes(out)) // so that the gradient's own error shows
+	dout, dout1 := normal(heads*group, 1)
+	dq, dq1 := normal(heads*group, 1)
+	dk, dk1 := normal(heads, 1)
+	dv, dv1 := normal(heads, 1)
+	b.AttendDocumentsGrad(dq, dk, dv, none, dout, out, lse, q, k, v, none, sel, docs)
+	compute.AttendDocumentsGrad(dq1, dk1, dv1, none, dout1, out1, lse1, q1, k1, v1, none, ref, docs)
+	near(t, b, map[string][2]compute.Tensor{"dq": {dq, dq1}, "dk": {dk, dk1}, "dv": {dv, dv1}})
 }
 
 // near holds results against those of definitions, within two roundings of the largest number; float32 sums are nearer.
@@ -148,6 +158,25 @@ func near(t *testing.T, d *bench, results map[string][2]compute.Tensor) {
 	if err := d.Sync(); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// TestDocumentGradients: and with each of the kernels of the gradient, where they take a shape.
+func TestDocumentGradients(t *testing.T) {
+	d := open(t)
+	d.eachGradient(t, func(t *testing.T) { computetest.RunDocuments(t, d, computetest.BFloat16) })
+}
+
+// eachGradient runs a test with each of the kernels of the gradient before all others.
+func (d *Device) eachGradient(t *testing.T, run func(t *testing.T)) {
+	queries, keys := d.a.queriesGrad, d.a.keysGrad
+	for i := range max(len(queries), len(keys)) {
+		q, k := queries[i%len(queries)], keys[i%len(keys)]
+		t.Run(q.name+" "+k.name, func(t *testing.T) {
+			d.a.queriesGrad, d.a.keysGrad = append([]*gradientKernel{q}, queries...), append([]*gradientKernel{k}, keys...)
+			run(t)
+		})
+	}
+	d.a.queriesGrad, d.a.keysGrad = queries, keys
 }
 
 // TestAttentionGradients: and against PyTorch's autograd, within two roundings of a factor.
