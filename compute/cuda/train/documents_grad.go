@@ -4,6 +4,7 @@ package train
 
 import (
 	"errors"
+	"slices"
 
 	"nosa/compute"
 	"nosa/compute/cuda/driver"
@@ -35,7 +36,7 @@ func (k *gradientKernel) launch(d *Device, w *documentWalk, blocks int) {
 	launch(d, k.f, grid(blocks*w.documentShape.heads, 1), k.threads, k.fixed+k.word*w.documentPlan.words, &w.documentsArgs)
 }
 
-// firstOf is the best kernel for a shape. The last two of a list take any.
+// firstOf is the best kernel for a shape. Those of mma.sync take any.
 func firstOf(list []*gradientKernel, s documentShape, chosen bool) *gradientKernel {
 	for _, k := range list {
 		if k.takes(s, chosen) {
@@ -106,7 +107,8 @@ func (d *Device) loadGradients() error {
 		}
 		return errors.Join(errs...)
 	}
-	d.a.queriesGrad, d.a.keysGrad = append(queriesGroups, queries...), append(keysGroups, keys...)
+	// Those of sm_90a are behind the others until they have been measured: no GPU has run them yet.
+	d.a.queriesGrad, d.a.keysGrad = slices.Concat(queries, queriesGroups), slices.Concat(keys, keysGroups)
 	return errors.Join(
 		load("documents_queries_grad", "queries_grad_", queries, map[string]*driver.Function{"stats": &d.a.stats}),
 		load("documents_keys_grad", "keys_grad_", keys, map[string]*driver.Function{}),

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"testing"
 
 	"nosa/compute"
@@ -40,8 +41,9 @@ func TestShortDocuments(t *testing.T) {
 	for i := range int32(600) {
 		docs.Begins = append(docs.Begins, docs.Begins[i]+1+i%3)
 	}
-	if k := d.a.attend[len(d.a.attend)-2]; k.tile > 0 || d.attendKernel(documentShape{dim: 8}, docs) != k {
-		t.Errorf("%s attends", d.attendKernel(documentShape{dim: 8}, docs).name)
+	slices.SortStableFunc(d.a.attend, func(x, y *attendKernel) int { return min(y.tile, 1) - min(x.tile, 1) }) // those with tiles first
+	if k := d.attendKernel(documentShape{dim: 8}, docs); k.tile > 0 {
+		t.Errorf("%s attends", k.name)
 	}
 	d.attendLike(t, docs, 2, 1, 8, 1, nil)
 }
