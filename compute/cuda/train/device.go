@@ -19,6 +19,7 @@ type Device struct {
 	k       kernels
 	p       products
 	a       attention
+	c       choice
 	modules []driver.Module
 	work    compute.Tensor // what the kernels of one op hand to each other
 
@@ -34,7 +35,7 @@ func Open(n int) (*Device, error) {
 		return nil, err
 	}
 	d := &Device{Device: of}
-	if err := errors.Join(d.loadKernels(), d.loadProducts(), d.loadAttention()); err != nil {
+	if err := errors.Join(d.loadKernels(), d.loadProducts(), d.loadAttention(), d.loadChoice()); err != nil {
 		return nil, fmt.Errorf("cuda:%d: %w", n, errors.Join(err, d.Close()))
 	}
 	return d, nil

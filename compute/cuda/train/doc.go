@@ -14,7 +14,8 @@
 //	              attention over packed documents and its gradients   documents_attend.go, documents_grad.go
 //	documents_attend_group.cu   attention on sm_90a                   documents_attend_kernels.go
 //	documents_queries_grad_group.cu, documents_keys_grad_group.cu     its gradients there
-//	documents_choose.cu   what blocks are chosen by                   documents_choose.go
+//	documents_choose_score.cu, documents_choose.cu
+//	              the choice of blocks for packed documents           documents_choose.go
 //
 // No kernel adds by atomics: where thread blocks have sums of parts of the rows, a second kernel
 // adds these in order. How rows are cut depends on the shape alone, so that a step has the same bits

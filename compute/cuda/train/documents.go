@@ -18,11 +18,8 @@ const (
 	documentMostDim = 128 // channels
 )
 
-// What Sync says where there is no kernel for a shape.
-var (
-	errDocuments = errors.New("no kernel: heads have an even number of channels, up to 128; blocks 2, 4, 8, 16 or 32 tokens, or a multiple of 64")
-	errChoose    = errors.New("no kernel: heads have up to 256 channels, KV heads up to 16 query heads")
-)
+// errDocuments is what Sync says where there is no kernel for a shape.
+var errDocuments = errors.New("no kernel: heads have an even number of channels, up to 128; blocks 2, 4, 8, 16 or 32 tokens, or a multiple of 64")
 
 // documentWork is the struct of documents.cuh: what a thread block is for.
 type documentWork struct{ begin, end, first, columns, tiles int32 }

@@ -16,9 +16,9 @@ import (
 
 // attention is the kernels of attention over packed documents.
 type attention struct {
-	attend                               []*attendKernel   // the best first
-	queriesGrad, keysGrad                []*gradientKernel // the best first
-	list, stats, summary, summaryQueries driver.Function
+	attend                []*attendKernel   // the best first
+	queriesGrad, keysGrad []*gradientKernel // the best first
+	list, stats           driver.Function
 }
 
 func (d *Device) loadAttention() error {
@@ -27,7 +27,6 @@ func (d *Device) loadAttention() error {
 		d.loadAttend(),
 		d.loadGradients(),
 		d.load("documents_list", map[string]*driver.Function{"list": &a.list}),
-		d.load("documents_choose", map[string]*driver.Function{"summary": &a.summary, "summary_queries": &a.summaryQueries}),
 	}
 	if err := errors.Join(errs...); err != nil {
 		return err

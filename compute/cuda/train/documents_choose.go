@@ -3,119 +3,173 @@
 package train
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
 	"math"
+	"slices"
+	"unsafe"
 
 	"nosa/compute"
-	"nosa/compute/cuda"
+	"nosa/compute/cuda/driver"
 	"nosa/dtype"
 )
 
+// The shapes of documents_choose.cuh and documents_choose_score.cu.
 const (
-	// chooseRows is about how many rows choose at a time: so many queries are widened to float32.
-	chooseRows = 8192
-	// chooseGroup is how many query heads of a KV head block scores take, chooseLanes of how many
-	// channels they take a multiple, chooseMostDim of how many at most.
-	chooseGroup, chooseLanes, chooseMostDim = 16, 16, 256
+	chooseWarps  = 8        // of a thread block
+	chooseGroup  = 16       // queries of a warp, and query heads of a KV head at most
+	chooseChunk  = 64       // windows that come at a time
+	chooseStages = 3        // chunks that there is room for
+	choosePart   = 32       // windows that products take at a time
+	chooseRoom   = 8        // numbers that rows of scores are a multiple of
+	chooseScores = 64 << 20 // bytes of scores at a time, where one thread block has not more
 )
 
-// summaryArgs and summaryQueriesArgs are the structs of documents_choose.cu.
-type summaryArgs struct {
-	l                     cuda.LayoutArgs
-	k, s, means, segScore uintptr
-	rows, blocks, dim     int32
+var errChoose = errors.New("no kernel: heads have up to 128 channels, KV heads up to 16 query heads")
+
+// choice is the kernels that choose blocks.
+type choice struct {
+	windows                driver.Function
+	score                  documentKernels
+	choose8, choose32, any driver.Function // for so many times 32 blocks
 }
 
-type summaryQueriesArgs struct {
-	out, x   uintptr
-	n        int64
-	from, to int32
-	scale    float32
+func (d *Device) loadChoice() error {
+	c := &d.c
+	if err := errors.Join(
+		d.load("documents_choose_score", map[string]*driver.Function{
+			"choose_windows": &c.windows, "choose_score_64": &c.score.narrow, "choose_score_128": &c.score.wide,
+		}),
+		d.load("documents_choose", map[string]*driver.Function{"choose_8": &c.choose8, "choose_32": &c.choose32, "choose_any": &c.any}),
+	); err != nil {
+		return err
+	}
+	var errs []error
+	for _, k := range []driver.Function{c.windows, c.score.narrow, c.score.wide, c.choose8, c.choose32, c.any} {
+		errs = append(errs, d.Context().AllowShared(k, d.Properties().SharedMemory))
+	}
+	return errors.Join(errs...)
 }
 
-// ChooseBlocks: see the definition. Each document has the summaries that inference keeps of it,
-// and chooses by inference's kernels.
+// of is the kernel that chooses among so many blocks.
+func (c *choice) of(blocks int) driver.Function {
+	switch words := ceil(blocks, 32); {
+	case words <= 8:
+		return c.choose8
+	case words <= 32:
+		return c.choose32
+	}
+	return c.any
+}
+
+// chooseWork and chooseArgs are the structs of documents_choose.cuh.
+type chooseWork struct{ begin, end, first, at int32 }
+
+type chooseArgs struct {
+	q, k, s, means, windowScore, blockScore, scores                uintptr
+	selected, count, documents, work                               uintptr
+	heads, group, dim, wide, block, kernel, stride, segments, span int32
+	windows, blocks, places, perWarp, words                        int32
+	byQuery, byScore, init, local, mostByQuery, most, dense        int32
+	slope                                                          float32
+}
+
+// choicePlan is how documents are cut into thread blocks: those of which rows choose, and their rows,
+// the longest walks first. Launches have as many of these as scores have room for.
+type choicePlan struct {
+	documents, work []chooseWork
+	launches        []int // where each ends in work
+	scores          int   // bytes at most
+	blocks          int   // of the longest document
+}
+
+// planChoice is the plan for thread blocks of so many rows, where those before dense see every block.
+func planChoice(docs compute.Documents, heads, each, dense int, byQuery bool) choicePlan {
+	var p choicePlan
+	for i := range docs.Count() {
+		begin, end := docs.Span(i)
+		rows := end - begin
+		w := chooseWork{begin: int32(begin), end: int32(end)}
+		p.blocks = max(p.blocks, ceil(rows, docs.Block))
+		if rows > dense {
+			p.documents = append(p.documents, w)
+		}
+		for ; int(w.first) < rows; w.first += int32(each) {
+			p.work = append(p.work, w)
+		}
+	}
+	slices.SortStableFunc(p.work, func(a, b chooseWork) int { return cmp.Compare(b.first, a.first) })
+	used := 0
+	for i := range p.work {
+		w := &p.work[i]
+		last := min(int(w.first)+each, int(w.end-w.begin))
+		if !byQuery || last <= dense {
+			continue
+		}
+		n := (last - int(w.first)) * heads * chooseRoom * ceil(ceil(last, docs.Block), chooseRoom)
+		if used > 0 && 4*(used+n) > chooseScores {
+			p.launches, used = append(p.launches, i), 0
+		}
+		w.at = int32(used / chooseRoom)
+		used += n
+		p.scores = max(p.scores, 4*used)
+	}
+	p.launches = append(p.launches, len(p.work))
+	return p
+}
+
+// ChooseBlocks: see the definition.
 func (d *Device) ChooseBlocks(sel compute.Selection, q, k, s compute.Tensor, docs compute.Documents, p compute.SelectParams) {
-	group, dim := q.Dims[1]/k.Dims[1], q.Dims[2]
-	l := compute.Layout{Heads: k.Dims[1], Dim: chooseLanes * ceil(dim, chooseLanes), Block: docs.Block, Kernel: docs.Kernel, Stride: docs.Stride,
-		Type: compute.KVBF16, Scores: p.ByScore}
-	if group > chooseGroup || l.Dim > chooseMostDim {
+	heads, group, dim := k.Dims[1], q.Dims[1]/k.Dims[1], q.Dims[2]
+	if group > chooseGroup || dim > documentMostDim {
 		d.Fail(fmt.Errorf("choice of blocks for %d query heads of %d channels: %w", group, dim, errChoose))
 		return
 	}
-	for i := range docs.Count() {
-		begin, end := docs.Span(i)
-		c := documentChoice{Layout: l, SelectParams: p, rows: end - begin, q: q.Rows(begin, end), k: k.Rows(begin, end)}
-		if p.ByScore {
-			c.s = s.Rows(begin, end)
-		}
-		if !d.choose(sel.Rows(begin, end-begin), c) {
-			return
-		}
+	l := compute.Layout{Heads: heads, Dim: dim, Block: docs.Block, Kernel: docs.Kernel, Stride: docs.Stride}
+	small := func(n int) int32 { return int32(min(n, 1<<28)) } // more than blocks or rows, and sums of three are numbers
+	a := chooseArgs{
+		q: q.Addr, k: k.Addr, selected: sel.Blocks.Addr, count: sel.Count.Addr,
+		heads: int32(heads), group: int32(group), dim: int32(dim), wide: int32(documentShape{dim: dim}.wide()),
+		block: int32(l.Block), kernel: int32(l.Kernel), stride: int32(l.Stride), segments: int32(l.Segments()), span: int32(l.Span()),
+		windows: int32(docs.Rows()/l.Stride + 1), blocks: int32(docs.Rows()/l.Block + 1),
+		places: int32(sel.Blocks.Dims[2]), perWarp: int32(chooseGroup / group),
+		byQuery: flag(p.ByQuery), byScore: flag(p.ByScore), init: small(p.Init), local: small(p.Local), mostByQuery: small(p.K), most: small(p.K),
+		dense: max(small(p.DenseLen), small(min(p.K, docs.Rows())*l.Block)), slope: float32(math.Log2E / math.Sqrt(float64(dim))),
 	}
-}
-
-// documentChoice is what one document chooses by.
-type documentChoice struct {
-	compute.Layout
-	compute.SelectParams
-	q, k, s compute.Tensor
-	rows    int
-}
-
-// tiles are the document's, with tables in which its blocks have the numbers of their places.
-func (c *documentChoice) tiles() []compute.Tile {
-	blocks := ceil(c.rows, c.Block)
-	tables := make([][]int32, c.Heads)
-	for h := range tables {
-		tables[h] = make([]int32, blocks)
-		for b := range tables[h] {
-			tables[h][b] = int32(h*blocks + b)
-		}
+	if p.ByScore {
+		a.s, a.mostByQuery = s.Addr, small(min(p.K, p.Init+p.Local+p.Query))
 	}
-	var tiles []compute.Tile
-	for pos := 0; pos < c.rows; pos += c.Block {
-		tiles = append(tiles, compute.Tile{Pos: pos, N: min(c.Block, c.rows-pos), Tables: tables})
+	plan := planChoice(docs, heads, chooseWarps*int(a.perWarp), int(a.dense), p.ByQuery)
+	a.words = int32(ceil(plan.blocks, 32))
+	const size = int(unsafe.Sizeof(chooseWork{}))
+	all := append(slices.Clip(plan.work), plan.documents...)
+	if !d.share([]part{
+		{&a.work, size * len(all)},
+		{&a.means, 2 * heads * int(a.windows*a.wide)},
+		{&a.windowScore, 4 * heads * int(a.windows)},
+		{&a.blockScore, 4 * heads * int(a.blocks)},
+		{&a.scores, plan.scores},
+	}) {
+		return
 	}
-	return tiles
-}
-
-// choose chooses for the rows of one document.
-func (d *Device) choose(sel compute.Selection, c documentChoice) bool {
-	heads, dim, blocks := c.q.Dims[1], c.q.Dims[2], ceil(c.rows, c.Block)
-	cache := &compute.Cache{Layout: c.Layout}
-	some := max(1, chooseRows/c.Block) // tiles at a time
-	wide := compute.Describe(dtype.F32, min(c.rows, some*c.Block), heads, c.Layout.Dim)
-	sparse := blocks > c.K && c.rows > c.DenseLen // else nothing is scored
-	if sparse {
-		a := summaryArgs{l: cuda.LayoutOf(c.Layout), k: c.k.Addr, s: c.s.Addr, rows: int32(c.rows), blocks: int32(blocks), dim: int32(dim)}
-		if !d.share([]part{
-			{&a.means, c.Heads * blocks * c.SummaryBytes()},
-			{&a.segScore, 4 * c.Heads * blocks * c.Segments()},
-			{&wide.Addr, wide.Bytes()},
-		}) {
-			return false
-		}
-		cache.Segments.Addr, cache.SegScore.Addr = a.means, a.segScore
-		launch(d, d.a.summary, grid(blocks, c.Heads), documentThreads, 0, &a)
+	to := compute.Describe(dtype.U8, size*len(all))
+	to.Addr = a.work
+	d.Upload(to, unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(all))), size*len(all)))
+	a.documents = a.work + uintptr(size*len(plan.work))
+	if n := len(plan.documents); n > 0 {
+		launch(d, d.c.windows, driver.Dim{X: plan.blocks, Y: heads, Z: n}, documentThreads, 4*(l.Segments()+2*l.Span()), &a)
 	}
-	tiles := c.tiles()
-	for len(tiles) > 0 {
-		now := tiles[:min(some, len(tiles))]
-		tiles = tiles[len(now):]
-		first, last := now[0].Pos, now[len(now)-1]
-		n := last.Pos + last.N - first
-		for i := range now {
-			now[i].Row = now[i].Pos - first
+	const threads = 32 * chooseWarps
+	score, shared := d.c.score.of(documentShape{dim: dim}), 2*chooseStages*chooseChunk*int(a.wide)+4*chooseWarps*chooseGroup*(choosePart+8)
+	from := 0
+	for _, end := range plan.launches {
+		blocks := grid((end-from)*heads, 1)
+		if p.ByQuery && plan.scores > 0 {
+			launch(d, score, blocks, threads, shared, &a)
 		}
-		if sparse && c.ByQuery {
-			// Channels that are added are 0; scores are divided by the root of all.
-			a := summaryQueriesArgs{out: wide.Addr, x: c.q.Rows(first, first+n).Addr, n: int64(n * heads), from: int32(dim), to: int32(c.Layout.Dim),
-				scale: float32(math.Sqrt(float64(c.Layout.Dim) / float64(dim)))}
-			const threads, most = 256, 2048 // thread blocks
-			launch(d, d.a.summaryQueries, grid(min(ceil(n*heads*c.Layout.Dim, threads), most), 1), threads, 0, &a)
-		}
-		d.SelectTiles(sel.Rows(first, n), wide, cache, now, c.SelectParams)
+		launch(d, d.c.of(plan.blocks), blocks, threads, 4*chooseWarps*int(a.words), &a)
+		a.work += uintptr(size * (end - from))
+		from = end
 	}
-	return true
 }
