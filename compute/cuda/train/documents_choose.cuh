@@ -20,6 +20,7 @@ struct choose_args {
 	const float *s;                      // [rows, heads] or none
 	__half *means;                       // [heads, windows, wide]: a document's begin at begin / stride
 	float *window_score, *block_score;   // [heads, windows], [heads, blocks]: importance; a document's begin at begin / block
+	int *order;                          // as block_score: a document's blocks, the most important first
 	float *scores;                       // of some rows [rows, heads, pitch]: by query
 	int *selected, *count;               // [rows, heads, places], [rows, heads]
 	const choose_work *documents, *work;
@@ -39,3 +40,10 @@ __device__ __forceinline__ int rows_of(const choose_args &a, const choose_work &
 
 // Numbers that a row and KV head of so many blocks has room for.
 __device__ __forceinline__ int pitch_of(int blocks) { return (blocks + 7) / 8 * 8; }
+
+// A number of the same order as a score, above 0: what is not a number lowest, both zeros one.
+__device__ __forceinline__ uint32_t rank(float v) {
+	if (v != v) return 1;
+	const uint32_t b = __float_as_uint(v == 0 ? 0.0f : v);
+	return b >> 31 ? ~b : b | 0x80000000u;
+}

@@ -30,7 +30,7 @@ var errChoose = errors.New("no kernel: heads have up to 128 channels, KV heads u
 
 // choice is the kernels that choose blocks.
 type choice struct {
-	windows                driver.Function
+	windows, order         driver.Function
 	score                  documentKernels
 	choose8, choose32, any driver.Function // for so many times 32 blocks
 }
@@ -39,7 +39,7 @@ func (d *Device) loadChoice() error {
 	c := &d.c
 	if err := errors.Join(
 		d.load("documents_choose_score", map[string]*driver.Function{
-			"choose_windows": &c.windows, "choose_score_64": &c.score.narrow, "choose_score_128": &c.score.wide,
+			"choose_windows": &c.windows, "choose_order": &c.order, "choose_score_64": &c.score.narrow, "choose_score_128": &c.score.wide,
 		}),
 		d.load("documents_choose", map[string]*driver.Function{"choose_8": &c.choose8, "choose_32": &c.choose32, "choose_any": &c.any}),
 	); err != nil {
@@ -67,7 +67,7 @@ func (c *choice) of(blocks int) driver.Function {
 type chooseWork struct{ begin, end, first, at int32 }
 
 type chooseArgs struct {
-	q, k, s, means, windowScore, blockScore, scores                uintptr
+	q, k, s, means, windowScore, blockScore, order, scores         uintptr
 	selected, count, documents, work                               uintptr
 	heads, group, dim, wide, block, kernel, stride, segments, span int32
 	windows, blocks, places, perWarp, words                        int32
@@ -121,18 +121,40 @@ func planChoice(docs compute.Documents, heads, each, dense int, byQuery bool) ch
 
 // ChooseBlocks: see the definition.
 func (d *Device) ChooseBlocks(sel compute.Selection, q, k, s compute.Tensor, docs compute.Documents, p compute.SelectParams) {
+	w, ok := d.choiceWalk(sel, q, k, s, docs, p)
+	if !ok {
+		return
+	}
+	w.summarize(d)
+	from := 0
+	for _, end := range w.launches {
+		w.score(d, from, end)
+		w.choose(d, from, end)
+		from = end
+	}
+}
+
+// choiceWalk is what the launches of a choice have in common.
+type choiceWalk struct {
+	chooseArgs
+	choicePlan
+	compute.Layout
+	works uintptr // the plan's on the GPU
+}
+
+func (d *Device) choiceWalk(sel compute.Selection, q, k, s compute.Tensor, docs compute.Documents, p compute.SelectParams) (*choiceWalk, bool) {
 	heads, group, dim := k.Dims[1], q.Dims[1]/k.Dims[1], q.Dims[2]
 	if group > chooseGroup || dim > documentMostDim {
 		d.Fail(fmt.Errorf("choice of blocks for %d query heads of %d channels: %w", group, dim, errChoose))
-		return
+		return nil, false
 	}
 	l := compute.Layout{Heads: heads, Dim: dim, Block: docs.Block, Kernel: docs.Kernel, Stride: docs.Stride}
-	small := func(n int) int32 { return int32(min(n, 1<<28)) } // more than blocks or rows, and sums of three are numbers
+	small := func(n int) int32 { return int32(min(n, 1<<28)) } // more than rows, and sums of three are numbers
 	a := chooseArgs{
 		q: q.Addr, k: k.Addr, selected: sel.Blocks.Addr, count: sel.Count.Addr,
 		heads: int32(heads), group: int32(group), dim: int32(dim), wide: int32(documentShape{dim: dim}.wide()),
 		block: int32(l.Block), kernel: int32(l.Kernel), stride: int32(l.Stride), segments: int32(l.Segments()), span: int32(l.Span()),
-		windows: int32(docs.Rows()/l.Stride + 1), blocks: int32(docs.Rows()/l.Block + 1),
+		windows: int32(docs.Rows()/l.Stride + chooseChunk), blocks: int32(docs.Rows()/l.Block + 1),
 		places: int32(sel.Blocks.Dims[2]), perWarp: int32(chooseGroup / group),
 		byQuery: flag(p.ByQuery), byScore: flag(p.ByScore), init: small(p.Init), local: small(p.Local), mostByQuery: small(p.K), most: small(p.K),
 		dense: max(small(p.DenseLen), small(min(p.K, docs.Rows())*l.Block)), slope: float32(math.Log2E / math.Sqrt(float64(dim))),
@@ -149,27 +171,46 @@ func (d *Device) ChooseBlocks(sel compute.Selection, q, k, s compute.Tensor, doc
 		{&a.means, 2 * heads * int(a.windows*a.wide)},
 		{&a.windowScore, 4 * heads * int(a.windows)},
 		{&a.blockScore, 4 * heads * int(a.blocks)},
+		{&a.order, 4 * heads * int(a.blocks)},
 		{&a.scores, plan.scores},
 	}) {
-		return
+		return nil, false
 	}
 	to := compute.Describe(dtype.U8, size*len(all))
 	to.Addr = a.work
 	d.Upload(to, unsafe.Slice((*byte)(unsafe.Pointer(unsafe.SliceData(all))), size*len(all)))
 	a.documents = a.work + uintptr(size*len(plan.work))
-	if n := len(plan.documents); n > 0 {
-		launch(d, d.c.windows, driver.Dim{X: plan.blocks, Y: heads, Z: n}, documentThreads, 4*(l.Segments()+2*l.Span()), &a)
+	return &choiceWalk{chooseArgs: a, choicePlan: plan, Layout: l, works: a.work}, true
+}
+
+// summarize takes what no query enters: means of windows, importance, and the order of blocks by it.
+func (w *choiceWalk) summarize(d *Device) {
+	n := len(w.choicePlan.documents)
+	if n == 0 {
+		return
 	}
-	const threads = 32 * chooseWarps
-	score, shared := d.c.score.of(documentShape{dim: dim}), 2*chooseStages*chooseChunk*int(a.wide)+4*chooseWarps*chooseGroup*(choosePart+8)
-	from := 0
-	for _, end := range plan.launches {
-		blocks := grid((end-from)*heads, 1)
-		if p.ByQuery && plan.scores > 0 {
-			launch(d, score, blocks, threads, shared, &a)
-		}
-		launch(d, d.c.of(plan.blocks), blocks, threads, 4*chooseWarps*int(a.words), &a)
-		a.work += uintptr(size * (end - from))
-		from = end
+	launch(d, d.c.windows, driver.Dim{X: w.choicePlan.blocks, Y: w.Heads, Z: n}, documentThreads, 4*(w.Segments()+2*w.Span()), &w.chooseArgs)
+	if w.byScore != 0 {
+		launch(d, d.c.order, driver.Dim{X: ceil(w.choicePlan.blocks, documentThreads), Y: w.Heads, Z: n}, documentThreads, 0, &w.chooseArgs)
 	}
+}
+
+// launch posts a kernel for thread blocks of the plan.
+func (w *choiceWalk) launch(d *Device, k driver.Function, from, end, shared int) {
+	w.chooseArgs.work = w.works + unsafe.Sizeof(chooseWork{})*uintptr(from)
+	launch(d, k, grid((end-from)*w.Heads, 1), 32*chooseWarps, shared, &w.chooseArgs)
+}
+
+// score takes the scores of rows by their queries.
+func (w *choiceWalk) score(d *Device, from, end int) {
+	if w.choicePlan.scores == 0 {
+		return
+	}
+	shared := 2*chooseStages*chooseChunk*int(w.wide) + 4*chooseWarps*chooseGroup*(choosePart+8)
+	w.launch(d, d.c.score.of(documentShape{dim: w.Dim}), from, end, shared)
+}
+
+// choose chooses for rows that have their scores.
+func (w *choiceWalk) choose(d *Device, from, end int) {
+	w.launch(d, d.c.of(w.choicePlan.blocks), from, end, 4*chooseWarps*int(w.words))
 }
