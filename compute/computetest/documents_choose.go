@@ -21,6 +21,10 @@ var choiceCases = []struct {
 }{
 	{lengths: []int{70, 500, 33, 300}, block: 64, kernel: 32, stride: 16, kvHeads: 2, group: 3, dim: 24,
 		params: compute.SelectParams{Init: 1, Local: 1, Query: 2, K: 6, ByQuery: true, ByScore: true}},
+	{lengths: []int{9, 1300}, block: 16, kernel: 8, stride: 4, kvHeads: 1, group: 3, dim: 4,
+		params: compute.SelectParams{Init: 1, Local: 3, Query: 6, K: 16, ByQuery: true, ByScore: true}},
+	{lengths: []int{1100}, block: 16, kernel: 8, stride: 4, kvHeads: 2, group: 1, dim: 4,
+		params: compute.SelectParams{Init: 1, Local: 3, K: 16, ByQuery: true}},
 	{lengths: []int{470}, block: 64, kernel: 32, stride: 16, kvHeads: 1, group: 16, dim: 128,
 		params: compute.SelectParams{Init: 1, Local: 0, K: 4, DenseLen: 300, ByQuery: true}},
 	{lengths: []int{800, 90}, block: 64, kernel: 32, stride: 16, kvHeads: 2, group: 1, dim: 33,

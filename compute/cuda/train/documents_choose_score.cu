@@ -46,10 +46,10 @@ extern "C" __global__ void __launch_bounds__(128) train_choose_windows(const __g
 	const choose_work w = a.documents[blockIdx.z];
 	const int b = blockIdx.x, h = blockIdx.y, tid = threadIdx.x, rows = w.end - w.begin;
 	if (b * a.block >= rows) return;
-	const int count = windows_of(a, rows), first = b * a.segments, end = min(count, first + a.segments);
+	const int first = b * a.segments, end = min(windows_of(a, rows), first + a.segments);
 	const size_t at = (size_t)h * a.windows + w.begin / a.stride;
 	const int pairs = a.wide / 2;
-	for (int i = tid; i < (end - first) * pairs; i += 128) {
+	for (int i = tid; a.by_query && i < (end - first) * pairs; i += 128) {
 		const int m = first + i / pairs, d = i % pairs * 2;
 		const __nv_bfloat16 *row = a.k + ((size_t)(w.begin + m * a.stride) * a.heads + h) * a.dim;
 		float2 sum = {};

@@ -18,12 +18,12 @@ extern "C" __global__ void __launch_bounds__(THREADS) train_list(const __grid_co
 		if (lane == 0) every = votes;
 	}
 	__syncthreads();
+#pragma unroll 8
 	for (int i = tid; i < n * a.places; i += THREADS) {
 		const int r = i / a.places, p = i % a.places;
 		const size_t row = at + (size_t)r * a.heads;
-		if (p >= a.count[row]) continue;
-		const int b = a.selected[row * a.places + p];
-		if (b >= 0 && b < blocks) atomicOr(&column[b], 1u << r);
+		const int b = a.selected[row * a.places + p]; // of anything where the row has not so many
+		if (p < a.count[row] && b >= 0 && b < blocks) atomicOr(&column[b], 1u << r);
 	}
 	__syncthreads();
 	for (int b = tid; b <= (r0 + n - 1) / a.block; b += THREADS) {
