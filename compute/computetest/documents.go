@@ -155,7 +155,6 @@ func (x *packed) choose(t *testing.T, p compute.SelectParams, places int) {
 			}
 		}
 	})
-	t.Logf("%d of %d choices differ", others, sparse)
 	if sparse == 0 || others > 1 && others*50 > sparse { // one of few is none too many
 		t.Fatalf("%d of %d choices differ", others, sparse)
 	}

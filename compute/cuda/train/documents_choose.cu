@@ -5,9 +5,10 @@
 //         which the largest and the least differ, until as many are above it as are wanted; of those equal
 //         to it the first are taken. By importance all rows of a document have one order of its blocks,
 //         and take the first that they see and have not; rows of a block that have no query choose once.
-// bound   For each layer of 16,384 tokens, 3 KV heads, 64 of 256 blocks, rows that see more than 64: scores
-//         24 MB and lists 9 MB, 0.01 ms. About 14 steps of 20 to 30 instructions, 100 for the order, 300 for
-//         reading, writing and the rest: 800 a row and head, 29 M in all, 0.04 ms at three a clock of each SM.
+// bound   For each layer of 16,384 tokens, 3 KV heads, 64 of 256 blocks, 37,000 rows and heads that see more
+//         than 64: scores 24 MB and lists 9 MB, 0.01 ms. About 14 steps of 28 or 40 instructions, and 500
+//         for keys, the order, the list and the rest: 1,000 a row and head, 37 M in all, 0.04 ms at four a
+//         clock of each SM. Without queries a fifth of it.
 // reads   each score once
 #include "../sum.cuh"
 #include "documents_choose.cuh"
@@ -20,14 +21,17 @@ __device__ __forceinline__ bool has(const uint32_t *in, int b) { return in[b / 3
 // registers have room for; with 0 scores are read in every step.
 template <int WORDS> __device__ __forceinline__ void take(uint32_t *in, int blocks, int need, const float *score) {
 	const int lane = threadIdx.x % 32, words = (blocks + 31) / 32;
-	const auto key_of = [&](int i, float v) { return 32 * i + lane < blocks && !(in[i] >> lane & 1) ? rank(v) : 0; };
+	const auto key_of = [&](int i, float v) {
+		const uint32_t key = rank(v), taken = in[i] >> lane & 1;
+		return 32 * i + lane < blocks && !taken ? key : 0;
+	};
 	uint32_t keys[WORDS ? WORDS : 1];
 	if constexpr (WORDS) {
 		float v[WORDS];
 #pragma unroll
 		for (int i = 0; i < WORDS; i++) v[i] = 32 * i + lane < blocks ? score[32 * i + lane] : 0;
 #pragma unroll
-		for (int i = 0; i < WORDS; i++) keys[i] = i < words ? key_of(i, v[i]) : 0;
+		for (int i = 0; i < WORDS; i++) keys[i] = key_of(i, v[i]);
 	}
 	const auto each = [&](const auto &f) { // of words, and the lane's key
 		if constexpr (WORDS) {
@@ -90,7 +94,7 @@ __device__ __forceinline__ void take_first(uint32_t *in, const int *order, int c
 	__syncwarp();
 }
 
-// grid (thread blocks of rows · heads)   block 256   shared  a bit for each block, of each warp
+// grid (thread blocks of rows · heads)   block 256   shared  a bit for each block, of each warp: WORDS at least
 template <int WORDS> __device__ __forceinline__ void choose(const choose_args &a) {
 	extern __shared__ uint32_t bits[];
 	const int lane = threadIdx.x % 32, warp = threadIdx.x / 32, h = blockIdx.x % a.heads;
@@ -101,8 +105,11 @@ template <int WORDS> __device__ __forceinline__ void choose(const choose_args &a
 	const float *const block_score = a.block_score + (size_t)h * a.blocks + w.begin / a.block;
 	const int *const order = a.order + (size_t)h * a.blocks + w.begin / a.block;
 	int own_before = -1, seen_before = -1; // of the row that in is of
+	int own = (w.first + warp * a.per_warp) / a.block;
 	for (int i = warp * a.per_warp; i < min(rows, (warp + 1) * a.per_warp); i++) {
-		const int pos = w.first + i, own = pos / a.block, blocks = own + 1, words = own / 32 + 1;
+		const int pos = w.first + i;
+		if (pos >= (own + 1) * a.block) own++;
+		const int blocks = own + 1, words = own / 32 + 1;
 		const size_t at = (size_t)(w.begin + pos) * a.heads + h;
 		if (pos < a.dense) {
 			if (lane == 0) a.count[at] = -1;
@@ -110,9 +117,10 @@ template <int WORDS> __device__ __forceinline__ void choose(const choose_args &a
 		}
 		// Of the block before the own one rows see more and more windows, unless it is forced.
 		const bool open = own > a.init && a.local == 0;
-		const int seen = windows_of(a, pos + 1);
-		if (a.by_query || own != own_before || (open && seen != seen_before)) {
+		const int seen = open ? windows_of(a, pos + 1) : 0;
+		if (a.by_query || own != own_before || seen != seen_before) {
 			own_before = own, seen_before = seen;
+#pragma unroll 1
 			for (int word = lane; word < words; word += 32) {
 				const int first = max(0, own - a.local) - 32 * word, init = a.init - 32 * word, last = own - 32 * word;
 				const auto below = [](int n) { return n >= 32 ? ~0u : n <= 0 ? 0u : (1u << n) - 1; };

@@ -26,7 +26,7 @@ struct choose_args {
 	const choose_work *documents, *work;
 	int heads, group, dim, wide, block, kernel, stride, segments, span;
 	int windows, blocks, places, per_warp;
-	int words;                           // of a bit for each block of the longest document
+	int words;                           // of a bit for each block of the longest document, or more
 	int by_query, by_score, init, local, most_by_query, most; // blocks in all that may be chosen: by the query, and at the end
 	int dense;                           // rows of a document that see every block
 	float slope;                         // log2(e) / √dim

@@ -52,15 +52,15 @@ func (d *Device) loadChoice() error {
 	return errors.Join(errs...)
 }
 
-// of is the kernel that chooses among so many blocks.
-func (c *choice) of(blocks int) driver.Function {
-	switch words := ceil(blocks, 32); {
+// of is the kernel that chooses among so many blocks, and for how many words of them it has room.
+func (c *choice) of(blocks int) (k driver.Function, words int) {
+	switch words = ceil(blocks, 32); {
 	case words <= 8:
-		return c.choose8
+		return c.choose8, 8
 	case words <= 32:
-		return c.choose32
+		return c.choose32, 32
 	}
-	return c.any
+	return c.any, words
 }
 
 // chooseWork and chooseArgs are the structs of documents_choose.cuh.
@@ -163,7 +163,6 @@ func (d *Device) choiceWalk(sel compute.Selection, q, k, s compute.Tensor, docs 
 		a.s, a.mostByQuery = s.Addr, small(min(p.K, p.Init+p.Local+p.Query))
 	}
 	plan := planChoice(docs, heads, chooseWarps*int(a.perWarp), int(a.dense), p.ByQuery)
-	a.words = int32(ceil(plan.blocks, 32))
 	const size = int(unsafe.Sizeof(chooseWork{}))
 	all := append(slices.Clip(plan.work), plan.documents...)
 	if !d.share([]part{
@@ -212,5 +211,7 @@ func (w *choiceWalk) score(d *Device, from, end int) {
 
 // choose chooses for rows that have their scores.
 func (w *choiceWalk) choose(d *Device, from, end int) {
-	w.launch(d, d.c.of(w.choicePlan.blocks), from, end, 4*chooseWarps*int(w.words))
+	k, words := d.c.of(w.choicePlan.blocks)
+	w.words = int32(words)
+	w.launch(d, k, from, end, 4*chooseWarps*words)
 }

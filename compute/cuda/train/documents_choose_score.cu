@@ -9,10 +9,11 @@
 //         and of which a block has the largest of its windows.
 // bound   For each layer of 16,384 tokens, 9 heads of 64 channels, 64 of 256 blocks: rows that see more
 //         than 64 blocks have 71 M (query, window) pairs. Products 2 · 9 GFLOP: 0.03 ms at 600 TFLOP/s
-//         of mma.sync. Powers 2 · 71 M: 0.04 ms, at 16 a clock of each of 132 SMs, and there lies the
-//         bound. Instructions beside: about 8 a pair and lane in all, 0.02 ms. Means come from the
-//         second cache for each 40 rows: 2 · 75 MB, 0.03 ms, beside the others. Scores go to memory as
-//         they are, 24 MB, 0.01 ms, and mostly no further than the second cache.
+//         of mma.sync. Powers 2 · 71 M: 0.04 ms, at 16 a clock of each of 132 SMs. Instructions: 370 of a
+//         warp for each 480 pairs (150 for sums, 190 for probabilities and blocks, 30 for the ring), 55 M
+//         in all, 0.06 ms at four a clock and SM, and there lies the bound. Means come from the second
+//         cache for each 40 rows: 2 · 75 MB, 0.03 ms, beside the others. Scores go to memory as they are,
+//         24 MB, 0.01 ms, and mostly no further than the second cache.
 // order   a window's mean is summed over its tokens; a logit 16 channels at a time; a softmax by
 //         lanes, each over its windows as they come. Nothing of it depends on the rows beside.
 // numbers queries and means are float16, sums float32
