@@ -31,7 +31,7 @@ var errChoose = errors.New("no kernel: heads have up to 128 channels, KV heads u
 // choice is the kernels that choose blocks.
 type choice struct {
 	windows, order         driver.Function
-	score                  documentKernels
+	score                  struct{ narrow, wide driver.Function } // for heads of up to 64 channels, and of up to 128
 	choose8, choose32, any driver.Function // for so many times 32 blocks
 }
 
@@ -206,7 +206,11 @@ func (w *choiceWalk) score(d *Device, from, end int) {
 		return
 	}
 	shared := 2*chooseStages*chooseChunk*int(w.wide) + 4*chooseWarps*chooseGroup*(choosePart+8)
-	w.launch(d, d.c.score.of(documentShape{dim: w.Dim}), from, end, shared)
+	score := d.c.score.narrow
+	if (documentShape{dim: w.Dim}).wide() == documentMostDim {
+		score = d.c.score.wide
+	}
+	w.launch(d, score, from, end, shared)
 }
 
 // choose chooses for rows that have their scores.
