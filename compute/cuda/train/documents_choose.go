@@ -32,7 +32,7 @@ var errChoose = errors.New("no kernel: heads have up to 128 channels, KV heads u
 type choice struct {
 	windows, order         driver.Function
 	score                  struct{ narrow, wide driver.Function } // for heads of up to 64 channels, and of up to 128
-	choose8, choose32, any driver.Function // for so many times 32 blocks
+	choose8, choose32, any driver.Function                        // for so many times 32 blocks
 }
 
 func (d *Device) loadChoice() error {
