@@ -56,6 +56,7 @@ const (
 	cuGraphLaunch
 	cuGraphExecDestroy
 	cuGraphDestroy
+	cuTensorMapEncodeTiled
 
 	functions
 )
@@ -73,6 +74,7 @@ var names = [functions]string{
 	"cuModuleLoadData", "cuModuleUnload", "cuModuleGetFunction", "cuFuncGetAttribute", "cuFuncSetAttribute",
 	"cuLaunchKernel", "cuLaunchKernelEx", "cuStreamBeginCapture_v2", "cuStreamEndCapture",
 	"cuGraphInstantiateWithFlags", "cuGraphExecUpdate_v2", "cuGraphLaunch", "cuGraphExecDestroy", "cuGraphDestroy",
+	"cuTensorMapEncodeTiled",
 }
 
 // Driver is the process's libcuda.
@@ -99,7 +101,7 @@ func load() (*Driver, error) {
 	}
 	d := &Driver{t: t}
 	for f, name := range names {
-		if d.at[f] = t.symbol(lib, name); d.at[f] == 0 && function(f) != cuLaunchKernelEx {
+		if d.at[f] = t.symbol(lib, name); d.at[f] == 0 && !newer(function(f)) {
 			return nil, fmt.Errorf("%w: libcuda.so.1 has no %s: it is too old", ErrNoDriver, name)
 		}
 	}
@@ -108,6 +110,9 @@ func load() (*Driver, error) {
 	}
 	return d, nil
 }
+
+// newer reports whether a function came with the first GPUs that need it: older drivers do without.
+func newer(f function) bool { return f == cuLaunchKernelEx || f == cuTensorMapEncodeTiled }
 
 // do calls a function and waits for its result.
 func (d *Driver) do(f function, args ...uintptr) error {
