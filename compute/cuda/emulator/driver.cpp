@@ -785,6 +785,13 @@ API cuModuleGetFunction(uintptr_t *f, uintptr_t h, const char *name) {
 	return refuse(NOT_FOUND, std::string(name) + (m->only ? std::string(" is not in ") + m->only->name : ""));
 }
 
+API cuTensorMapEncodeTiled(void *to, uint32_t type, uint32_t rank, uintptr_t address, const uint64_t *sizes, const uint64_t *strides, const uint32_t *box,
+			  const uint32_t *steps, uint32_t interleave, uint32_t swizzle, uint32_t, uint32_t fill) {
+	LOCKED;
+	const std::string wrong = encode_tensor(to, type, rank, address, sizes, strides, box, steps, interleave, swizzle, fill);
+	return wrong.empty() ? SUCCESS : refuse(INVALID_VALUE, "a tensor map: " + wrong);
+}
+
 enum { MAX_THREADS = 0, STATIC_SHARED = 1, MAX_DYNAMIC_SHARED = 8, CARVEOUT = 9 };
 
 API cuFuncGetAttribute(int *v, int which, uintptr_t h) {

@@ -73,12 +73,20 @@ void barrier_of(int threads); // some of the block
 void cluster_arrive();
 void cluster_wait();
 void *of_rank(const void *p, int rank);
+int rank(); // of the block in its cluster
 
 // An mbarrier is there for arrivals, and for bytes that range_later brings.
 void mbarrier_init(void *bar, int arrivals);
 void mbarrier_arrive(void *bar, int bytes);
 void mbarrier_wait(void *bar, int phase);
 void range_later(void *to, const void *from, int bytes, void *bar);
+
+// Copies of boxes by tensor maps (tensor.cpp): loads are announced as ranges are, and what a thread
+// stores is read from shared memory and written when it waits for it.
+void box_later(void *to, const void *map, int column, int row, void *bar);
+void box_store(const void *map, int column, int row, const void *from);
+void stores_commit();
+void stores_wait(int groups);
 
 [[noreturn]] void fault(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void aligned(const void *p, int to, const char *what);

@@ -3,6 +3,7 @@
 #include "threads.h"
 
 #include <algorithm>
+#include <functional>
 #include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -76,6 +77,12 @@ struct product {
 	int group;
 };
 
+// A write from shared memory that is under way.
+struct store {
+	std::function<void()> write;
+	int group;
+};
+
 enum state { NEW, RUNNING, MEETING, BARRIER, CLUSTER_BARRIER, MBARRIER, NAP, ENDED };
 
 struct fiber {
@@ -89,6 +96,8 @@ struct fiber {
 	std::vector<sums> held;
 	std::vector<product> products;
 	int products_group;
+	std::vector<store> stores;
+	int stores_group;
 	unsigned phase; // of the cluster's barrier, when it came there
 	bool arrived;
 };
@@ -144,6 +153,7 @@ struct range_copy {
 	const char *from;
 	int bytes;
 	void *bar;
+	std::function<void()> bring; // in place of from
 };
 std::vector<range_copy> ranges;
 
@@ -290,7 +300,10 @@ void wake(state s) {
 void land(size_t i) {
 	const range_copy c = ranges[i];
 	ranges.erase(ranges.begin() + (ptrdiff_t)i);
-	memcpy(c.to, c.from, (size_t)c.bytes);
+	if (c.bring)
+		c.bring();
+	else
+		memcpy(c.to, c.from, (size_t)c.bytes);
 	mbarrier_done(c.bar, 0, c.bytes);
 }
 
@@ -399,6 +412,7 @@ void thread_main() {
 	fiber &f = own->fibers[own->current];
 	if (f.arrived) fault("has come to the barrier of the cluster, and does not wait there");
 	if (!f.products.empty()) fault("ends, and %d products (wgmma) that it posted are not waited for", (int)f.products.size());
+	if (!f.stores.empty()) fault("ends, and %d stores of boxes are not waited for", (int)f.stores.size());
 	wait(ENDED, nullptr);
 	warp &w = own->warps[own->current / 32];
 	w.alive &= ~(1u << own->current % 32);
@@ -439,6 +453,8 @@ void prepare(block &b, int rank) {
 		f.held.clear();
 		f.products.clear();
 		f.products_group = 0;
+		f.stores.clear();
+		f.stores_group = 0;
 		f.arrived = false;
 		f.stack = nullptr;
 		b.ready[i / 64] |= 1ull << i % 64;
@@ -759,6 +775,8 @@ void cluster_wait() {
 	f.arrived = false;
 }
 
+int rank() { return (int)(own - blocks); }
+
 void *of_rank(const void *p, int rank) {
 	const ptrdiff_t at = (const char *)p - own->shared;
 	if (at < 0 || at >= (ptrdiff_t)shared_bytes || rank < 0 || rank >= cluster) fault("0x%zx is not in dynamic shared memory, or there is no block %d in a cluster of %d", (size_t)p, rank, cluster);
@@ -816,8 +834,34 @@ void range_later(void *to, const void *from, int bytes, void *bar) {
 	if (bytes <= 0 || bytes % 16) fault("cp.async.bulk: %d bytes", bytes);
 	made(bar);
 	unwritten(to, (size_t)bytes);
-	ranges.push_back({(char *)to, (const char *)from, bytes, bar});
+	ranges.push_back({(char *)to, (const char *)from, bytes, bar, nullptr});
 	if (in_order == FORWARD) land(ranges.size() - 1);
+}
+
+void bring_later(void *to, int bytes, void *bar, std::function<void()> bring) {
+	made(bar);
+	unwritten(to, (size_t)bytes);
+	ranges.push_back({(char *)to, nullptr, bytes, bar, std::move(bring)});
+	if (in_order == FORWARD) land(ranges.size() - 1);
+}
+
+void store_later(std::function<void()> write) {
+	fiber &f = own->fibers[own->current];
+	f.stores.push_back({std::move(write), f.stores_group});
+}
+
+void stores_commit() { own->fibers[own->current].stores_group++; }
+
+void stores_wait(int groups) {
+	fiber &f = own->fibers[own->current];
+	size_t kept = 0;
+	for (store &s : f.stores) {
+		if (s.group >= f.stores_group - groups)
+			f.stores[kept++] = std::move(s);
+		else
+			s.write();
+	}
+	f.stores.resize(kept);
 }
 
 float from_f16(uint16_t v) { return __half2float(__ushort_as_half(v)); }

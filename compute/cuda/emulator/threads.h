@@ -1,5 +1,6 @@
 // What the driver's half of the emulator asks of the half that runs kernels.
 #pragma once
+#include <functional>
 #include <stddef.h>
 #include <stdint.h>
 #include <string>
@@ -47,6 +48,15 @@ std::string describe(uintptr_t address);
 // an index that is out of every range.
 enum : uint32_t { UNWRITTEN = 0x7fa07fa0 };
 void unwritten(void *p, size_t n);
+
+// Encodes a tensor map as cuTensorMapEncodeTiled is asked to; what is wrong with it comes back as text.
+std::string encode_tensor(void *to, uint32_t type, uint32_t rank, uintptr_t address, const uint64_t *sizes, const uint64_t *strides, const uint32_t *box,
+			  const uint32_t *steps, uint32_t interleave, uint32_t swizzle, uint32_t fill);
+
+// Of tensor.cpp: bytes that bring() puts into shared memory later, for an mbarrier, and a write of the
+// own thread that is done when it waits.
+void bring_later(void *to, int bytes, void *bar, std::function<void()> bring);
+void store_later(std::function<void()> store);
 
 enum : size_t { SHARED_BYTES = 227 << 10, SHARED_DEFAULT = 48 << 10 };
 

@@ -1,6 +1,7 @@
 // Kernels that do what they must not, for the tests of the emulator, and some that are
 // right. They are compiled for it alone.
 #include "../../train/documents_group.cuh"
+#include "../../ptx_tensor.cuh"
 
 struct fault_args {
 	int *out;
@@ -101,6 +102,33 @@ template <bool MADE, int ARRIVALS> __device__ void ranged(const fault_args &a) {
 FAULT(range) { ranged<true, 1>(a); }
 FAULT(range_unmade) { ranged<false, 1>(a); }
 FAULT(range_short) { ranged<true, 2>(a); }
+
+struct box_args {
+	tensor_map from, to;
+	int column, row, bytes; // announced
+	int at;                 // in shared memory, from a multiple of 1024 on
+};
+
+// A box of 8 lines of 128 bytes goes from one matrix to another by shared memory.
+template <bool WAIT> __device__ void boxes(const box_args &a) {
+	extern __shared__ uint4 memory[];
+	uint8_t *const there = (uint8_t *)(((uintptr_t)memory + 1023) & ~(uintptr_t)1023);
+	uint64_t *const room = (uint64_t *)(there + 2048);
+	if (threadIdx.x == 0) {
+		mbarrier_init(room, 1);
+		mbarrier_made();
+		mbarrier_expect(room, a.bytes);
+		tensor_load(there + a.at, &a.from, a.column, a.row, room);
+	}
+	__syncthreads();
+	mbarrier_wait(room, 0);
+	if (threadIdx.x > 0) return;
+	tensor_store(&a.to, a.column, a.row, there + a.at);
+	tensor_store_commit();
+	if (WAIT) tensor_store_wait();
+}
+extern "C" __global__ void fault_box(const __grid_constant__ box_args a) { boxes<true>(a); }
+extern "C" __global__ void fault_box_left(const __grid_constant__ box_args a) { boxes<false>(a); }
 
 // The first 64 threads sum what each has written, without the others; n of them come to the barrier.
 FAULT(part) {
