@@ -5,6 +5,7 @@
 // compute, which get the same bf16 numbers (computetest.RunGradients, RunActivations, RunDocuments, RunAttentionGradients).
 //
 //	product.cu, product_group.cu   y = x·Wᵀ, dx = dy·W, dW += dyᵀ·x   product.go
+//	product_tensor.cu              the same by tensor maps            product_tensor.go
 //	norm.cu       RMSNorm and its gradient                            norm.go
 //	token.cu      embedding, loss, and their gradients                token.go
 //	importance.cu NOSA's score and its gradient                       importance.go
@@ -17,7 +18,7 @@
 //	documents_choose_score.cu, documents_choose.cu
 //	              the choice of blocks for packed documents           documents_choose.go
 //
-// No kernel adds by atomics: where thread blocks have sums of parts of the rows, a second kernel
+// No kernel adds by atomics where order could matter: where thread blocks have sums of parts of the rows, a second kernel
 // adds these in order. How rows are cut depends on the shape alone, so that a step has the same bits
 // on all GPUs of one compute capability.
 //
@@ -25,6 +26,8 @@
 //
 // On sm_90a, and where lines are whole eights, tiles of 128 by 192 go through wgmma: widths of models
 // are often multiples of 192, and always of 64. Factors come to shared memory as they lie, along k or
-// across it, and the tensor cores read either (ptx_group.cuh). Elsewhere, and for odd lines, mma.sync
+// across it, and the tensor cores read either (ptx_group.cuh). Where the driver encodes tensor maps
+// the copy engine moves them, and results, in boxes (product_tensor.cu); else threads do
+// (product_group.cu). Elsewhere, and for odd lines, mma.sync
 // does the same with less speed (product.cu).
 package train

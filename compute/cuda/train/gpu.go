@@ -88,8 +88,12 @@ func (d *Device) load(source string, functions map[string]*driver.Function) erro
 
 // launch posts a kernel with a struct as its parameter, as the .cu file declares it.
 func launch[T any](d *Device, f driver.Function, grid driver.Dim, threads, shared int, args *T) {
-	params := unsafe.Slice((*byte)(unsafe.Pointer(args)), unsafe.Sizeof(*args))
-	d.Context().Launch(f, grid, driver.Dim{X: threads, Y: 1, Z: 1}, shared, d.Stream(), params)
+	d.Context().Launch(f, grid, driver.Dim{X: threads, Y: 1, Z: 1}, shared, d.Stream(), bytesOf(args))
+}
+
+// bytesOf is a kernel's parameter as it lies in memory.
+func bytesOf[T any](args *T) []byte {
+	return unsafe.Slice((*byte)(unsafe.Pointer(args)), unsafe.Sizeof(*args))
 }
 
 // grid is the number of thread blocks along two axes.

@@ -40,10 +40,15 @@ type productKernel struct {
 	threads       int
 	needsWide     bool
 	persistent    bool // thread blocks take one tile after another
+	maps          bool // factors and results travel by tensor maps: product_tensor.go
+	cluster       int  // thread blocks that have a tile together; 0: one has it
 }
 
-// products are the kernels of product.cu and product_group.cu, the best first.
-type products struct{ kernels []*productKernel }
+// products are the kernels of product.cu, product_group.cu and product_tensor.cu, the best first.
+type products struct {
+	kernels []*productKernel
+	maps    tensorMaps
+}
 
 // loadProducts loads those that the GPU has.
 func (d *Device) loadProducts() error {
@@ -59,6 +64,11 @@ func (d *Device) loadProducts() error {
 	all := []*productKernel{plain}
 	if p := d.Properties(); p.Major == 9 && p.Minor == 0 && group.shared[0] <= p.SharedMemory {
 		all = []*productKernel{group, plain}
+		if d.Context().HasTensorMaps() {
+			turns, pair, together := tensorKernels()
+			sources[turns], sources[pair], sources[together] = "product_tensor", "product_tensor", "product_tensor"
+			all = []*productKernel{turns, pair, together, group, plain}
+		}
 	}
 	for _, k := range all {
 		names := map[string]*driver.Function{}
@@ -110,13 +120,15 @@ func (k *productKernel) splits(p *product) int {
 	if p.kind != kindSum {
 		return 1
 	}
-	const processors = 132
+	// A turn of all multiprocessors: clusters have one tile, and large tiles take longer.
+	cluster := max(1, k.cluster)
+	processors, longer := 132/cluster, max(1, k.rows/cluster/128)
 	tiles, units := ceil(p.m, k.rows)*ceil(p.n, k.columns), ceil(p.k, k.unit)
 	best, least := 1, 0
 	for s := 1; s <= min(32, max(1, units/4)); s++ {
 		// In units: each turn of all multiprocessors has its units of k, and sums to write; parts
 		// are written and read again.
-		cost := ceil(tiles*s, processors) * (ceil(units, s) + 4)
+		cost := ceil(tiles*s, processors) * (ceil(units, s) + 4) * longer
 		if s > 1 {
 			cost += 4 + s*p.m*p.n/170_000
 		}
@@ -153,6 +165,13 @@ func (d *Device) multiplyBy(k *productKernel, p *product, splits int) {
 		a.out, a.kind = parts, kindPart
 	}
 	size := driver.Dim{X: ceil(p.n, k.columns), Y: ceil(p.m, k.rows), Z: splits}
+	if k.maps {
+		d.launchTensor(k, p, &a, size.X*size.Y*size.Z)
+		if splits > 1 {
+			d.foldFew(p.out, a.out, splits)
+		}
+		return
+	}
 	if k.persistent {
 		size = grid(min(size.X*size.Y*size.Z, d.Properties().Processors), 1)
 	}

@@ -87,11 +87,11 @@ func (b *bench) factors(o order, m, n, k int, x, y []float32) *product {
 }
 
 // TestProduct holds every kernel in every order against sums in float64: rows and columns that end
-// within a tile and many tiles, short and long sums, whole and in parts, odd lines.
+// within a tile, many tiles and more rows than are near in time, short and long sums, whole and in parts, odd lines.
 func TestProduct(t *testing.T) {
 	b := newBench(t)
 	shapes := [][3]int{ // m, n, k
-		{1, 8, 8}, {128, 192, 64}, {100, 64, 136}, {136, 200, 320}, {264, 392, 72}, {520, 400, 24}, {392, 584, 200}, {8, 16, 3000},
+		{1, 8, 8}, {128, 192, 64}, {100, 64, 136}, {136, 200, 320}, {264, 392, 72}, {520, 400, 24}, {392, 584, 200}, {8, 16, 3000}, {2312, 200, 16},
 		{5, 7, 11}, {130, 131, 133}, {129, 64, 37},
 	}
 	for _, shape := range shapes {
