@@ -28,6 +28,5 @@
 // are often multiples of 192, and always of 64. Factors come to shared memory as they lie, along k or
 // across it, and the tensor cores read either (ptx_group.cuh). Where the driver encodes tensor maps
 // the copy engine moves them, and results, in boxes (product_tensor.cu); else threads do
-// (product_group.cu). Elsewhere, and for odd lines, mma.sync
-// does the same with less speed (product.cu).
+// (product_group.cu). Elsewhere, and for odd lines, mma.sync does the same with less speed (product.cu).
 package train
