@@ -14,3 +14,8 @@ func (Reference) AttendDocuments(out, lse, q, k, v, s Tensor, sel Selection, d D
 func (Reference) AttendDocumentsGrad(dq, dk, dv, ds, dout, out, lse, q, k, v, s Tensor, sel Selection, d Documents) {
 	AttendDocumentsGrad(dq, dk, dv, ds, dout, out, lse, q, k, v, s, sel, d)
 }
+
+// ReceivedLoss: see the definition.
+func (Reference) ReceivedLoss(loss, ds, lse, q, k, s Tensor, sel Selection, d Documents, p SelectParams, scale float32) {
+	ReceivedLoss(loss, ds, lse, q, k, s, sel, d, p, scale)
+}

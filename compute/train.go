@@ -36,11 +36,13 @@ type Trainer interface {
 	// whose target is −1 has neither.
 	CrossEntropy(loss, logits Tensor, targets []int32, scale float32)
 
-	// ChooseBlocks, AttendDocuments and their gradient are attention over whole documents
-	// that lie one after the other in the rows.
+	// ChooseBlocks, AttendDocuments, their gradient and ReceivedLoss are attention over whole
+	// documents that lie one after the other in the rows.
 	ChooseBlocks(sel Selection, q, k, s Tensor, d Documents, p SelectParams)
 	AttendDocuments(out, lse, q, k, v, s Tensor, sel Selection, d Documents)
 	AttendDocumentsGrad(dq, dk, dv, ds, dout, out, lse, q, k, v, s Tensor, sel Selection, d Documents)
+	// ReceivedLoss adds to ds, and to loss.
+	ReceivedLoss(loss, ds, lse, q, k, s Tensor, sel Selection, d Documents, p SelectParams, scale float32)
 
 	// The optimiser.
 	SquaredNorm(x Tensor) float64

@@ -16,6 +16,7 @@ type DocumentsDevice interface {
 	ChooseBlocks(sel compute.Selection, q, k, s compute.Tensor, d compute.Documents, p compute.SelectParams)
 	AttendDocuments(out, lse, q, k, v, s compute.Tensor, sel compute.Selection, d compute.Documents)
 	AttendDocumentsGrad(dq, dk, dv, ds, dout, out, lse, q, k, v, s compute.Tensor, sel compute.Selection, d compute.Documents)
+	ReceivedLoss(loss, ds, lse, q, k, s compute.Tensor, sel compute.Selection, d compute.Documents, p compute.SelectParams, scale float32)
 }
 
 // documentCases: whole and short blocks, groups and sizes of heads, all four methods.
@@ -58,6 +59,7 @@ func RunDocuments(t *testing.T, dev DocumentsDevice, tol Tolerance) {
 				d.Begins = append(d.Begins, d.Begins[len(d.Begins)-1]+int32(n))
 			}
 			x := s.packed(t, dev, d, tc.kvHeads, tc.group, tc.dim, tc.biased)
+			x.params = tc.params
 			places := tc.params.Most()
 			if tc.params.ByQuery || tc.params.ByScore {
 				x.choose(t, tc.params, places)
@@ -77,6 +79,8 @@ type packed struct {
 	kvHeads, group, dim      int
 	q, k, v, score, dout     pair
 	out, lse, dq, dk, dv, ds pair
+	received, taught         pair // what ReceivedLoss adds to
+	params                   compute.SelectParams
 	selDev, selRef           compute.Selection
 	activations              dtype.Type
 }
@@ -93,6 +97,7 @@ func (s *suite) packed(t *testing.T, dev DocumentsDevice, d compute.Documents, k
 	x.k, x.v = x.normals(t, rows, kvHeads, dim), x.normals(t, rows, kvHeads, dim)
 	if biased {
 		x.score, x.ds = s.f32(t, s.normal(rows*kvHeads), rows, kvHeads), s.empty(t, rows, kvHeads)
+		x.received, x.taught = s.empty(t, rows, kvHeads, 2), s.empty(t, rows, kvHeads)
 	}
 	x.lse = s.empty(t, rows, heads)
 	x.out, x.dq = x.normals(t, rows, heads, dim), x.normals(t, rows, heads, dim)
@@ -237,7 +242,7 @@ func (x *packed) scores(row, pos, head int) (byQuery, byScore []float64) {
 	return byQuery, byScore
 }
 
-// compare holds both ops against their definitions.
+// compare holds the ops against their definitions.
 func (x *packed) compare(t *testing.T) {
 	t.Helper()
 	x.dev.AttendDocuments(x.out.dev, x.lse.dev, x.q.dev, x.k.dev, x.v.dev, x.score.dev, x.selDev, x.docs)
@@ -258,13 +263,41 @@ func (x *packed) compare(t *testing.T) {
 	x.held(t, "dv", x.dv)
 	if !x.ds.ref.None() {
 		x.held(t, "ds", x.ds)
+		x.teach(x.ref, x.received.ref, x.taught.ref, x.lse.ref, x.q.ref, x.k.ref, x.score.ref, x.selRef)
+		x.held(t, "the loss of what tokens received", x.received)
+		x.within(t, "its gradient", x.taught, x.meanReceived())
 	}
+}
+
+// meanReceived is what tokens that may be far got in the mean, in the document and KV head where it is most: the
+// gradient is the difference between what one got and what it was to get.
+func (x *packed) meanReceived() (most float64) {
+	for i := range x.docs.Count() {
+		begin, end := x.docs.Span(i)
+		tokens := ((end-begin-1)/x.docs.Block - x.params.Local - x.params.Init) * x.docs.Block
+		for h := range x.kvHeads {
+			weight := float64(x.received.ref.F32()[2*(begin*x.kvHeads+h)+1])
+			most = max(most, weight/float64(max(tokens, 1)))
+		}
+	}
+	return most
+}
+
+// teach adds the loss of what tokens received, and its gradient, to numbers that are there.
+func (x *packed) teach(dev DocumentsDevice, loss, ds, lse, q, k, s compute.Tensor, sel compute.Selection) {
+	v := slices.Repeat([]float32{0.25}, loss.Len())
+	dev.Upload(loss, bytesOf(v))
+	dev.Upload(ds, bytesOf(v[:ds.Len()]))
+	dev.ReceivedLoss(loss, ds, lse, q, k, s, sel, x.docs, x.params, 0.75)
 }
 
 func (x *packed) grads(t *testing.T) {
 	t.Helper()
 	x.dev.AttendDocumentsGrad(x.dq.dev, x.dk.dev, x.dv.dev, x.ds.dev, x.dout.dev, x.out.dev, x.lse.dev,
 		x.q.dev, x.k.dev, x.v.dev, x.score.dev, x.selDev, x.docs)
+	if !x.ds.dev.None() {
+		x.teach(x.dev, x.received.dev, x.taught.dev, x.lse.dev, x.q.dev, x.k.dev, x.score.dev, x.selDev)
+	}
 	if err := x.dev.Sync(); err != nil {
 		t.Fatal(err)
 	}
@@ -274,8 +307,14 @@ func (x *packed) grads(t *testing.T) {
 // sum of products that may take each other away.
 func (x *packed) held(t *testing.T, what string, p pair) {
 	t.Helper()
+	x.within(t, what, p, 1)
+}
+
+// within is held for sums whose products are as large as top.
+func (x *packed) within(t *testing.T, what string, p pair, top float64) {
+	t.Helper()
 	got, want := x.numbers(p.dev), p.ref.F32()
-	top := 1.0
+	top = max(top, 1)
 	for _, w := range want {
 		top = max(top, math.Abs(float64(w)))
 	}
@@ -288,11 +327,12 @@ func (x *packed) held(t *testing.T, what string, p pair) {
 	}
 }
 
-// results are all that the two ops write, rows from begin to end.
+// results are all that the ops write, rows from begin to end.
 func (x *packed) results(begin, end int) map[string][]float32 {
 	all := map[string][]float32{}
 	for name, y := range map[string]compute.Tensor{
 		"out": x.out.dev, "lse": x.lse.dev, "dq": x.dq.dev, "dk": x.dk.dev, "dv": x.dv.dev, "ds": x.ds.dev,
+		"received": x.received.dev, "taught": x.taught.dev,
 	} {
 		if !y.None() {
 			all[name] = x.numbers(y.Rows(begin, end))
@@ -301,7 +341,7 @@ func (x *packed) results(begin, end int) map[string][]float32 {
 	return all
 }
 
-// again runs both ops of the device.
+// again runs the ops of the device.
 func (x *packed) again(t *testing.T) {
 	t.Helper()
 	x.dev.AttendDocuments(x.out.dev, x.lse.dev, x.q.dev, x.k.dev, x.v.dev, x.score.dev, x.selDev, x.docs)
@@ -338,7 +378,7 @@ func (x *packed) apart(t *testing.T) {
 	}
 	one := *x
 	one.docs.Begins = []int32{0, int32(end - begin)}
-	for _, p := range []*pair{&one.q, &one.k, &one.v, &one.score, &one.dout, &one.out, &one.lse, &one.dq, &one.dk, &one.dv, &one.ds} {
+	for _, p := range []*pair{&one.q, &one.k, &one.v, &one.score, &one.dout, &one.out, &one.lse, &one.dq, &one.dk, &one.dv, &one.ds, &one.received, &one.taught} {
 		p.dev = rows(p.dev)
 	}
 	if !x.selDev.None() {

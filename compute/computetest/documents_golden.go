@@ -31,6 +31,11 @@ type gradientCase struct {
 	Blocks  [][][]int32
 
 	Out, LSE, DQ, DK, DV, DS []float64
+
+	Received struct {
+		Init, Local      int
+		Loss, Weight, DS []float64
+	}
 }
 
 // RunAttentionGradients holds a device's attention over packed documents and its gradients
@@ -53,6 +58,7 @@ func (tc *gradientCase) run(t *testing.T, dev DocumentsDevice, bound float64) {
 	}
 	s := &suite{dev: dev, rng: newRand(t)}
 	x := s.packed(t, dev, d, tc.KVHeads, tc.Group, tc.Dim, len(tc.S) > 0)
+	x.params = compute.SelectParams{Init: tc.Received.Init, Local: tc.Received.Local}
 	for _, in := range []struct {
 		to compute.Tensor
 		v  []float32
@@ -99,16 +105,45 @@ func (tc *gradientCase) run(t *testing.T, dev DocumentsDevice, bound float64) {
 		got  compute.Tensor
 		want []float64
 	}{{"out", x.out.dev, tc.Out}, {"lse", x.lse.dev, tc.LSE}, {"dq", x.dq.dev, tc.DQ}, {"dk", x.dk.dev, tc.DK}, {"dv", x.dv.dev, tc.DV}, {"ds", x.ds.dev, tc.DS}} {
-		if r.got.None() {
-			continue
+		if !r.got.None() {
+			near(t, r.name, x.numbers(r.got), r.want, bound)
 		}
-		got, top, worst := x.numbers(r.got), 0.0, 0.0
-		for i, w := range r.want {
-			top, worst = max(top, math.Abs(w)), max(worst, math.Abs(float64(got[i])-w))
+	}
+	if len(tc.S) > 0 {
+		x.receivedGolden(t, tc, bound)
+	}
+}
+
+// receivedGolden holds ReceivedLoss against autograd: the loss of all documents, and its gradient.
+func (x *packed) receivedGolden(t *testing.T, tc *gradientCase, bound float64) {
+	t.Helper()
+	x.dev.Upload(x.received.dev, make([]byte, x.received.dev.Bytes()))
+	x.dev.Upload(x.taught.dev, make([]byte, x.taught.dev.Bytes()))
+	x.dev.ReceivedLoss(x.received.dev, x.taught.dev, x.lse.dev, x.q.dev, x.k.dev, x.score.dev, x.selDev, x.docs, x.params, 1)
+	var sums [2][]float32
+	for i, v := range x.numbers(x.received.dev) {
+		if i < 2*tc.KVHeads {
+			sums[i%2] = append(sums[i%2], 0)
 		}
-		t.Logf("%s: off by %.2g of %.3g", r.name, worst, top)
-		if !(worst <= bound*top) {
-			t.Errorf("%s is off by %.3g, allowed %.3g of %.3g", r.name, worst, bound, top)
-		}
+		sums[i%2][i/2%tc.KVHeads] += v
+	}
+	near(t, "the loss of what tokens received", sums[0], tc.Received.Loss, bound)
+	near(t, "what they received", sums[1], tc.Received.Weight, bound)
+	near(t, "its gradient", x.numbers(x.taught.dev), tc.Received.DS, bound)
+}
+
+// near holds numbers within bound of the largest.
+func near(t *testing.T, name string, got []float32, want []float64, bound float64) {
+	t.Helper()
+	if len(got) != len(want) {
+		t.Fatalf("%s: %d numbers, want %d", name, len(got), len(want))
+	}
+	top, worst := 0.0, 0.0
+	for i, w := range want {
+		top, worst = max(top, math.Abs(w)), max(worst, math.Abs(float64(got[i])-w))
+	}
+	t.Logf("%s: off by %.2g of %.3g", name, worst, top)
+	if !(worst <= bound*top) {
+		t.Errorf("%s is off by %.3g, allowed %.3g of %.3g", name, worst, bound, top)
 	}
 }

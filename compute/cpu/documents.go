@@ -30,6 +30,7 @@ type documents struct {
 	values []float32 // the same
 	means  []float32 // [rows, heads]: Σ dout·out
 	users  []blockUsers
+	taught received
 }
 
 // documentTile is a block: n rows from row on, of the document that begins with tile first.
@@ -53,6 +54,8 @@ const (
 	inverting
 	queryGrads
 	keyGrads
+	receiving
+	settling
 )
 
 // documentsWork is a worker's memory for documents.
@@ -136,7 +139,7 @@ func (x *documents) begin(d *Device, q, k, v, s compute.Tensor, sel compute.Sele
 // end lets go of the caller's memory.
 func (x *documents) end() {
 	x.out, x.lse, x.q, x.key, x.value, x.score = nil, nil, nil, nil, nil, nil
-	x.dq, x.dk, x.dv, x.ds, x.dout, x.sel = nil, nil, nil, nil, nil, compute.Selection{}
+	x.dq, x.dk, x.dv, x.ds, x.dout, x.taught.loss, x.sel = nil, nil, nil, nil, nil, nil, compute.Selection{}
 }
 
 func (x *documents) do(d *Device, phase documentsPhase, pieces int) {
@@ -162,6 +165,10 @@ func (x *documents) run(w *worker, piece int) {
 		x.queryGrad(w, head, len(x.tiles)-1-tile)
 	case keyGrads:
 		x.keyGrad(w, head, tile)
+	case receiving:
+		x.receive(w, head, tile)
+	case settling:
+		x.settle(piece)
 	}
 }
 

@@ -45,7 +45,9 @@ func TestDocumentsThreads(t *testing.T) {
 			d.ChooseBlocks(sel, q, k, s, docs, p)
 			d.AttendDocuments(out, lse, q, k, v, s, sel, docs)
 			d.AttendDocumentsGrad(dq, dk, dv, ds, dout, out, lse, q, k, v, s, sel, docs)
-			for _, x := range []compute.Tensor{out, lse, dq, dk, dv, ds} {
+			loss, taught := tensor(rows, kv, 2), tensor(rows, kv)
+			d.ReceivedLoss(loss, taught, lse, q, k, s, sel, docs, p, 0.5)
+			for _, x := range []compute.Tensor{out, lse, dq, dk, dv, ds, loss, taught} {
 				all = append(all, x.F32()...)
 			}
 			for _, b := range sel.Blocks.I32() {

@@ -8,6 +8,11 @@ case without bias), flat; blocks [rows][kv heads]: the numbers of the selected b
 row's own document, or null for all. Then what follows from them, to eight digits: out, lse
 [rows, heads], and dq, dk, dv, ds, the gradients of the sum of out·dout. A row attends to the
 tokens up to itself of its selected blocks; its logits are q·k/√dim + s.
+
+A case with bias also has received, what the attention that tokens received from far rows teaches s (compute's
+ReceivedLoss): loss [kv heads] is the sum over documents, rows and query heads of the cross-entropy between a row's weights,
+which are constants, and the softmax of s over all tokens from block init on that lie more than local blocks before the
+row's own; weight [kv heads] is the sum of these weights, ds [rows, kv heads] the loss's gradient.
 """
 
 import argparse
@@ -20,7 +25,10 @@ import torch
 CASES = [
     {"name": "full", "lengths": [1, 13, 22], "block": 8, "kv_heads": 1, "group": 3, "dim": 4, "bias": False, "sparse": False},
     {"name": "sparse", "lengths": [9, 41], "block": 4, "kv_heads": 2, "group": 2, "dim": 4, "bias": False, "sparse": True},
-    {"name": "sparse with bias", "lengths": [30, 1, 17], "block": 4, "kv_heads": 2, "group": 1, "dim": 8, "bias": True, "sparse": True},
+    {"name": "sparse with bias", "lengths": [30, 1, 17], "block": 4, "kv_heads": 2, "group": 1, "dim": 8, "bias": True, "sparse": True,
+     "init": 1, "local": 1},
+    {"name": "full with bias", "lengths": [7, 33], "block": 4, "kv_heads": 1, "group": 2, "dim": 8, "bias": True, "sparse": False,
+     "init": 1, "local": 2},
 ]
 
 
@@ -54,6 +62,24 @@ def mask_of(case, generator):
     return seen, chosen
 
 
+def received(case, weights, s):
+    """The loss of what tokens received by KV head, and its gradient at s; weights [heads, rows, rows]."""
+    losses, weight, begin = [0] * case["kv_heads"], torch.zeros(case["kv_heads"], dtype=torch.float64), 0
+    for length in case["lengths"]:
+        for t in range(length):
+            far = slice(begin + case["init"] * case["block"], begin + (t // case["block"] - case["local"]) * case["block"])
+            if far.start >= far.stop:
+                continue
+            for h in range(case["kv_heads"]):
+                given = weights[h * case["group"] : (h + 1) * case["group"], begin + t, far].sum(0).detach()
+                weight[h] += given.sum()
+                losses[h] = losses[h] - (given * s[far, h].log_softmax(0)).sum()
+        begin += length
+    (ds,) = torch.autograd.grad(sum(losses), [s])
+    sums = {"loss": numbers(torch.stack(losses), 8), "weight": numbers(weight, 8)}
+    return {"init": case["init"], "local": case["local"], **sums, "ds": numbers(ds, 8)}
+
+
 def compute(case, generator):
     rows, kv_heads, group, dim = sum(case["lengths"]), case["kv_heads"], case["group"], case["dim"]
     normal = lambda *shape: short(torch.randn(*shape, generator=generator, dtype=torch.float64))  # noqa: E731
@@ -69,7 +95,8 @@ def compute(case, generator):
     if s is not None:
         logits = logits + s.T.repeat_interleave(group, dim=0)[:, None, :]
     logits = logits.masked_fill(~seen.repeat_interleave(group, dim=0), -math.inf)
-    out = torch.einsum("hrj,jhd->rhd", logits.softmax(-1), values)
+    weights = logits.softmax(-1)
+    out = torch.einsum("hrj,jhd->rhd", weights, values)
     grads = torch.autograd.grad((out * dout).sum(), leaves)
     assert all(g.isfinite().all() for g in grads)
     result = {key: case[key] for key in ("name", "lengths", "block", "kv_heads", "group", "dim")}
@@ -77,7 +104,7 @@ def compute(case, generator):
     result |= {"blocks": chosen, "out": numbers(out, 8), "lse": numbers(logits.logsumexp(-1).T, 8)}
     result |= {"dq": numbers(grads[0], 8), "dk": numbers(grads[1], 8), "dv": numbers(grads[2], 8)}
     if s is not None:
-        result |= {"s": numbers(s, 5), "ds": numbers(grads[3], 8)}
+        result |= {"s": numbers(s, 5), "ds": numbers(grads[3], 8), "received": received(case, weights, s)}
     return result
 
 

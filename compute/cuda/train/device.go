@@ -20,6 +20,7 @@ type Device struct {
 	p       products
 	a       attention
 	c       choice
+	r       receivedKernels
 	modules []driver.Module
 	work    compute.Tensor // what the kernels of one op hand to each other
 
@@ -35,7 +36,7 @@ func Open(n int) (*Device, error) {
 		return nil, err
 	}
 	d := &Device{Device: of}
-	if err := errors.Join(d.loadKernels(), d.loadProducts(), d.loadAttention(), d.loadChoice()); err != nil {
+	if err := errors.Join(d.loadKernels(), d.loadProducts(), d.loadAttention(), d.loadChoice(), d.loadReceived()); err != nil {
 		return nil, fmt.Errorf("cuda:%d: %w", n, errors.Join(err, d.Close()))
 	}
 	return d, nil
