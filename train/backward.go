@@ -62,6 +62,7 @@ func (d *Decoder) attentionBackward(y *layerParameters, m kept, x, angles comput
 	}
 	dev.AttendDocumentsGrad(dq, dk, dv, ds, dout, m.out, m.lse, m.q, m.k, m.v, d.bias(m), m.sel, docs)
 	if d.scored() {
+		d.teach(m, ds, docs)
 		dev.ImportanceGrad(dv, y.delta.weight.gradient(), y.delta.bias.gradient(), y.a.gradient(), ds, m.v,
 			y.delta.weight.working(), y.delta.bias.working(), y.a.working())
 	}

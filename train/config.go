@@ -23,6 +23,7 @@ type Config struct {
 	Sparse     SparseConfig     `toml:"sparse"`
 	Corpus     CorpusConfig     `toml:"corpus"`
 	Batch      BatchConfig      `toml:"batch"`
+	Loss       LossConfig       `toml:"loss"`
 	Optimiser  OptimiserConfig  `toml:"optimiser"`
 	Stages     []StageConfig    `toml:"stage"`
 	Evaluation EvaluationConfig `toml:"evaluation"`
@@ -93,6 +94,11 @@ type BatchConfig struct {
 	HeadRows  int    `toml:"head_rows" help:"Rows of logits that exist at once."`
 }
 
+// LossConfig is what is learnt beside the next token.
+type LossConfig struct {
+	Importance float64 `toml:"importance" help:"Weight of the loss that teaches importance scores which tokens later ones look at (stages of nosa and dma); 0: none. docs/train.md says what it is."`
+}
+
 // OptimiserConfig is AdamW, its schedule, and what it is allowed to change.
 type OptimiserConfig struct {
 	Rate            float64       `toml:"rate" help:"The highest learning rate."`
@@ -124,6 +130,10 @@ type StageConfig struct {
 	Method    string  `toml:"method" help:"Attention: full, infllmv2, dma or nosa. nosa attends to every block, with its bias, where the context has no more than topk."`
 	Context   int     `toml:"context" help:"Tokens of the longest document; longer ones are cut."`
 	RopeTheta float64 `toml:"rope_theta" help:"Base of the rotation from this stage on; 0: as before."`
+
+	WindowSize *int `toml:"window_size" help:"In this stage, instead of sparse.window_size." default:"that of [sparse]"`
+	TopK       *int `toml:"topk" help:"In this stage, instead of sparse.topk: fewer blocks, so that short contexts too are sparse." default:"that of [sparse]"`
+	TopKQ      *int `toml:"topk_q" help:"In this stage, instead of sparse.topk_q." default:"that of [sparse]"`
 }
 
 // EvaluationConfig is about held-out data.

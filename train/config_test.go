@@ -6,6 +6,9 @@ import (
 	"os"
 	"strings"
 	"testing"
+
+	"nosa/compute"
+	"nosa/model"
 )
 
 // A config that no run can follow is refused in one line, which says where or which field.
@@ -33,6 +36,8 @@ func TestConfigRefused(t *testing.T) {
 		"recompute":        {"rows = 32", "rows = 32\nrecompute = \"some\"", "want none, cheap or layer"},
 		"keep":             {"keep = 2", "keep = -1", "checkpoint.keep"},
 		"no out":           {`out = "x"`, "", "out is missing"},
+		"loss":             {"keep = 2", "keep = 2\n[loss]\nimportance = -0.1", "loss.importance is -0.1, want 0 to 1000"},
+		"full chooses":     {`method = "nosa"`, "method = \"full\"\ntopk = 3", "stage 1: window_size, topk and topk_q are of methods that choose blocks, and method is full"},
 		"negative steps":   {"steps = 6", "steps = -6", "stage 1: steps is -6"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -51,15 +56,17 @@ func TestConfigRefused(t *testing.T) {
 // What only shows with the model's shape is refused when the run is opened.
 func TestShapeRefused(t *testing.T) {
 	for name, tc := range map[string]struct{ from, to, want string }{
-		"family":     {`family = "nosa"`, `family = "gpt2"`, "model.family"},
-		"no hidden":  {"hidden = 16", "hidden = 0", "hidden_size"},
-		"heads":      {"kv_heads = 2", "kv_heads = 3", "do not divide"},
-		"topk":       {"topk = 4", "topk = 1", "[sparse]"},
-		"eos":        {"vocab = 19", "vocab = 19\neos = 19", "eos_token_id is 19"},
-		"not scored": {`family = "nosa"`, `family = "qwen3"`, "begin with a llama"},
-		"path":       {"hidden = 16", "path = \"/nowhere\"", "model.path"},
-		"no match":   {"warmup = 2", "warmup = 2\ntrain = [\"*.self_attn.dleta.*\"]", "no tensor has a name like \"*.self_attn.dleta.*\""},
-		"all frozen": {"warmup = 2", "warmup = 2\nfreeze = [\"*\"]", "nothing to train"},
+		"family":          {`family = "nosa"`, `family = "gpt2"`, "model.family"},
+		"no hidden":       {"hidden = 16", "hidden = 0", "hidden_size"},
+		"heads":           {"kv_heads = 2", "kv_heads = 3", "do not divide"},
+		"topk":            {"topk = 4", "topk = 1", "[sparse]"},
+		"topk of a stage": {"context = 32", "context = 32\ntopk = 2", "stage 2: config.json is not usable: topk 2 is fewer than the 3 blocks"},
+		"window":          {"context = 16", "context = 16\nwindow_size = -4", "stage 1: "},
+		"eos":             {"vocab = 19", "vocab = 19\neos = 19", "eos_token_id is 19"},
+		"not scored":      {`family = "nosa"`, `family = "qwen3"`, "begin with a llama"},
+		"path":            {"hidden = 16", "path = \"/nowhere\"", "model.path"},
+		"no match":        {"warmup = 2", "warmup = 2\ntrain = [\"*.self_attn.dleta.*\"]", "no tensor has a name like \"*.self_attn.dleta.*\""},
+		"all frozen":      {"warmup = 2", "warmup = 2\nfreeze = [\"*\"]", "nothing to train"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			job := jobOf(t, strings.Replace(runConfig(t.TempDir(), ""), tc.from, tc.to, 1))
@@ -67,6 +74,35 @@ func TestShapeRefused(t *testing.T) {
 				t.Errorf("%v\nwant %s", err, tc.want)
 			}
 		})
+	}
+}
+
+// Scores that no stage has cannot be taught.
+func TestLossOfNone(t *testing.T) {
+	text := strings.ReplaceAll(runConfig("x", "[loss]\nimportance = 0.1"), `method = "nosa"`, `method = "infllmv2"`)
+	if _, err := Parse("c.toml", []byte(text)); !errors.Is(err, ErrConfig) || !strings.Contains(err.Error(), "no stage has importance scores") {
+		t.Error(err)
+	}
+}
+
+// A stage's own constants are those of its passes; what is written beside the weights has those of [sparse].
+func TestStageConstants(t *testing.T) {
+	text := strings.Replace(runConfig(t.TempDir(), ""), "context = 16", "context = 16\ntopk = 3\ntopk_q = 0\nwindow_size = 0", 1)
+	r := mustOpen(t, jobOf(t, text))
+	defer r.Close()
+	for stage, want := range []compute.SelectParams{
+		{Init: 1, K: 3, ByQuery: true, ByScore: true}, {Init: 1, Local: 1, Query: 1, K: 4, ByQuery: true, ByScore: true},
+	} {
+		if err := r.enter(stage); err != nil {
+			t.Fatal(err)
+		}
+		if got := r.replicas[0].decoder.choice; got != want {
+			t.Errorf("stage %d: %+v, want %+v", stage+1, got, want)
+		}
+		c, err := model.ParseConfig(r.shape)
+		if err != nil || c.Sparse.TopK != 4 || c.Sparse.TopKQ != 1 || c.Sparse.WindowSize != 4 {
+			t.Errorf("stage %d: config.json has %+v, %v", stage+1, c.Sparse, err)
+		}
 	}
 }
 

@@ -18,7 +18,7 @@ const (
 // Validate refuses what no run can follow, by the name of the field. What belongs to the model's
 // shape is checked where config.json is made of it.
 func (c *Config) Validate() error {
-	for _, check := range []func() error{c.checkBatch, c.checkStages, c.checkOptimiser, c.checkRest} {
+	for _, check := range []func() error{c.checkBatch, c.checkStages, c.checkLoss, c.checkOptimiser, c.checkRest} {
 		if err := check(); err != nil {
 			return fmt.Errorf("%w: %w", ErrConfig, err)
 		}
@@ -46,7 +46,8 @@ func (c *Config) checkStages() error {
 	}
 	total := 0
 	for i, s := range c.Stages {
-		if _, err := attention.ByName(s.Method); err != nil {
+		m, err := attention.ByName(s.Method)
+		if err != nil {
 			return fmt.Errorf("stage %d: method %q: want one of %v", i+1, s.Method, attention.Names())
 		}
 		switch {
@@ -56,8 +57,20 @@ func (c *Config) checkStages() error {
 			return fmt.Errorf("stage %d: context is %d, want 1 to batch.rows, %d: a document is computed in one pass", i+1, s.Context, c.Batch.Rows)
 		case s.RopeTheta != 0 && !positive(s.RopeTheta):
 			return fmt.Errorf("stage %d: rope_theta is %v", i+1, s.RopeTheta)
+		case s.chooses() && !m.Keeps().Means && !m.Keeps().Scores:
+			return fmt.Errorf("stage %d: window_size, topk and topk_q are of methods that choose blocks, and method is %s", i+1, s.Method)
 		}
 		total += s.Steps
+	}
+	return nil
+}
+
+func (c *Config) checkLoss() error {
+	switch w := c.Loss.Importance; {
+	case !(w >= 0 && w <= 1e3):
+		return fmt.Errorf("loss.importance is %v, want 0 to 1000", w)
+	case w > 0 && !c.Scores():
+		return fmt.Errorf("loss.importance is %v, but no stage has importance scores: they belong to nosa and dma", w)
 	}
 	return nil
 }

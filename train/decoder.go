@@ -42,6 +42,9 @@ type Decoder struct {
 	mem       memory
 	pos       []int32
 	losses    []float32
+
+	importance float64 // weight of the loss that teaches scores; 0: none
+	received   lesson
 }
 
 // layerParameters are those of one layer; what a model lacks is nil.
@@ -73,7 +76,7 @@ func (x *Parameter) gradient() compute.Tensor {
 }
 
 // NewDecoder prepares passes of up to batch.Rows rows. SetStage must follow.
-func NewDecoder(dev compute.Trainer, cfg *model.Config, params *Parameters, batch BatchConfig) (*Decoder, error) {
+func NewDecoder(dev compute.Trainer, cfg *model.Config, params *Parameters, batch BatchConfig, loss LossConfig) (*Decoder, error) {
 	keep, err := parseRecompute(batch.Recompute)
 	if err != nil {
 		return nil, err
@@ -82,6 +85,7 @@ func NewDecoder(dev compute.Trainer, cfg *model.Config, params *Parameters, batc
 		dev: dev, cfg: cfg, params: params, rows: batch.Rows, headRows: min(batch.HeadRows, batch.Rows), recompute: keep,
 		embed: params.named["model.embed_tokens.weight"], norm: params.named["model.norm.weight"],
 		head: params.named["lm_head.weight"], pos: make([]int32, batch.Rows), losses: make([]float32, batch.Rows),
+		importance: loss.Importance,
 	}
 	if d.head == nil {
 		d.head = d.embed
@@ -144,12 +148,17 @@ func (d *Decoder) run(r Rows, learn bool) ([]float32, error) {
 	d.forward(r, docs, learn)
 	d.lossAndHead(r, learn)
 	if learn {
+		d.beginLesson(r)
 		d.backward(r, docs)
+		d.endLesson(len(r.IDs))
 	}
 	out := d.losses[:len(r.IDs)]
 	d.dev.Download(compute.F32s(out, len(out)).Data, d.mem.loss.Rows(0, len(out)))
 	if err := d.dev.Sync(); err != nil {
 		return nil, fmt.Errorf("train: a pass over %d tokens: %w", len(out), err)
+	}
+	if learn {
+		d.countLesson(len(out))
 	}
 	return out, nil
 }

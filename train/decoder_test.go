@@ -65,7 +65,7 @@ func newTiny(t *testing.T, dev compute.Trainer, c *Config, change func(*model.Co
 		}
 	}
 	settle(t, p)
-	d, err := NewDecoder(dev, shape, p, c.Batch)
+	d, err := NewDecoder(dev, shape, p, c.Batch, c.Loss)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -103,21 +103,26 @@ func total(losses []float32) (sum float64) {
 func TestGradientsAgainstDifferences(t *testing.T) {
 	for name, tc := range map[string]struct {
 		family, method string
+		importance     float64
 		change         func(*model.Config)
 	}{
-		"llama full":    {"llama", "full", nil},
-		"llama biases":  {"llama", "full", func(c *model.Config) { c.QKVBias, c.OutBias, c.MLPBias = true, true, true }},
-		"llama own":     {"llama", "full", func(c *model.Config) { c.Tied = false }},
-		"qwen3 full":    {"qwen3", "full", nil},
-		"minicpm":       {"llama", "full", func(c *model.Config) { c.EmbedScale, c.ResidualScale, c.LogitScale = 3, 0.6, 0.5 }},
-		"llama blocks":  {"llama", "infllmv2", nil},
-		"nosa":          {"nosa", "nosa", nil},
-		"nosa by score": {"nosa", "dma", nil},
-		"nosa dense":    {"nosa", "full", nil},
+		"llama full":    {"llama", "full", 0, nil},
+		"llama biases":  {"llama", "full", 0, func(c *model.Config) { c.QKVBias, c.OutBias, c.MLPBias = true, true, true }},
+		"llama own":     {"llama", "full", 0, func(c *model.Config) { c.Tied = false }},
+		"qwen3 full":    {"qwen3", "full", 0, nil},
+		"minicpm":       {"llama", "full", 0, func(c *model.Config) { c.EmbedScale, c.ResidualScale, c.LogitScale = 3, 0.6, 0.5 }},
+		"llama blocks":  {"llama", "infllmv2", 0, nil},
+		"nosa":          {"nosa", "nosa", 0, nil},
+		"nosa by score": {"nosa", "dma", 0, nil},
+		"nosa dense":    {"nosa", "full", 0, nil},
+		"nosa taught":   {"nosa", "nosa", 0.7, nil},
+		"dma taught":    {"nosa", "dma", 0.7, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dev := &frozenChoice{}
-			d, p := newTiny(t, dev, tiny(tc.family, tc.method), tc.change)
+			c := tiny(tc.family, tc.method)
+			c.Loss.Importance = tc.importance
+			d, p := newTiny(t, dev, c, tc.change)
 			r := someRows(d.cfg.Vocab)
 			losses, err := d.Pass(r)
 			if err != nil {
@@ -166,7 +171,7 @@ func compareDifferences(t *testing.T, d *Decoder, p *Parameters, r Rows, dev *fr
 		if err != nil {
 			t.Fatal(err)
 		}
-		return total(losses)
+		return total(losses) + dev.taught
 	}
 	for _, i := range []int{largest, 0, len(grads) / 3, len(grads) - 1} {
 		const h = 1.0 / 256
@@ -190,9 +195,13 @@ type frozenChoice struct {
 	chosen []compute.Selection
 	next   int // −1: choose
 	again  bool
+
+	lessons []taught // of the layers, the last one first
+	layer   int
+	taught  float64 // what the scores of a pass lose by the lessons
 }
 
-func (f *frozenChoice) replay() { f.again, f.next = true, 0 }
+func (f *frozenChoice) replay() { f.again, f.next, f.layer, f.taught = true, 0, 0, 0 }
 
 func (f *frozenChoice) ChooseBlocks(sel compute.Selection, q, k, s compute.Tensor, docs compute.Documents, p compute.SelectParams) {
 	if f.again {

@@ -58,6 +58,10 @@ func openEvents(out string, step int, now time.Time) (*events, error) {
 func (e *events) write(r Record, now time.Time) error {
 	values := map[string]float64{"loss": r.Loss, "learning rate": r.Rate, "gradient norm": r.Norm, "tokens per second": r.Speed, "memory": float64(r.Memory)}
 	order := []string{"loss", "learning rate", "gradient norm", "tokens per second", "memory"}
+	if r.Importance != nil {
+		values["importance loss"], values["far attention"] = *r.Importance, *r.Far
+		order = append(order, "importance loss", "far attention")
+	}
 	if r.Eval != nil {
 		values, order = map[string]float64{"held-out loss": *r.Eval}, []string{"held-out loss"}
 		for _, p := range r.ByPosition {

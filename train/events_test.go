@@ -14,7 +14,7 @@ import (
 // What is written for TensorBoard is what the log says, in whole records.
 func TestEvents(t *testing.T) {
 	out := t.TempDir()
-	mustDo(t, jobOf(t, "tensorboard = true\n"+runConfig(out, "")))
+	mustDo(t, jobOf(t, "tensorboard = true\n"+runConfig(out, "[loss]\nimportance = 0.3")))
 	paths, err := filepath.Glob(filepath.Join(out, eventsFolder, "events.out.tfevents.*"))
 	if err != nil || len(paths) != 1 {
 		t.Fatalf("%v, %v", paths, err)
@@ -23,7 +23,7 @@ func TestEvents(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	losses := map[uint64]float32{}
+	losses, lessons := map[uint64]float32{}, map[uint64]float32{}
 	evals := 0
 	for first := true; len(data) > 0; first = false {
 		n := binary.LittleEndian.Uint64(data)
@@ -36,7 +36,7 @@ func TestEvents(t *testing.T) {
 			continue // the version
 		}
 		if v, ok := tags["loss"]; ok {
-			losses[step] = v
+			losses[step], lessons[step] = v, tags["importance loss"]
 		}
 		for tag := range tags {
 			if strings.HasPrefix(tag, "held-out") {
@@ -45,8 +45,8 @@ func TestEvents(t *testing.T) {
 		}
 	}
 	for _, r := range records(t, out) {
-		if r.Eval == nil && losses[uint64(r.Step)] != float32(r.Loss) {
-			t.Errorf("step %d: loss %v, want %v", r.Step, losses[uint64(r.Step)], r.Loss)
+		if step := uint64(r.Step); r.Eval == nil && (losses[step] != float32(r.Loss) || lessons[step] != float32(*r.Importance) || *r.Far <= 0) {
+			t.Errorf("step %d: losses %v and %v, want %v and %v", r.Step, losses[step], lessons[step], r.Loss, *r.Importance)
 		}
 	}
 	if len(losses) != 12 || evals != 6 { // the loss of held-out data, and at positions below 64

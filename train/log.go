@@ -23,6 +23,9 @@ type Record struct {
 	Memory int64   `json:"memory,omitempty"` // bytes of the device in use
 	Method string  `json:"method,omitempty"`
 
+	Importance *float64 `json:"importance_loss,omitempty"` // of what teaches scores: nats by weight that far tokens got
+	Far        *float64 `json:"far_attention,omitempty"`   // that weight, of a query head's 1
+
 	Eval       *float64       `json:"eval_loss,omitempty"`
 	ByPosition []PositionLoss `json:"eval_by_position,omitempty"`
 }

@@ -42,6 +42,7 @@ type memory struct {
 	dq, dout   compute.Tensor // T [rows, heads, dim]
 	dk, dv     compute.Tensor // T [rows, kvHeads, dim]
 	ds         compute.Tensor // F32 [rows, kvHeads]
+	received   compute.Tensor // F32 [rows, kvHeads, 2]: the loss that teaches scores; absent without it
 	dact       compute.Tensor // T [rows, intermediate]
 
 	// The head, for some rows at a time.
@@ -117,6 +118,9 @@ func (d *Decoder) alloc() (err error) {
 	m.dk, m.dv = of(t, rows, c.KVHeads, c.HeadDim), of(t, rows, c.KVHeads, c.HeadDim)
 	if c.Scored {
 		m.ds = of(dtype.F32, rows, c.KVHeads)
+	}
+	if c.Scored && d.importance > 0 {
+		m.received = of(dtype.F32, rows, c.KVHeads, 2)
 	}
 	m.dact = of(t, rows, c.Intermediate)
 	m.normed, m.logits = of(t, d.headRows, c.Hidden), of(t, d.headRows, c.Vocab)

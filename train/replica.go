@@ -25,7 +25,7 @@ func newReplica(dev compute.Trainer, shape *model.Config, tied, deltaBias bool, 
 	if r.params, err = newParameters(dev, declare(shape, tied, deltaBias), &c.Optimiser); err != nil {
 		return r, err
 	}
-	r.decoder, err = NewDecoder(dev, shape, r.params, c.Batch)
+	r.decoder, err = NewDecoder(dev, shape, r.params, c.Batch, c.Loss)
 	return r, err
 }
 

@@ -16,7 +16,7 @@ import (
 // go on with the same bits.
 func TestReplicas(t *testing.T) {
 	run := func(out string, devices, stop int) *Run {
-		job := jobOf(t, strings.Replace(runConfig(out, ""), "tokens = 64\nrows = 32", "tokens = 160\nrows = 32", 1)) // five passes
+		job := jobOf(t, strings.Replace(runConfig(out, "[loss]\nimportance = 0.3"), "tokens = 64\nrows = 32", "tokens = 160\nrows = 32", 1)) // five passes
 		job.Devices = slices.Repeat([]compute.Trainer{compute.Reference{}}, devices)
 		ctx, cancel := context.WithCancel(context.Background())
 		defer cancel()

@@ -106,6 +106,7 @@ func (r *Run) takeStep(total int) (Record, error) {
 		Step: r.step + 1, Loss: sum / n, Norm: r.params.norm() / n, Rate: c.Optimiser.RateAt(r.step, total),
 		Method: c.Stages[r.stage].Method,
 	}
+	rec.Importance, rec.Far = r.lessons()
 	if !finite(rec.Loss) || !finite(rec.Norm) {
 		return rec, fmt.Errorf("train: step %d: %w: loss %v, norm of gradients %v%s: go on from there with a lower optimiser.rate or a longer warmup", rec.Step, ErrDiverged, rec.Loss, rec.Norm, r.lastWhole())
 	}

@@ -166,20 +166,27 @@ func records(t *testing.T, out string) []Record {
 // A run that ends after any step, with or without a word, goes on to the same bits as one that was never stopped, and to
 // the same log.
 func TestResume(t *testing.T) {
+	for _, more := range []string{"", "[loss]\nimportance = 0.3\n"} {
+		t.Run(more, func(t *testing.T) { resumes(t, more) })
+	}
+}
+
+func resumes(t *testing.T, more string) {
+	t.Helper()
 	whole := t.TempDir()
-	mustDo(t, jobOf(t, runConfig(whole, "")))
+	mustDo(t, jobOf(t, runConfig(whole, more)))
 	want, wantLog := files(t, filepath.Join(whole, nameOf(12))), records(t, whole)
 	if steps, err := checkpoints(whole); err != nil || !slices.Equal(steps, []int{9, 12}) {
 		t.Errorf("checkpoints %v, %v; want the last two", steps, err)
 	}
-	if n := len(wantLog); n != 12+3 || wantLog[0].Loss == 0 || wantLog[n-1].Eval == nil || len(wantLog[n-1].ByPosition) == 0 {
+	if n := len(wantLog); n != 12+3 || wantLog[0].Loss == 0 || wantLog[n-1].Eval == nil || len(wantLog[n-1].ByPosition) == 0 || (wantLog[0].Importance != nil) != (more != "") {
 		t.Errorf("log of %d lines: %+v", n, wantLog)
 	}
 	for _, asked := range []bool{true, false} {
 		out := t.TempDir()
 		for stop := 1; ; stop++ {
 			ctx, cancel := context.WithCancelCause(context.Background())
-			job := jobOf(t, runConfig(out, ""))
+			job := jobOf(t, runConfig(out, more))
 			steps := 0
 			ended := errors.New("stop")
 			job.Report = func(r Record) {
@@ -221,19 +228,22 @@ func TestResume(t *testing.T) {
 		if got := records(t, out); fmt.Sprintf("%+v", values(got)) != fmt.Sprintf("%+v", values(wantLog)) {
 			t.Errorf("asked %v: log %+v\nwant %+v", asked, values(got), values(wantLog))
 		}
-		mustDo(t, jobOf(t, runConfig(out, ""))) // nothing is left to do
+		mustDo(t, jobOf(t, runConfig(out, more))) // nothing is left to do
 	}
 }
 
 // values spells out pointers.
 func values(list []Record) (out []string) {
 	for _, r := range list {
-		eval := 0.0
+		eval, importance, far := 0.0, 0.0, 0.0
 		if r.Eval != nil {
 			eval = *r.Eval
 		}
-		r.Eval = nil
-		out = append(out, fmt.Sprintf("%+v %v", r, eval))
+		if r.Importance != nil {
+			importance, far = *r.Importance, *r.Far
+		}
+		r.Eval, r.Importance, r.Far = nil, nil, nil
+		out = append(out, fmt.Sprintf("%+v %v %v %v", r, eval, importance, far))
 	}
 	return out
 }

@@ -27,7 +27,8 @@ func (c *Config) Scores() bool {
 }
 
 // Shape makes the config.json of the model in a stage: of the config's own shape, or of base, that
-// of the model that the run began with. The result is what is written beside the weights.
+// of the model that the run began with. The first result is what is written beside the weights; it
+// has the constants of selection that the model is for, the other one those of the stage.
 func (c *Config) Shape(base []byte, stage int) ([]byte, *model.Config, error) {
 	keys := map[string]any{}
 	if base == nil {
@@ -56,6 +57,10 @@ func (c *Config) Shape(base []byte, stage int) ([]byte, *model.Config, error) {
 	now, err := model.ParseConfig(data)
 	if err != nil {
 		return nil, nil, fmt.Errorf("train: %w", err)
+	}
+	if now.Sparse != nil {
+		s := c.Stages[stage].over(*now.Sparse)
+		now.Sparse = &s
 	}
 	return append(data, '\n'), now, nil
 }
@@ -141,6 +146,11 @@ func (c *Config) adapt(keys map[string]any, was *model.Config, stage int) error 
 		if err := s.Validate(); err != nil {
 			return fmt.Errorf("%w: [sparse]: %w", ErrConfig, err)
 		}
+		for i, stage := range c.Stages {
+			if err := stage.over(s).Validate(); err != nil {
+				return fmt.Errorf("%w: stage %d: %w", ErrConfig, i+1, err)
+			}
+		}
 		keys["sparse_config"] = s
 	}
 	return nil
@@ -152,18 +162,31 @@ func (s *SparseConfig) over(own *model.SparseConfig) model.SparseConfig {
 	if own != nil {
 		out = *own
 	}
-	for _, f := range []struct {
-		from *int
-		to   *int
-	}{
+	put([]setting{
 		{s.KernelSize, &out.KernelSize}, {s.KernelStride, &out.KernelStride}, {s.BlockSize, &out.BlockSize}, {s.InitBlocks, &out.InitBlocks},
 		{s.WindowSize, &out.WindowSize}, {s.TopK, &out.TopK}, {s.TopKQ, &out.TopKQ}, {s.DenseLen, &out.DenseLen},
-	} {
+	})
+	return out
+}
+
+// over are constants with those of the stage in their place.
+func (s StageConfig) over(c model.SparseConfig) model.SparseConfig {
+	put([]setting{{s.WindowSize, &c.WindowSize}, {s.TopK, &c.TopK}, {s.TopKQ, &c.TopKQ}})
+	return c
+}
+
+// chooses reports whether the stage has constants of its own.
+func (s StageConfig) chooses() bool { return s.WindowSize != nil || s.TopK != nil || s.TopKQ != nil }
+
+// setting is a field that may be absent, and the place of its value.
+type setting struct{ from, to *int }
+
+func put(list []setting) {
+	for _, f := range list {
 		if f.from != nil {
 			*f.to = *f.from
 		}
 	}
-	return out
 }
 
 // constants are those of selection.

@@ -21,7 +21,7 @@ func TestThreads(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			job := jobOf(t, runConfig(out, ""))
+			job := jobOf(t, runConfig(out, "[loss]\nimportance = 0.3"))
 			job.Devices = []compute.Trainer{dev}
 			ctx, cancel := context.WithCancel(context.Background())
 			job.Report = func(r Record) {
