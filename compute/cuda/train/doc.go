@@ -17,6 +17,7 @@
 //	documents_queries_grad_group.cu, documents_keys_grad_group.cu     its gradients there
 //	documents_choose_score.cu, documents_choose.cu
 //	              the choice of blocks for packed documents           documents_choose.go
+//	documents_received.cu what far rows teach importance scores       documents_received.go
 //
 // No kernel adds by atomics where order could matter: where thread blocks have sums of parts of the rows, a second kernel
 // adds these in order. How rows are cut depends on the shape alone, so that a step has the same bits

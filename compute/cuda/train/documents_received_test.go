@@ -86,3 +86,47 @@ func TestReceivedShapes(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// BenchmarkReceived is ReceivedLoss of a layer of the built-in model, beside attention forward. Operations are those of one product
+// of queries with the far tokens that they see.
+func BenchmarkReceived(b *testing.B) {
+	all := newBench(b)
+	const heads, group, dim = 2, 3, 64
+	p := compute.SelectParams{Init: 1, Local: 8, Query: 8, K: 32, ByQuery: true, ByScore: true}
+	for _, tc := range []struct {
+		name       string
+		rows, docs int
+	}{{"dense-32x2048", 65536, 32}, {"nosa-8x8192", 65536, 8}, {"nosa-2x32768", 65536, 2}} {
+		if testing.Short() { // about as little as can be, for an emulator
+			tc.rows, tc.docs = 1024, 1
+		}
+		b.Run(tc.name, func(b *testing.B) {
+			d := &bench{b, all.Device, all.rng}
+			docs := compute.Documents{Begins: []int32{0}, Block: 64, Kernel: 32, Stride: 16}
+			for i := range tc.docs {
+				docs.Begins = append(docs.Begins, int32((i+1)*tc.rows/tc.docs))
+			}
+			q, out := d.normals(dtype.BF16, tc.rows, heads*group, dim), d.normals(dtype.BF16, tc.rows, heads*group, dim)
+			k, s, lse := d.normals(dtype.BF16, tc.rows, heads, dim), d.normals(dtype.F32, tc.rows, heads), d.normals(dtype.F32, tc.rows, heads*group)
+			loss, ds := d.normals(dtype.F32, tc.rows, heads, 2), d.normals(dtype.F32, tc.rows, heads)
+			var sel compute.Selection
+			if tc.rows/tc.docs > p.K*docs.Block {
+				sel.Blocks, sel.Count = d.alloc(dtype.I32, tc.rows, heads, p.Most()), d.alloc(dtype.I32, tc.rows, heads)
+				d.ChooseBlocks(sel, q, k, s, docs, p)
+			}
+			pairs, far := 0.0, 0.0
+			docs.Tiles(func(_, n, pos int) {
+				own := pos / docs.Block
+				pairs += float64(n * docs.Block * min(own+1, p.K))
+				far += float64(n * docs.Block * max(min(own+1, p.K)-p.Init-p.Local-1, 0))
+			})
+			const flop = 2 * heads * group * dim / 1e12
+			b.Run("forward", func(b *testing.B) {
+				d.timed(b, 2*flop*pairs, "TFLOP/s", func() { d.AttendDocuments(out, lse, q, k, k, s, sel, docs) })
+			})
+			b.Run("received", func(b *testing.B) {
+				d.timed(b, flop*far, "TFLOP/s", func() { d.ReceivedLoss(loss, ds, lse, q, k, s, sel, docs, p, 1) })
+			})
+		})
+	}
+}
