@@ -104,7 +104,8 @@ func (a *Answer) Usage() ServiceUsage {
 	return a.usage
 }
 
-// Stats are the counters of the blocks of all choices; they are whole as Usage is.
+// Stats are the counters of the blocks of all choices, and where the blocks were that each held at its end; they are whole as
+// Usage is.
 func (a *Answer) Stats() kv.Stats {
 	a.mu.Lock()
 	defer a.mu.Unlock()

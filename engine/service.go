@@ -461,11 +461,14 @@ func (s *Service) finish(r *run) {
 		}
 		r.a.embedded(v)
 	}
+	held := r.s.Stats()
 	s.end(r)
 	if r.a.o.MaxTokens == 0 {
 		r.a.tell(Event{Choice: r.index, Finish: r.finish})
 	}
-	if r.a.finished(r.s.Stats()) {
+	stats := r.s.Stats()
+	stats.Live, stats.InSlot, stats.InHost, stats.OnDisk = held.Live, held.InSlot, held.InHost, held.OnDisk
+	if r.a.finished(stats) {
 		s.closed(r.a)
 	}
 }
