@@ -47,7 +47,7 @@ var below = map[string][]string{
 	"engine":       {"model", "attention", "policy", "kv", "kv/vfs", "compute", "tokenizer", "chat", "weights", "dtype"},
 	"train/corpus": {"tokenizer", "weights"},
 	"train":        {"train/corpus", "model", "attention", "policy", "kv", "kv/vfs", "compute", "tokenizer", "chat", "weights", "weights/convert", "dtype"},
-	"eval":         {"engine", "tokenizer", "chat"},
+	"eval":         {"engine", "compute", "tokenizer", "chat", "client"},
 	"server":       {"engine", "tokenizer", "chat", "compute", "trace"},
 	"bench":        {"engine", "model", "attention", "kv", "compute", "weights", "dtype"},
 
