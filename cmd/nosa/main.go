@@ -42,6 +42,7 @@ type commands struct {
 	Inspect    InspectCmd    `cmd:"" help:"Tell what is in a model's files."`
 	Pull       PullCmd       `cmd:"" help:"Bring a model from the Hugging Face hub or a mirror."`
 	Bench      BenchGroup    `cmd:"" help:"Measure how fast a model runs on this machine, or a server answers."`
+	Eval       EvalCmd       `cmd:"" help:"Ask a model, or a server, the questions of long-context benchmarks."`
 	Corpus     CorpusGroup   `cmd:"" help:"Texts to train on: their token ids, and tests of retrieval."`
 	Train      TrainCmd      `cmd:"" help:"Train a model, or go on with it, as a file says."`
 	Convert    ConvertCmd    `cmd:"" help:"Turn a Hugging Face folder into a GGUF file, or back."`

@@ -1,0 +1,221 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"nosa/client"
+	"nosa/engine"
+	"nosa/eval"
+)
+
+// EvalCmd asks a model, or a server, the questions of long-context benchmarks.
+type EvalCmd struct {
+	ModelFlags `embed:""`
+
+	Tasks   string `placeholder:"NAME,…" help:"Tasks: niah (depth × length), ruler or any of its 13, infinite (passkey, kv_retrieval), longbench, longbench_e, longbench_v2 or any of their sets; measures: ppl, fidelity, locality." required:""`
+	Methods string `placeholder:"NAME,…" help:"Methods of attention that are compared; by default that of --attention."`
+	Lengths string `default:"4096" placeholder:"N,…" help:"Tokens of a prompt with its answer (${default}); K stands for 1024."`
+	Samples int    `default:"10" placeholder:"N" help:"Samples of each task and length (${default})."`
+	Depths  int    `default:"10" placeholder:"N" help:"Depths of the NIAH grid (${default})."`
+	Seed    uint64 `default:"42" placeholder:"S" help:"The same seed asks the same (${default})."`
+
+	Book      string `placeholder:"FILE" help:"Running text: what needles lie in, and what is read by the measures."`
+	Squad     string `placeholder:"FILE" help:"SQuAD's file, for qa_1."`
+	Hotpot    string `name:"hotpotqa" placeholder:"FILE" help:"HotpotQA's file, for qa_2."`
+	LongBench string `name:"longbench" placeholder:"DIR" help:"LongBench's files: data and config."`
+
+	Out      string `default:"eval-results" placeholder:"DIR" help:"Folder of the results (${default}). What it has of the same run is not asked again."`
+	Parallel int    `default:"1" placeholder:"N" help:"Questions at a time (${default}). Speeds are those of one question where it is 1."`
+	Chat     bool   `help:"Ask as a user of a chat."`
+
+	URL     string `name:"url" placeholder:"URL" help:"Ask a server of the OpenAI API instead. MODEL, if it is named, counts the tokens."`
+	Served  string `name:"served-model" placeholder:"NAME" help:"Name of the server's model; by default its first."`
+	KeyFile string `name:"api-key-file" placeholder:"FILE" help:"File with the server's key; by default it is in NOSA_API_KEY."`
+}
+
+// mostLength is the longest text that can be asked for.
+const mostLength = 1 << 24
+
+// Run implements the command.
+func (c *EvalCmd) Run(ctx context.Context, g *Globals) (err error) {
+	run, err := c.config()
+	if err != nil {
+		return err
+	}
+	if c.Book != "" {
+		if run.Book, err = readText(ctx, g, "--book", c.Book); err != nil {
+			return err
+		}
+		run.Facts["book"] = digest(run.Book)
+	}
+	var closers []io.Closer
+	defer func() {
+		for _, closer := range closers {
+			err = errors.Join(err, closer.Close())
+		}
+	}()
+	counts := c.URL == "" || c.Model != "builtin"
+	if counts {
+		src, err := c.source()
+		if err != nil {
+			return err
+		}
+		closers = append(closers, src)
+		if src.Tokenizer == nil {
+			return fmt.Errorf("%w: %w", engine.ErrNoTokenizer, src.TokenizerErr)
+		}
+		if c.Chat && src.Template == nil && c.URL == "" {
+			return fmt.Errorf("--chat: %s has no chat template", c.Model)
+		}
+		run.Count, run.Middle = eval.Texts{Source: src}.Count, eval.Texts{Source: src}.Middle
+		if c.Chat { // the template's own tokens come on top
+			run.Margin = chatMargin
+		}
+	} else {
+		g.note("note: without a MODEL to count tokens, four bytes are taken for one")
+		run.Count, run.Middle = eval.Estimate{}.Count, eval.Estimate{}.Middle
+	}
+	if c.URL != "" {
+		served, err := c.serve(ctx, g, run)
+		if err != nil {
+			return err
+		}
+		closers = append(closers, served)
+	} else {
+		c.local(g, run)
+	}
+	bar := newProgress(g, "eval", 0, "samples")
+	defer bar.Finish()
+	run.Progress = func(done, total int, what string) { bar.Note(int64(done), int64(total), what) }
+	summary, err := run.Run(ctx)
+	bar.Finish()
+	if err != nil {
+		if errors.Is(err, eval.ErrTask) {
+			return usage("%w", err)
+		}
+		return err
+	}
+	if g.JSON {
+		return writeJSON(g.Stdout, summary)
+	}
+	g.Stdout.Printf("%s", summary.Table())
+	g.note("in %s: %s, %s, %s", c.Out, eval.ResultsFile, eval.SummaryFile, eval.TableFile)
+	return nil
+}
+
+// chatMargin is kept free for a chat's template.
+const chatMargin = 128
+
+// config turns the flags into a run.
+func (c *EvalCmd) config() (*eval.Config, error) {
+	run := &eval.Config{
+		Material: eval.Material{Seed: c.Seed, Depths: c.Depths, Squad: c.Squad, Hotpot: c.Hotpot, LongBench: c.LongBench},
+		Tasks:    splitList(c.Tasks), Samples: c.Samples, Parallel: c.Parallel, Dir: c.Out,
+		Facts: map[string]string{"chat": strconv.FormatBool(c.Chat), "depths": strconv.Itoa(c.Depths)},
+	}
+	if c.Samples < 1 || c.Samples > 1<<20 || c.Parallel < 1 || c.Parallel > 1024 {
+		return nil, usage("--samples and --parallel take 1 and more, --parallel 1024 at most")
+	}
+	for _, s := range splitList(c.Lengths) {
+		digits, thousands := strings.CutSuffix(strings.ToUpper(s), "K")
+		n, err := strconv.Atoi(digits)
+		if thousands {
+			n *= 1024
+		}
+		if err != nil || n < 1 || n > mostLength {
+			return nil, usage("--lengths %.60q: want numbers of tokens, such as 4096,32K", c.Lengths)
+		}
+		run.Lengths = append(run.Lengths, n)
+	}
+	methods := splitList(c.Methods)
+	if c.Methods == "" {
+		methods = []string{c.Attention}
+	}
+	for _, m := range methods {
+		run.Settings = append(run.Settings, eval.Setting{Method: m})
+	}
+	return run, nil
+}
+
+// splitList takes a list with commas apart.
+func splitList(s string) []string {
+	return strings.FieldsFunc(s, func(r rune) bool { return r == ',' || r == ' ' })
+}
+
+// digest names a text.
+func digest(text string) string {
+	sum := sha256.Sum256([]byte(text))
+	return hex.EncodeToString(sum[:8])
+}
+
+// local has engines of this process answer.
+func (c *EvalCmd) local(g *Globals, run *eval.Config) {
+	run.Facts["model"] = filepath.Base(c.Model)
+	for name, value := range map[string]string{
+		"topk": strconv.Itoa(c.Topk), "topk_q": strconv.Itoa(c.TopkQ), "window": strconv.Itoa(c.Window), "kv_dtype": c.KVDtype, "numerics": c.Numerics, "rope_scaling": c.RopeScaling,
+	} {
+		run.Facts[name] = value
+	}
+	run.Start = func(_ context.Context, s eval.Setting, change func(*engine.Options)) (*engine.Engine, io.Closer, error) {
+		flags := c.ModelFlags
+		flags.Attention = s.Method
+		o, err := flags.options()
+		if err != nil {
+			return nil, nil, err
+		}
+		change(&o)
+		src, err := flags.source()
+		if err != nil {
+			return nil, nil, err
+		}
+		quiet := *g
+		quiet.Quiet = true // a bar is on the screen, and a plan for each engine says little
+		e, dev, err := flags.open(&quiet, src, o)
+		if err != nil {
+			return nil, nil, errors.Join(err, src.Close())
+		}
+		return e, dev, nil
+	}
+	run.Answerer = func(ctx context.Context, s eval.Setting, longest int) (eval.Answerer, error) {
+		return eval.NewLocal(ctx, run.Start, s, longest, c.Parallel, c.Chat)
+	}
+}
+
+// askedServer is a server that is asked.
+type askedServer struct{ *client.Client }
+
+func (s askedServer) Close() error {
+	s.Client.Close()
+	return nil
+}
+
+// serve has a server answer.
+func (c *EvalCmd) serve(ctx context.Context, g *Globals, run *eval.Config) (io.Closer, error) {
+	if c.Methods != "" {
+		return nil, usage("--methods: a server runs the one that it was started with")
+	}
+	flags := ServerFlags{Name: c.Served, KeyFile: c.KeyFile}
+	asked, err := flags.connect(g, c.URL, c.Parallel)
+	if err != nil {
+		return nil, err
+	}
+	name, err := flags.model(ctx, asked)
+	if err != nil {
+		asked.Close()
+		return nil, err
+	}
+	run.Facts["server"], run.Facts["model"] = asked.Address(), name
+	run.Settings = []eval.Setting{{Method: "server"}}
+	run.Answerer = func(context.Context, eval.Setting, int) (eval.Answerer, error) {
+		return eval.NewRemote(asked, name, c.Chat), nil
+	}
+	return askedServer{asked}, nil
+}
