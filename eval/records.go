@@ -7,7 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
+	"slices"
 )
 
 // Setting is a way to run a model that is compared with others.
@@ -144,14 +146,13 @@ func openResults(path string, run map[string]string) (_ *results, err error) {
 	if err != nil {
 		return nil, err
 	}
-	for name, value := range had {
-		if run[name] != value {
-			return nil, fmt.Errorf("they are of another run: %s was %s, and is %s: take another --out, or remove them: %w", name, orNothing(value), orNothing(run[name]), ErrResults)
-		}
-	}
-	for name, value := range run {
-		if _, ok := had[name]; had != nil && !ok {
-			return nil, fmt.Errorf("they are of another run: %s was not said, and is %s: take another --out, or remove them: %w", name, orNothing(value), ErrResults)
+	if had != nil {
+		all := maps.Clone(had)
+		maps.Copy(all, run)
+		for _, name := range slices.Sorted(maps.Keys(all)) {
+			if had[name] != run[name] {
+				return nil, fmt.Errorf("they are of another run: %s was %s, and is %s: take another --out, or remove them: %w", name, orNothing(had[name]), orNothing(run[name]), ErrResults)
+			}
 		}
 	}
 	if err := f.Truncate(whole); err != nil {

@@ -119,6 +119,16 @@ func (c *Config) jobs() (jobs []job, err error) {
 			return nil, err
 		}
 	}
+	for _, t := range tasks {
+		for _, length := range c.Lengths {
+			if t == nil {
+				break
+			}
+			if _, err := t.Sample(length-c.Margin, 0); err != nil { // now, and not after hours
+				return nil, err
+			}
+		}
+	}
 	for _, s := range c.Settings {
 		for i := range names {
 			most := c.Samples

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -89,8 +90,8 @@ func (c *EvalCmd) Run(ctx context.Context, g *Globals) (err error) {
 			return err
 		}
 		closers = append(closers, served)
-	} else {
-		c.local(g, run)
+	} else if err := c.local(g, run); err != nil {
+		return err
 	}
 	bar := newProgress(g, "eval", 0, "samples")
 	defer bar.Finish()
@@ -157,7 +158,7 @@ func digest(text string) string {
 }
 
 // local has engines of this process answer.
-func (c *EvalCmd) local(g *Globals, run *eval.Config) {
+func (c *EvalCmd) local(g *Globals, run *eval.Config) error {
 	run.Facts["model"] = filepath.Base(c.Model)
 	for name, value := range map[string]string{
 		"topk": strconv.Itoa(c.Topk), "topk_q": strconv.Itoa(c.TopkQ), "window": strconv.Itoa(c.Window), "kv_dtype": c.KVDtype, "numerics": c.Numerics, "rope_scaling": c.RopeScaling,
@@ -187,6 +188,29 @@ func (c *EvalCmd) local(g *Globals, run *eval.Config) {
 	run.Answerer = func(ctx context.Context, s eval.Setting, longest int) (eval.Answerer, error) {
 		return eval.NewLocal(ctx, run.Start, s, longest, c.Parallel, c.Chat)
 	}
+	return c.check(run)
+}
+
+// check plans an engine for each setting, so that one that can not be is refused before the others take their hours.
+func (c *EvalCmd) check(run *eval.Config) (err error) {
+	src, err := c.source()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, src.Close()) }()
+	for _, s := range run.Settings {
+		flags := c.ModelFlags
+		flags.Attention = s.Method
+		o, err := flags.options()
+		if err != nil {
+			return err
+		}
+		o.Context, o.Sequences = slices.Max(run.Lengths), c.Parallel
+		if _, err := src.Prepare(o); err != nil {
+			return fmt.Errorf("%s: %w", s.Name(), err)
+		}
+	}
+	return nil
 }
 
 // askedServer is a server that is asked.
