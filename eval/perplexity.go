@@ -4,8 +4,6 @@ import (
 	"context"
 	"fmt"
 	"math"
-
-	"nosa/engine"
 )
 
 // Loss is what a window of the book cost, in nats.
@@ -97,14 +95,14 @@ func (p *perplexity) sample(ctx context.Context, index int, r *Record) error {
 		return err
 	}
 	l := &Loss{Windows: (len(p.book) + p.length - 2) / (p.length - 1), Words: p.words, Bytes: p.bytes}
-	l.add(got, from)
+	l.Add(got.LogProbs, from)
 	r.Loss, r.PromptTokens = l, len(ids)
 	return nil
 }
 
-// add takes the tokens from position from on.
-func (l *Loss) add(s *engine.Scores, from int) {
-	for at := from; at < len(s.LogProbs); at++ {
+// Add takes the log-probabilities of a text's tokens, from position from on.
+func (l *Loss) Add(logProbs []float64, from int) {
+	for at := from; at < len(logProbs); at++ {
 		part := 0
 		for end := firstPositions; at-1 >= end; end *= 2 {
 			part++
@@ -116,9 +114,9 @@ func (l *Loss) add(s *engine.Scores, from int) {
 			}
 			l.Positions = append(l.Positions, PositionLoss{Begin: begin, End: max(2*begin, firstPositions)})
 		}
-		l.Positions[part].NLL -= s.LogProbs[at]
+		l.Positions[part].NLL -= logProbs[at]
 		l.Positions[part].Count++
-		l.NLL -= s.LogProbs[at]
+		l.NLL -= logProbs[at]
 		l.Tokens++
 	}
 }

@@ -77,6 +77,7 @@ func (r *remote) Ask(ctx context.Context, s *Sample) (Answer, error) {
 	var a Answer
 	var text strings.Builder
 	var first time.Time
+	var tiers *client.Tiers // of a nosa server
 	for {
 		p, err := stream.Next()
 		if errors.Is(err, io.EOF) {
@@ -94,13 +95,14 @@ func (r *remote) Ask(ctx context.Context, s *Sample) (Answer, error) {
 		}
 		if u := p.Usage; u != nil {
 			a.Prompt, a.Completion, a.Cached = u.Prompt, u.Completion, u.Details.Cached
-			if u.Tiers != nil {
-				a.Selected, a.Hits = u.Tiers.Selected, u.Tiers.Hits
-			}
+			tiers = u.Tiers
 		}
 	}
 	if !first.IsZero() {
 		a.Decode = time.Since(first).Seconds()
+	}
+	if tiers != nil { // which knows better than a clock at this end
+		a.Selected, a.Hits, a.Prefill, a.Decode = tiers.Selected, tiers.Hits, tiers.Prefill, tiers.Decode
 	}
 	a.Text = text.String()
 	return a, nil

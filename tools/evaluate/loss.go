@@ -4,10 +4,8 @@ import (
 	"context"
 
 	"nosa/engine"
+	"nosa/eval"
 )
-
-// firstPositions is where the first part ends; each one after it ends twice as far.
-const firstPositions = 64
 
 // loss measures the loss of held-out texts by position, by the engine that the model will run on.
 func (m *measurement) loss(ctx context.Context, r *result) (did bool, err error) {
@@ -19,50 +17,29 @@ func (m *measurement) loss(ctx context.Context, r *result) (did bool, err error)
 	if same(r.Loss != nil, func() textSettings { return r.Loss.textSettings }, s) {
 		return false, nil
 	}
-	l := &lossResult{textSettings: s}
+	l, sum := &lossResult{textSettings: s}, &eval.Loss{}
 	err = m.with(r, m.device, m.options(r.Method), func(e *engine.Engine) error {
 		for _, ids := range docs {
 			scores, err := e.Score(ctx, ids, nil)
 			if err != nil {
 				return err
 			}
-			l.add(scores.LogProbs)
+			sum.Add(scores.LogProbs, 1)
 		}
 		return nil
 	})
 	if err != nil {
 		return false, err
 	}
-	l.mean()
+	l.take(sum)
 	r.Loss = l
 	return true, nil
 }
 
-// add takes the log-probability of each token but the first, which the row before it predicts.
-func (l *lossResult) add(logProbs []float64) {
-	for row, p := range logProbs[1:] {
-		part := 0
-		for end := firstPositions; row >= end; end *= 2 {
-			part++
-		}
-		for len(l.ByPosition) <= part {
-			begin := 0
-			if n := len(l.ByPosition); n > 0 {
-				begin = l.ByPosition[n-1].End
-			}
-			l.ByPosition = append(l.ByPosition, positionLoss{Begin: begin, End: max(2*begin, firstPositions)})
-		}
-		l.ByPosition[part].Loss -= p
-		l.ByPosition[part].Count++
+// take makes means of sums. The first token of a text has no loss; that of each other is its row's, the one before.
+func (l *lossResult) take(sum *eval.Loss) {
+	for _, p := range sum.Positions {
+		l.ByPosition = append(l.ByPosition, positionLoss{Begin: p.Begin, End: p.End, Loss: p.NLL / float64(max(p.Count, 1)), Count: p.Count})
 	}
-}
-
-// mean turns sums into means.
-func (l *lossResult) mean() {
-	for i := range l.ByPosition {
-		p := &l.ByPosition[i]
-		l.Loss, l.Tokens = l.Loss+p.Loss, l.Tokens+p.Count
-		p.Loss /= float64(max(p.Count, 1))
-	}
-	l.Loss /= float64(max(l.Tokens, 1))
+	l.Loss, l.Tokens = sum.NLL/float64(max(sum.Tokens, 1)), sum.Tokens
 }

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"nosa/eval"
 )
 
 // Sums of log-probabilities become means by position: the first token has none, and a row predicts the next one.
@@ -23,8 +25,9 @@ func TestLossByPosition(t *testing.T) {
 		}
 	}
 	probs[129] = -4 // of row 128
-	l.add(probs)
-	l.mean()
+	sum := &eval.Loss{}
+	sum.Add(probs, 1)
+	l.take(sum)
 	want := []positionLoss{{0, 64, 1, 64}, {64, 128, 2, 64}, {128, 256, 4, 1}}
 	if len(l.ByPosition) != len(want) || l.Tokens != 129 || math.Abs(l.Loss-196.0/129) > 1e-12 {
 		t.Fatalf("%+v", l)
@@ -88,27 +91,5 @@ func TestReport(t *testing.T) {
 		if err := run(context.Background(), bad, &table, &bytes.Buffer{}); err == nil {
 			t.Errorf("%v was taken", bad)
 		}
-	}
-}
-
-// A pool keeps what was used last; without a size it keeps each head's last selection.
-func TestSimulation(t *testing.T) {
-	kept, lru := newSimulation(0, 1, 0), newSimulation(1.5, 1, 3)
-	for _, chosen := range [][]int32{{0, 1, 9}, {0, 2, 9}, {0, 1, 9}, {0, 1, 9}} {
-		kept.step(0, 0, 9, chosen, true)
-		lru.step(0, 0, 9, chosen, true)
-	}
-	if got := kept.run.Layers[0]; got != (layerHits{12, 4 + 3 + 1}) { // 9 four times, 0 three times, 1 once
-		t.Errorf("the last selection: %+v", got)
-	}
-	if got := lru.run.Layers[0]; got != (layerHits{12, 4 + 3 + 1}) {
-		t.Errorf("3 slots: %+v", got)
-	}
-	lru = newSimulation(2, 1, 4)
-	for _, chosen := range [][]int32{{0, 1, 9}, {0, 2, 9}, {0, 1, 9}} {
-		lru.step(0, 0, 9, chosen, true)
-	}
-	if got := lru.run.Layers[0]; got != (layerHits{9, 3 + 2 + 1}) { // 1 was still there
-		t.Errorf("4 slots: %+v", got)
 	}
 }
