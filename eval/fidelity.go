@@ -81,9 +81,11 @@ func (f *fidelity) sample(ctx context.Context, index int, r *Record) error {
 	}
 	f.d = &engine.Divergence{}
 	for _, o := range []*opened{f.reference, f.tested} {
-		if _, err := o.engine.ScoreDecoded(ctx, ids, f.from, nil); err != nil {
+		got, err := o.engine.ScoreDecoded(ctx, ids, f.from, nil)
+		if err != nil {
 			return err
 		}
+		r.KVBytes, r.KVFullBytes = held(o.engine, got.Stats.Live, len(ids)) // of the one that is tested, which comes last
 	}
 	if f.err != nil {
 		return f.err

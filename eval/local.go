@@ -105,16 +105,21 @@ func (l *local) Ask(ctx context.Context, s *Sample) (Answer, error) {
 		}
 		text.WriteString(e.Text)
 	}
-	usage, stats, plan := got.Usage(), got.Stats(), l.engine.Plan()
-	block, _ := l.engine.Blocks()
-	c := l.engine.Config
-	held := max(usage.Prompt+usage.Completion-1, 1) // nothing has read the last token
-	return Answer{
+	usage, stats := got.Usage(), got.Stats()
+	a := Answer{
 		Text: text.String(), Prompt: usage.Prompt, Cached: usage.Shared, Completion: usage.Completion,
-		Prefill: usage.Prefill.Seconds(), Decode: usage.Decode.Seconds(),
-		KVBytes: int64(stats.Live) * plan.BlockLen, KVFullBytes: int64((held+block-1)/block*c.Layers*c.KVHeads) * plan.BlockLen,
-		Selected: stats.Total.Selected, Hits: stats.Total.Hits,
-	}, nil
+		Prefill: usage.Prefill.Seconds(), Decode: usage.Decode.Seconds(), Selected: stats.Total.Selected, Hits: stats.Total.Hits,
+	}
+	a.KVBytes, a.KVFullBytes = held(l.engine, stats.Live, max(usage.Prompt+usage.Completion-1, 1)) // nothing has read the last token
+	return a, nil
+}
+
+// held is what so many blocks take, and what full attention holds of so many tokens. A block of either counts whole, in the
+// cache's format, the last one of a sequence too.
+func held(e *engine.Engine, blocks, tokens int) (bytes, full int64) {
+	block, _ := e.Blocks()
+	all := (tokens + block - 1) / block * e.Config.Layers * e.Config.KVHeads
+	return int64(blocks) * e.Plan().BlockLen, int64(all) * e.Plan().BlockLen
 }
 
 // bookTokens is the running text in tokens, without any that begin or end one.

@@ -97,6 +97,7 @@ func (p *perplexity) sample(ctx context.Context, index int, r *Record) error {
 	l := &Loss{Windows: (len(p.book) + p.length - 2) / (p.length - 1), Words: p.words, Bytes: p.bytes}
 	l.Add(got.LogProbs, from)
 	r.Loss, r.PromptTokens = l, len(ids)
+	r.KVBytes, r.KVFullBytes = held(p.engine, got.Stats.Live, len(ids))
 	return nil
 }
 

@@ -43,7 +43,7 @@ func TestEval(t *testing.T) {
 				t.Errorf("%s: %+v", name, c)
 			}
 		}
-		if c := m["ppl"]; c.Perplexity == nil || c.Perplexity.Tokens != 1022 || c.Perplexity.Perplexity < 1 || c.Perplexity.Word != nil {
+		if c := m["ppl"]; c.Perplexity == nil || c.Perplexity.Tokens != 1022 || c.Perplexity.Perplexity < 1 || c.Perplexity.Word != nil || c.KVShare != 1 {
 			t.Errorf("ppl: %+v", c)
 		}
 	}
