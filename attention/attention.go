@@ -20,6 +20,10 @@ type Config struct {
 	// Trace, when set, is told every tile's selection before it is recalled. It
 	// must not keep what it is given.
 	Trace func(layer int, t compute.Tile, sel compute.Selection)
+	// Watch, when set, is given the queries and keys of every layer before they are attended to, whose first
+	// row is at position pos: [rows, heads, dim] and [rows, kvHeads, dim], where the device has them. It must
+	// not keep them.
+	Watch func(layer, pos int, q, k compute.Tensor)
 }
 
 // Attention runs one method over one store. It belongs to the goroutine that
@@ -145,6 +149,9 @@ type Span struct {
 // reserved room for them. On an error the sequence is unfit for further steps
 // and is to be freed; others are untouched.
 func (a *Attention) Run(ctx context.Context, s Span) error {
+	if a.Watch != nil {
+		a.Watch(s.Layer, s.Pos, s.Q.Rows(s.Row, s.Row+s.N), s.K.Rows(s.Row, s.Row+s.N))
+	}
 	if a.takes(s) {
 		return a.runTogether(ctx, s)
 	}

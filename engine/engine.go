@@ -109,7 +109,7 @@ func Open(dev compute.Device, src *Source, o Options, log *slog.Logger) (*Engine
 		return fail(err)
 	}
 	if e.att, err = attention.New(dev, e.store, attention.Config{
-		Method: set.method, Constants: set.constants, Heads: c.Heads, Layers: c.Layers, Context: set.Context, Trace: set.OnSelect,
+		Method: set.method, Constants: set.constants, Heads: c.Heads, Layers: c.Layers, Context: set.Context, Trace: set.OnSelect, Watch: set.OnAttend,
 	}); err != nil {
 		return fail(err)
 	}

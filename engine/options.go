@@ -42,6 +42,8 @@ type Options struct {
 	OnLogits func(pos int, logits []float32)
 	// OnSelect, when set, is told every selection (see attention.Config.Trace).
 	OnSelect func(layer int, t compute.Tile, sel compute.Selection)
+	// OnAttend, when set, is given the queries and keys of every layer (see attention.Config.Watch).
+	OnAttend func(layer, pos int, q, k compute.Tensor)
 }
 
 // NewOptions are the options of a command without flags.

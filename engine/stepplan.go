@@ -17,10 +17,10 @@ type steps struct {
 const mostStepRows = 256
 
 // newSteps describes the model to a device that decodes by itself. Who wants to be told of
-// every selection gets none, since the device does not tell.
+// every selection, or be given queries and keys, gets none, since the device does not tell.
 func newSteps(dev compute.Device, src *Source, c *model.Config, s *settings) (*steps, error) {
 	st, ok := dev.(compute.Stepper)
-	if !ok || s.OnSelect != nil {
+	if !ok || s.OnSelect != nil || s.OnAttend != nil {
 		return nil, nil
 	}
 	d, err := model.Describe(src.Checkpoint, c, s.Context, s.method.Keeps().Scores)
