@@ -7,7 +7,7 @@
 //	grid.go passkey.go       the NIAH grid; InfiniteBench's passkey and key-value retrieval
 //	longbench.go             LongBench, LongBench-E and v2 from local files
 //	match.go f1.go rouge.go similar.go classes.go     the published scores
-//	perplexity.go fidelity.go locality.go             what is measured inside an engine
+//	perplexity.go fidelity.go mass.go locality.go pool.go   what is measured inside an engine
 //	local.go remote.go       who answers: an engine, or a server
 //	run.go records.go        what is left to do, side by side; a line of JSON for each sample, so that a rerun goes on
 //	summary.go table.go      what it comes to

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"nosa/compute"
 	"nosa/engine"
 )
 
@@ -16,6 +17,10 @@ type Fidelity struct {
 	KL99   float64 `json:"kl_p99"`
 	KLMax  float64 `json:"kl_max"`
 	Agree  float64 `json:"top1_agreement"`
+	// Mass is the share of full attention's weights that lie on the blocks which are selected for the same token, layer and head; of
+	// every fourth token, over query heads and layers. Absent where queries and keys can not be seen, as on a GPU.
+	Mass   *float64  `json:"attention_mass,omitempty"`
+	Layers []float64 `json:"attention_mass_by_layer,omitempty"`
 }
 
 // decodedTokens of each part of the book are decoded; the rest is a prompt.
@@ -27,6 +32,7 @@ type fidelity struct {
 	length, from      int
 
 	rows [][]float32 // the reference's, from position from on
+	mass *mass
 	d    *engine.Divergence
 	err  error // of a comparison
 }
@@ -41,10 +47,16 @@ func openFidelity(ctx context.Context, c *Config, s Setting, length int) (_ sess
 			err = errors.Join(err, f.Close())
 		}
 	}()
-	if f.reference, err = openEngine(ctx, c, Setting{Method: "full"}, length, func(o *engine.Options) { o.OnLogits = f.keep }); err != nil {
+	if f.reference, err = openEngine(ctx, c, Setting{Method: "full"}, length, func(o *engine.Options) {
+		o.OnLogits = f.keep
+		o.OnAttend = func(layer, pos int, q, k compute.Tensor) { f.mass.attend(layer, pos, q, k) }
+	}); err != nil {
 		return nil, err
 	}
-	f.tested, err = openEngine(ctx, c, s, length, func(o *engine.Options) { o.OnLogits = f.compare })
+	f.tested, err = openEngine(ctx, c, s, length, func(o *engine.Options) {
+		o.OnLogits = f.compare
+		o.OnSelect = func(layer int, t compute.Tile, sel compute.Selection) { f.mass.selected(layer, t, sel) }
+	})
 	return f, err
 }
 
@@ -79,7 +91,8 @@ func (f *fidelity) sample(ctx context.Context, index int, r *Record) error {
 	if err != nil {
 		return err
 	}
-	f.d = &engine.Divergence{}
+	block, _ := f.reference.engine.Blocks()
+	f.d, f.mass = &engine.Divergence{}, newMass(f.from, block, f.reference.engine.Config.Layers)
 	for _, o := range []*opened{f.reference, f.tested} {
 		got, err := o.engine.ScoreDecoded(ctx, ids, f.from, nil)
 		if err != nil {
@@ -91,7 +104,8 @@ func (f *fidelity) sample(ctx context.Context, index int, r *Record) error {
 		return f.err
 	}
 	s := f.d.Summary()
-	r.Fidelity, r.PromptTokens = &Fidelity{s.Tokens, s.KL, s.KL99, s.KLMax, s.Agree}, len(ids)
+	r.Fidelity, r.PromptTokens = &Fidelity{Tokens: s.Tokens, KL: s.KL, KL99: s.KL99, KLMax: s.KLMax, Agree: s.Agree}, len(ids)
+	r.Fidelity.Mass, r.Fidelity.Layers = f.mass.share()
 	return nil
 }
 
@@ -106,6 +120,18 @@ func fidelityOf(parts []*Fidelity) *Fidelity {
 		f.KL += share * p.KL
 		f.Agree += share * p.Agree
 		f.KL99, f.KLMax = max(f.KL99, p.KL99), max(f.KLMax, p.KLMax)
+		if p.Mass != nil {
+			if f.Mass == nil {
+				f.Mass = new(float64)
+			}
+			*f.Mass += share * *p.Mass
+		}
+		for i, v := range p.Layers {
+			if i == len(f.Layers) {
+				f.Layers = append(f.Layers, 0)
+			}
+			f.Layers[i] += share * v
+		}
 	}
 	return f
 }

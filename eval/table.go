@@ -25,11 +25,15 @@ func (s *Summary) Table() string {
 			}
 			return fmt.Sprintf("%.4f (%d)", c.Perplexity.Perplexity, c.Perplexity.Tokens)
 		}},
-		{"KL to full attention, nats; top-1 agreement", func(c Cell) string {
+		{"KL to full attention, nats; top-1 agreement; attention mass kept", func(c Cell) string {
 			if c.Fidelity == nil {
 				return ""
 			}
-			return fmt.Sprintf("%.5f; %.2f %%", c.Fidelity.KL, 100*c.Fidelity.Agree)
+			kept := "not seen"
+			if c.Fidelity.Mass != nil {
+				kept = fmt.Sprintf("%.2f %%", 100**c.Fidelity.Mass)
+			}
+			return fmt.Sprintf("%.5f; %.2f %%; %s", c.Fidelity.KL, 100*c.Fidelity.Agree, kept)
 		}},
 		{"Hit rate: the last selection kept; twice as many slots as selected blocks", func(c Cell) string {
 			if c.Locality == nil {

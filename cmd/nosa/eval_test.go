@@ -47,10 +47,10 @@ func TestEval(t *testing.T) {
 			t.Errorf("ppl: %+v", c)
 		}
 	}
-	if f := full["fidelity"].Fidelity; f == nil || f.KL != 0 || f.Agree != 1 || f.Tokens != 256 {
+	if f := full["fidelity"].Fidelity; f == nil || f.KL != 0 || f.Agree != 1 || f.Tokens != 256 || f.Mass == nil || *f.Mass < 0.999999 {
 		t.Errorf("full attention and itself: %+v", f)
 	}
-	if f := sparse["fidelity"].Fidelity; f == nil || !(f.KL > 0) || f.Tokens != 256 {
+	if f := sparse["fidelity"].Fidelity; f == nil || !(f.KL > 0) || f.Tokens != 256 || f.Mass == nil || !(*f.Mass > 0.1 && *f.Mass < 0.999) || len(f.Layers) != 1 {
 		t.Errorf("4 of 8 blocks, and full attention: %+v", f)
 	}
 	l := sparse["locality"].Locality

@@ -92,7 +92,13 @@ func curves(settings []eval.SettingSummary) (pictures []picture) {
 		}
 		pictures = append(pictures, picture{file: k.file, title: k.title, draw: func(p *plot.Plot) error {
 			p.X.Label.Text, p.Y.Label.Text = "bytes kept, % of full attention's", k.y
-			return drawCurves(p, drawn)
+			if err := drawCurves(p, drawn); err != nil {
+				return err
+			}
+			p.X.Min, p.X.Max = 0, max(p.X.Max, 100)+5
+			room := max((p.Y.Max-p.Y.Min)/20, 1e-9)
+			p.Y.Min, p.Y.Max = p.Y.Min-room, p.Y.Max+room
+			return nil
 		}})
 	}
 	return pictures
