@@ -223,6 +223,10 @@ func TestServiceChoices(t *testing.T) {
 	if u := a.Usage(); u.Completion != 100 || u.Prompt != 150 || a.Stats().Total.Shared != int64(4*9*e.model.Layers*e.model.KVHeads) {
 		t.Errorf("%+v, %d blocks shared", u, a.Stats().Total.Shared)
 	}
+	tokens, _ := e.Blocks()
+	if st := a.Stats(); st.Live != 5*((150+20-1+tokens-1)/tokens)*e.model.Layers*e.model.KVHeads || st.InSlot == 0 || st.InSlot > st.Live { // nothing has read a last token
+		t.Errorf("at their end they held %d blocks, %d of them in slots", st.Live, st.InSlot)
+	}
 	for i := range 5 {
 		one := o
 		one.Choices, one.Sampling.Seed = 1, 7+uint64(i)
