@@ -53,9 +53,12 @@ func openFidelity(ctx context.Context, c *Config, s Setting, length int) (_ sess
 	}); err != nil {
 		return nil, err
 	}
+	onHost := f.reference.engine.Plan().Device == 0 // on a GPU the mass is not seen, and its own decode steps, which tell no selection, are what is tested
 	f.tested, err = openEngine(ctx, c, s, length, func(o *engine.Options) {
 		o.OnLogits = f.compare
-		o.OnSelect = func(layer int, t compute.Tile, sel compute.Selection) { f.mass.selected(layer, t, sel) }
+		if onHost {
+			o.OnSelect = func(layer int, t compute.Tile, sel compute.Selection) { f.mass.selected(layer, t, sel) }
+		}
 	})
 	return f, err
 }
