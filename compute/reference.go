@@ -7,7 +7,10 @@ import "nosa/dtype"
 // faster.
 type Reference struct{}
 
-var _ TilesDevice = Reference{}
+var (
+	_ TilesDevice     = Reference{}
+	_ KeyLogitsDevice = Reference{}
+)
 
 // Name is "reference"; --device does not offer it.
 func (Reference) Name() string { return "reference" }
@@ -129,6 +132,9 @@ func (Reference) AttendEnd(out, state Tensor, t Tile) {
 	heads, dim := out.Dims[1], out.Dims[2]
 	AttendEnd(out.F32()[t.Row*heads*dim:(t.Row+t.N)*heads*dim], state.F32()[:t.N*heads*StateLen(dim)], dim)
 }
+
+// KeyLogits: see the definition.
+func (Reference) KeyLogits(out, q Tensor, c *Cache, t Tile, p Part) { KeyLogits(out, q, c, t, p) }
 
 // TakesTiles: any.
 func (Reference) TakesTiles(Layout, int, int) bool { return true }

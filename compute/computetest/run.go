@@ -73,6 +73,7 @@ func Run(t *testing.T, dev compute.Device, tol Tolerance) {
 		{"AttendMinusInf", (*suite).attendMinusInf},
 		{"AttendNotANumber", (*suite).attendNotANumber},
 		{"AttendInfinite", (*suite).attendInfinite},
+		{"KeyLogits", (*suite).keyLogits},
 		{"Tiles", (*suite).tiles},
 	} {
 		t.Run(part.name, func(t *testing.T) {
