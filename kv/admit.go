@@ -34,6 +34,9 @@ func (s *Store) setAside(q *Sequence) error {
 	width := s.cfg.Layers * l.Heads
 	tokens := max(q.opt.Tokens, 0)
 	need := promise{(tokens+l.Block-1)/l.Block - len(q.columns), (tokens/l.Block - q.dues) * width}
+	if q.opt.Rewrites {
+		need.columns += tokens / l.Block
+	}
 	have := s.within()
 	if columns, homes := have.columns-s.promised.columns, have.homes-s.promised.homes; need.columns > columns || need.homes > homes {
 		return fmt.Errorf("kv: sequence of %d tokens: it needs %d block ids and %d homes, %d and %d can be had: %w: wait for other sequences, shorten it, or raise --kv-host or --kv-disk",
@@ -45,14 +48,15 @@ func (s *Store) setAside(q *Sequence) error {
 }
 
 // makeFree reports whether q can have so many columns and homes, after having ended as
-// many cached columns as it takes. What others have been promised is left.
-func (s *Store) makeFree(q *Sequence, columns, homes int) bool {
+// many cached columns as it takes. What has been promised is left, but for its own part that
+// this is.
+func (s *Store) makeFree(q *Sequence, own promise, columns, homes int) bool {
 	now := func(soon, soonHomes int) bool {
 		return columns <= s.free.left+soon && homes <= s.cfg.homes()-s.due+soonHomes
 	}
 	can := func() bool {
 		have := s.within()
-		return columns <= have.columns-(s.promised.columns-q.promise.columns) && homes <= have.homes-(s.promised.homes-q.promise.homes)
+		return columns <= have.columns-(s.promised.columns-own.columns) && homes <= have.homes-(s.promised.homes-own.homes)
 	}
 	if !can() {
 		s.settle(false)

@@ -68,6 +68,7 @@ func (s *Store) birth(q *Sequence) {
 			}
 			heads[h] = append(heads[h], id)
 		}
+		q.rewritten.grow(layer, int32(number))
 		s.count(q, layer, func(l *LayerStats) { l.Born += int64(len(heads)) })
 	}
 	q.columns = append(q.columns, column)
@@ -77,7 +78,7 @@ func (s *Store) birth(q *Sequence) {
 // bear counts the blocks of a column that are born.
 func (s *Store) bear(column int32) {
 	width := s.cfg.Layers * s.cfg.Layout.Heads
-	s.left[column] = int32(width)
+	s.left[column], s.held[column] = int32(width), int32(width)
 	s.live += width
 }
 
@@ -109,7 +110,8 @@ func (s *Store) end(id int32) {
 	b := &s.blocks[id]
 	b.is |= dying
 	s.dying++
-	if b.layer == 0 && b.head == 0 { // one speaks for its column, whose blocks end together
+	column := s.columnOf(id)
+	if s.held[column]--; s.held[column] == 0 && !s.isSpare(column) {
 		s.dyingColumns++
 	}
 	if b.has(due) {
@@ -155,7 +157,7 @@ func (s *Store) bury(id int32) {
 	s.dying--
 	s.live--
 	column := s.columnOf(id)
-	if s.left[column]--; s.left[column] == 0 {
+	if s.left[column]--; s.left[column] == 0 && !s.isSpare(column) {
 		s.free.give(column)
 		s.dyingColumns--
 		s.seats.ended(column)

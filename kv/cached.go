@@ -41,6 +41,26 @@ func (s *Store) abandon(c *column) {
 	if c.idle++; c.idle == len(c.ids) {
 		s.cached.push(c)
 	}
+	if c.idle == 1 {
+		s.frayed = append(s.frayed, c)
+	}
+}
+
+// trim unpublishes the columns of which some blocks have lost their last holder and others
+// have not: a sequence has let go what it had rewritten, and keeps the rest.
+func (s *Store) trim() {
+	for _, c := range s.frayed {
+		if c.idle > 0 && c.idle < len(c.ids) {
+			for _, id := range c.ids {
+				if s.blocks[id].column == c {
+					s.unpublish(&s.blocks[id])
+					break
+				}
+			}
+		}
+	}
+	clear(s.frayed)
+	s.frayed = s.frayed[:0]
 }
 
 // adopt counts a block of a cached column that has a holder again.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/bits"
+	"slices"
 )
 
 // Check proves the invariants of the store: every full block has a home, or a
@@ -38,8 +39,12 @@ func (s *Store) checkHolders() error {
 					return fmt.Errorf("sequence %d, layer %d, head %d: %d blocks, want %d", q.number, layer, h, len(ids), len(q.columns))
 				}
 				for n, id := range ids {
+					if id < 0 && q.rewritten.begun && n < q.dues {
+						continue
+					}
 					refs[id]++
-					if want := s.id(layer, h, q.columns[n]); id != want {
+					rewritten := s.isSpare(s.columnOf(id)) && slices.Contains(q.rewritten.spares, s.columnOf(id))
+					if want := s.id(layer, h, q.columns[n]); id != want && !rewritten {
 						return fmt.Errorf("sequence %d, layer %d, head %d, block %d: id %d, want %d of column %d", q.number, layer, h, n, id, want, q.columns[n])
 					}
 					if b := &s.blocks[id]; int(b.layer) != layer || int(b.head) != h || int(b.number) != n {
@@ -50,14 +55,20 @@ func (s *Store) checkHolders() error {
 						return fmt.Errorf("sequence %d of %d tokens: block %d of layer %d, head %d is not sealed", q.number, q.len, n, layer, h)
 					}
 				}
+				if err := q.checkNumbers(layer, h); err != nil {
+					return err
+				}
 			}
+		}
+		for _, id := range q.rewritten.gone {
+			refs[id]++
 		}
 	}
 	left, alive := make([]int32, len(s.left)), 0
 	for id := range s.blocks {
 		b := &s.blocks[id]
 		column := s.columnOf(int32(id))
-		free := s.free.has(column) || b.is == 0 && s.left[column] > 0 // or waits for those of its column
+		free := s.free.has(column) || b.is == 0 && (s.left[column] > 0 || s.isSpare(column)) // or waits for those of its column
 		if b.is != 0 {
 			alive++
 			left[column]++
@@ -86,6 +97,27 @@ func (s *Store) checkHolders() error {
 	return s.checkBooks(left, alive)
 }
 
+// checkNumbers: what is listed of a layer and head are the numbers in its table.
+func (q *Sequence) checkNumbers(layer, h int) error {
+	list := q.Numbers(layer, h)
+	if list == nil {
+		return nil
+	}
+	for n, id := range q.tables[layer][h] {
+		if id < 0 {
+			continue
+		}
+		if len(list) == 0 || int(list[0]) != n {
+			return fmt.Errorf("sequence %d, layer %d, head %d: block %d is in the table, %v is listed", q.number, layer, h, n, list)
+		}
+		list = list[1:]
+	}
+	if len(list) > 0 {
+		return fmt.Errorf("sequence %d, layer %d, head %d: blocks %v are listed, and not in the table", q.number, layer, h, list)
+	}
+	return nil
+}
+
 // checkBooks: columns are free when their last block is, and counted; left is how many
 // of each there are.
 func (s *Store) checkBooks(left []int32, alive int) error {
@@ -95,15 +127,16 @@ func (s *Store) checkBooks(left []int32, alive int) error {
 		if s.free.has(int32(c)) {
 			free++
 		}
-		dead := false
+		held, spare := int32(0), s.isSpare(int32(c))
 		for at := range width {
-			dead = dead || s.blocks[s.id(at/s.cfg.Layout.Heads, at%s.cfg.Layout.Heads, int32(c))].has(dying)
+			b := &s.blocks[s.id(at/s.cfg.Layout.Heads, at%s.cfg.Layout.Heads, int32(c))]
+			held += bit(b.is != 0 && !b.has(dying))
 		}
-		if dead {
+		if n > 0 && held == 0 && !spare {
 			dyingColumns++
 		}
-		if n != s.left[c] || n > 0 && int(n) < width && !dead || s.free.has(int32(c)) != (n == 0) {
-			return fmt.Errorf("column %d: %d blocks are left, want %d; dying: %v, free: %v", c, s.left[c], n, dead, s.free.has(int32(c)))
+		if n != s.left[c] || held != s.held[c] || s.free.has(int32(c)) != (n == 0 && !spare) {
+			return fmt.Errorf("column %d: %d blocks are left, want %d; %d held, want %d; spare: %v, free: %v", c, s.left[c], n, s.held[c], held, spare, s.free.has(int32(c)))
 		}
 	}
 	if free != s.free.left || alive != s.live || dyingColumns != s.dyingColumns {
@@ -364,7 +397,7 @@ func (s *Store) checkColumns() error {
 				idle++
 			}
 		}
-		if idle != c.idle || idle != 0 && idle != len(c.ids) || listed[c] != (idle > 0) {
+		if idle != c.idle || idle != 0 && idle != len(c.ids) || listed[c] != (idle > 0) || len(s.frayed) > 0 {
 			return fmt.Errorf("block %d: %d of a column of %d have no holder, want %d; cached: %v", s.blocks[c.ids[0]].number, idle, len(c.ids), c.idle, listed[c])
 		}
 		if c.key != k || len(c.ids) != s.cfg.Layers*s.cfg.Layout.Heads {

@@ -19,7 +19,11 @@ type Config struct {
 	// live at once, one per layer, KV head and Layout.Block tokens. It is a multiple
 	// of layers and KV heads.
 	Blocks int
-	// Slots is the number of places in the device pool; 0: one for every id.
+	// Spares is the number of ids beside those, in whole columns too, for sequences that
+	// rewrite their blocks: what is new has an id while what it replaces still has its own.
+	// They are no room: there are never more full blocks than Blocks.
+	Spares int
+	// Slots is the number of places in the device pool; 0: one for each of Blocks.
 	Slots int
 	// HostPages is the number of places in the host pool; 0: no host pool. With
 	// Slots < Blocks and no disk it must hold Blocks, of which the open tails of
@@ -118,13 +122,13 @@ func (c Config) withDefaults() (Config, error) {
 	for _, n := range []struct {
 		what string
 		n    int
-	}{{"blocks", c.Blocks}, {"slots", c.Slots}, {"host pages", c.HostPages + 1}, {"workers", c.Workers}, {"seats", c.Seats + 1}, {"slots of steps", c.StepSlots + 1}, {"timeout", int(min(c.Timeout, 1<<30))}} {
+	}{{"blocks", c.Blocks}, {"spare ids", c.Spares + 1}, {"ids", c.ids()}, {"slots", c.Slots}, {"host pages", c.HostPages + 1}, {"workers", c.Workers}, {"seats", c.Seats + 1}, {"slots of steps", c.StepSlots + 1}, {"timeout", int(min(c.Timeout, 1<<30))}} {
 		if n.n <= 0 || n.n >= math.MaxInt32 {
 			return c, fmt.Errorf("%w: number of %s out of range", ErrConfig, n.what)
 		}
 	}
-	if width := c.Layers * c.Layout.Heads; c.Blocks%width != 0 {
-		return c, fmt.Errorf("%w: %d blocks are no multiple of %d layers of %d KV heads", ErrConfig, c.Blocks, c.Layers, c.Layout.Heads)
+	if width := c.Layers * c.Layout.Heads; c.Blocks%width != 0 || c.Spares%width != 0 {
+		return c, fmt.Errorf("%w: %d blocks and %d spare ids are no multiples of %d layers of %d KV heads", ErrConfig, c.Blocks, c.Spares, c.Layers, c.Layout.Heads)
 	}
 	if (c.StepSlots > 0) != (c.Seats > 0 && c.below()) {
 		return c, fmt.Errorf("%w: %d slots for steps of %d seats, above %d host pages", ErrConfig, c.StepSlots, c.Seats, c.HostPages)
@@ -160,7 +164,10 @@ func (c Config) withDefaults() (Config, error) {
 }
 
 // columns is how many block numbers have ids at once, in all layers and heads.
-func (c Config) columns() int { return c.Blocks / (c.Layers * c.Layout.Heads) }
+func (c Config) columns() int { return c.ids() / (c.Layers * c.Layout.Heads) }
+
+// ids is how many blocks can have one at once.
+func (c Config) ids() int { return c.Blocks + c.Spares }
 
 // below reports whether full blocks have a home under the slots.
 func (c Config) below() bool { return c.HostPages > 0 }
@@ -231,13 +238,13 @@ func (c Config) Footprint() (Footprint, error) {
 	l := c.Layout
 	f := Footprint{
 		Slots:     int64(c.Slots+c.StepSlots) * int64(l.BlockBytes()),
-		Summaries: int64(c.Blocks) * int64(c.summaryBytes()),
+		Summaries: int64(c.ids()) * int64(c.summaryBytes()),
 		Tails:     int64(c.Layers) * int64(l.Heads) * int64(8*l.Block*l.Dim),
 		Host:      int64(c.HostPages) * int64(c.RecordBytes()),
-		Maps:      int64(c.Blocks)*blockSize + int64(c.Slots)*48 + int64(c.HostPages)*204,
+		Maps:      int64(c.ids())*blockSize + int64(c.Slots)*48 + int64(c.HostPages)*204,
 	}
 	if c.lasts() {
-		f.Maps += int64(c.Blocks) * int64(len(digest{}))
+		f.Maps += int64(c.ids()) * int64(len(digest{}))
 	}
 	if c.Disk != nil {
 		f.Disk = int64(c.Disk.Records) * int64(c.RecordBytes())

@@ -55,7 +55,7 @@ func (s *Store) openLasting() (*lasting, error) {
 	}
 	return &lasting{
 		ledger: newLedger(f, s.cfg.Layers*s.cfg.Layout.Heads, s.cfg.summaryBytes()),
-		sums:   make([]digest, s.cfg.Blocks),
+		sums:   make([]digest, s.cfg.ids()),
 		ghost:  &Sequence{store: s, number: -1, layers: make([]LayerStats, s.cfg.Layers)},
 	}, nil
 }

@@ -157,6 +157,9 @@ func (s *Store) view(layers, columns Range, total int) View {
 
 // cell tells where a block is.
 func (s *Store) cell(id int32) (c Cell) {
+	if id < 0 {
+		return c // a hole
+	}
 	b := &s.blocks[id]
 	if s.pool.SlotOf[id] >= 0 && !b.has(filling|bad) {
 		c.Where |= InSlot

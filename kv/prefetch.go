@@ -28,7 +28,7 @@ func (s *Store) Prefetch(q *Sequence, layer int, want [][]int32) {
 // reports whether more may be.
 func (s *Store) readAhead(id int32) bool {
 	b := &s.blocks[id]
-	if s.pool.SlotOf[id] >= 0 || b.page >= 0 || !b.inRecord() {
+	if s.pool.SlotOf[id] >= 0 || b.page >= 0 || !b.inRecord() || b.has(dying) {
 		return true
 	}
 	if s.ahead >= s.mostAhead() || s.waitLoad.len() > 0 {

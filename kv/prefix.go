@@ -81,19 +81,20 @@ func (s *Store) takeOver(q *Sequence, prompt []int32, most int) {
 func (s *Store) offer(q *Sequence, b int, prev key) {
 	for _, heads := range q.tables {
 		for h := range heads {
-			if !s.blocks[heads[h][b]].has(full) {
+			if id := heads[h][b]; id >= 0 && !s.blocks[id].has(full) {
 				panic(fmt.Sprintf("kv: sequence %d: advance past block %d, which is not sealed", q.number, b))
 			}
 		}
 	}
-	if q.opt.NoShare || s.columns[q.chain] != nil {
+	if q.opt.NoShare || s.columns[q.chain] != nil || !q.asComputed(b) {
 		return
 	}
 	c := &column{key: q.chain, prev: prev, entry: -1}
-	for _, heads := range q.tables {
+	for layer, heads := range q.tables {
 		for h := range heads {
-			c.ids = append(c.ids, heads[h][b])
-			s.blocks[heads[h][b]].column = c
+			id := s.id(layer, h, q.columns[b]) // that of the table, unless it has been rewritten in this step
+			c.ids = append(c.ids, id)
+			s.blocks[id].column = c
 		}
 	}
 	s.columns[c.key] = c
@@ -103,8 +104,7 @@ func (s *Store) offer(q *Sequence, b int, prev key) {
 }
 
 // unpublish takes the column of a block away from those who come later: the
-// block is at its end, or it can not be trusted. If nobody holds the column, its
-// blocks end.
+// block is at its end, or it can not be trusted. Blocks of it that nobody holds end.
 func (s *Store) unpublish(b *block) {
 	c := b.column
 	if c == nil {
@@ -117,9 +117,15 @@ func (s *Store) unpublish(b *block) {
 	for _, id := range c.ids {
 		s.blocks[id].column = nil
 	}
-	if c.idle > 0 {
+	if c.idle == 0 {
+		return
+	}
+	if c.idle == len(c.ids) {
 		s.cached.remove(c)
-		for _, id := range c.ids {
+	}
+	c.idle = 0
+	for _, id := range c.ids {
+		if s.blocks[id].refs == 0 {
 			s.end(id)
 		}
 	}

@@ -146,7 +146,7 @@ func (r *recall) checkFull(h int, w []int32) error {
 	}
 	ids, last := r.seq.tables[r.layer][h], int(w[len(w)-1])
 	switch {
-	case last >= len(ids):
+	case last >= len(ids) || ids[last] < 0:
 		return fmt.Errorf("kv: recall: sequence %d, layer %d, head %d, block %d of %d: %w", r.seq.number, r.layer, h, last, len(ids), ErrOpen)
 	case !r.store.blocks[ids[last]].has(full):
 		return fmt.Errorf("kv: recall: %w", r.store.blame(r.seq, ids[last], ErrOpen))
@@ -371,6 +371,9 @@ func (r *recall) dropOthers(ctx context.Context) error {
 		for number, id := range ids {
 			if len(w) > 0 && int(w[0]) == number {
 				w = w[1:]
+				continue
+			}
+			if id < 0 {
 				continue
 			}
 			b := &s.blocks[id]

@@ -79,7 +79,7 @@ func (q *Sequence) Sit(ctx context.Context) (seat int, ok bool) {
 	s.enter()
 	defer s.leave()
 	st := s.seats
-	if st == nil || q.freed || q.seat < 0 && s.step < q.later {
+	if st == nil || q.freed || q.opt.Rewrites || q.seat < 0 && s.step < q.later {
 		return -1, false
 	}
 	q.lined = true // so that it is not made to rise for its own needs
@@ -334,7 +334,7 @@ func (s *Store) reserveHomes(q *Sequence) bool {
 		return true
 	}
 	need := (len(q.columns) - q.dues) * s.cfg.Layers * s.cfg.Layout.Heads
-	if !s.makeFree(q, 0, need) {
+	if !s.makeFree(q, q.promise, 0, need) {
 		return false
 	}
 	for _, heads := range q.tables {

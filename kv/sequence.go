@@ -15,6 +15,9 @@ type SequenceOptions struct {
 	Salt    []byte  // enters the chain key: blocks are shared under the same salt alone
 	NoShare bool    // neither take blocks over nor offer them
 	Promise bool    // set room aside for all Tokens now: Reserve never finds the store full
+	// Rewrites says that its full blocks may be replaced: see Drop and Write. Such a sequence
+	// never sits.
+	Rewrites bool
 }
 
 // Sequence is the block table of one request.
@@ -36,6 +39,7 @@ type Sequence struct {
 	shared int
 
 	foresight foresight
+	rewritten rewritten
 
 	seat  int   // that it sits on, or −1
 	told  int   // columns that are in the seat's table
@@ -141,7 +145,7 @@ func (q *Sequence) Reserve(n int) error {
 	columns := max((q.len+n+l.Block-1)/l.Block, len(q.columns))
 	dues := max((q.len+n)/l.Block, q.dues)
 	needColumns, needHomes := columns-len(q.columns), (dues-q.dues)*width
-	if !s.makeFree(q, needColumns, needHomes) {
+	if !s.makeFree(q, q.promise, needColumns, needHomes) {
 		return fmt.Errorf("kv: sequence %d: %d more tokens need %d block ids and %d homes, %d and %d are free: %w: wait for other sequences, shorten --context, or raise --kv-host or --kv-disk",
 			q.number, n, needColumns*width, needHomes, s.free.left*width, s.cfg.homes()-s.due, ErrFull)
 	}
@@ -184,6 +188,7 @@ func (q *Sequence) Advance(ids []int32) {
 		q.open = q.open[:0]
 		s.offer(q, q.len/size-1, prev)
 	}
+	q.letGoReplaced()
 }
 
 // Free ends the sequence; a second call does nothing. It does not wait: places
@@ -209,13 +214,18 @@ func (q *Sequence) end() {
 	q.freed = true
 	s.promised.add(-q.promise.columns, -q.promise.homes)
 	q.promise = promise{}
+	q.letGoReplaced()
 	for b := range slices.Backward(q.columns) { // the last is the oldest one cached
 		for _, heads := range slices.Backward(q.tables) { // what comes back last goes out first
 			for _, ids := range slices.Backward(heads) {
-				s.letGo(ids[b])
+				if ids[b] >= 0 {
+					s.letGo(ids[b])
+				}
 			}
 		}
 	}
+	s.trim()
+	q.giveSpares()
 	s.free.mark(q.place.from, q.place.n)
 	s.dev.Free(q.tail)
 	q.tables, q.columns, q.open, q.tail = nil, nil, nil, compute.Tensor{}

@@ -147,9 +147,11 @@ func (q *Sequence) Stats() Stats {
 	st.Total.add(q.stepped)
 	for _, heads := range q.tables {
 		for _, ids := range heads {
-			st.Live += len(ids)
 			for _, id := range ids {
-				s.place(&st, id)
+				if id >= 0 {
+					st.Live++
+					s.place(&st, id)
+				}
 			}
 		}
 	}

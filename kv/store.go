@@ -29,6 +29,8 @@ type Store struct {
 	perHead int32       // ids of a layer and head: one for each column
 	free    freeColumns // of no block
 	left    []int32     // by column: blocks that have not been given back
+	held    []int32     // by column: of them, those that are not at their end
+	spare   []bool      // by column: a sequence takes ids from it for what it rewrites; nil: none does
 	live    int         // blocks
 	pool    *compute.Pool
 	host    *host // nil: no tier below the slots
@@ -41,7 +43,7 @@ type Store struct {
 	due   int   // blocks that have or will need a home
 	dying int   // blocks without holders that wait for a transfer to report
 
-	dyingColumns int // columns that have such blocks
+	dyingColumns int // columns that have such blocks alone
 
 	dyingDue int     // of them, those that have a home
 	promised promise // to sequences
@@ -68,6 +70,7 @@ type Store struct {
 
 	columns   map[key]*column
 	cached    cachedColumns
+	frayed    []*column // of which a block has lost its last holder
 	sequences map[*Sequence]struct{}
 	recalls   []*recall   // that are open
 	spent     []*recall   // that have been closed, for the next ones
@@ -94,11 +97,12 @@ func Open(dev compute.Device, cfg Config, log *slog.Logger) (*Store, error) {
 	}
 	s := &Store{
 		dev: dev, cfg: cfg, log: log,
-		blocks:    make([]block, cfg.Blocks),
+		blocks:    make([]block, cfg.ids()),
 		perHead:   int32(cfg.columns()),
 		free:      newFreeColumns(cfg.columns()),
 		left:      make([]int32, cfg.columns()),
-		pool:      compute.NewPool(cfg.Slots, cfg.Blocks),
+		held:      make([]int32, cfg.columns()),
+		pool:      compute.NewPool(cfg.Slots, cfg.ids()),
 		faults:    map[int32]error{},
 		columns:   make(map[key]*column, cfg.columns()),
 		sequences: map[*Sequence]struct{}{},
@@ -108,6 +112,9 @@ func Open(dev compute.Device, cfg Config, log *slog.Logger) (*Store, error) {
 	}
 	if cfg.Seats > 0 && !cfg.below() {
 		s.pool = compute.NewFixedPool(cfg.Blocks)
+	}
+	if cfg.Spares > 0 {
+		s.spare = make([]bool, cfg.columns())
 	}
 	s.firstPage = int32(cfg.Slots + cfg.StepSlots)
 	s.timer.Stop()
@@ -140,17 +147,17 @@ func (s *Store) allocate() (err error) {
 	s.inPlace = s.near && s.cfg.below() && !s.cfg.Copying
 	s.resident = !s.cfg.evicts()
 	if l.Stride > 0 {
-		alloc(&c.Segments, l.SummaryType(), s.cfg.Blocks, l.SummarySteps(), l.Segments(), 4)
+		alloc(&c.Segments, l.SummaryType(), s.cfg.ids(), l.SummarySteps(), l.Segments(), 4)
 	}
 	if l.Scores {
 		if l.Stride > 0 {
-			alloc(&c.SegScore, dtype.F32, s.cfg.Blocks, l.Segments())
+			alloc(&c.SegScore, dtype.F32, s.cfg.ids(), l.Segments())
 		}
-		alloc(&c.Score, dtype.F32, s.cfg.Blocks, l.Block)
+		alloc(&c.Score, dtype.F32, s.cfg.ids(), l.Block)
 	}
 	if err != nil {
 		return fmt.Errorf("device memory for %d slots of %d bytes and %d summaries: %w: lower --kv-device or --context",
-			s.cfg.Slots+s.cfg.StepSlots, l.BlockBytes(), s.cfg.Blocks, err)
+			s.cfg.Slots+s.cfg.StepSlots, l.BlockBytes(), s.cfg.ids(), err)
 	}
 	if s.cfg.below() {
 		var from compute.HostAllocator
