@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/bits"
+	"slices"
 
 	"nosa/compute"
 	"nosa/dtype"
@@ -100,6 +101,9 @@ func New(dev compute.Device, store *kv.Store, cfg Config) (*Attention, error) {
 	return a, nil
 }
 
+// Scored reports whether the cache takes a score for each token.
+func (a *Attention) Scored() bool { return a.layout.Scores }
+
 // ScratchBytes is the device memory that New takes at most, for the memory plan; tiles says
 // that the device may take them together.
 func ScratchBytes(m Method, c Constants, l compute.Layout, heads, context int, tiles bool) int64 {
@@ -143,6 +147,20 @@ type Span struct {
 	Skip         int // the first rows, which only leave their keys and values: nobody wants what they attend to
 	Q, K, V, Out compute.Tensor
 	S            compute.Tensor
+	// Attended, when set, is called for each tile whose rows have attended, before its own block
+	// is sealed.
+	Attended func(ctx context.Context, t compute.Tile) error
+	// Unpack, when set, tells which full blocks are encoded in a way that is not the cache's, and
+	// has them where they can be attended to until it is called again. Such blocks of a KV head
+	// come before all others of it.
+	Unpack func(head int, number, slot int32) (Unpacked, bool)
+}
+
+// Unpacked is what a block holds, in a cache of its own: a part of it.
+type Unpacked struct {
+	Cache  *compute.Cache
+	Tables [][]int32
+	Part   compute.Part
 }
 
 // Run attends for the rows of a span, tile by tile, or for many tiles together. The sequence must have
@@ -166,6 +184,11 @@ func (a *Attention) Run(ctx context.Context, s Span) error {
 			if err := a.attend(ctx, s, wanted); err != nil {
 				return err
 			}
+			if s.Attended != nil {
+				if err := s.Attended(ctx, wanted); err != nil {
+					return err
+				}
+			}
 		}
 		if (pos+n)%a.layout.Block == 0 {
 			if err := s.Seq.Seal(ctx, t, s.Layer); err != nil {
@@ -186,12 +209,12 @@ func (a *Attention) attend(ctx context.Context, s Span, t compute.Tile) error {
 		a.Trace(s.Layer, t, seen)
 	}
 	own := t.Own(a.layout.Block)
-	a.union(seen, t, own)
+	a.union(s, seen, t, own)
 
 	rounds := a.store.Recall(ctx, s.Seq, s.Layer, a.want)
 	defer rounds.Close()
 	if a.Method.Foresees() && s.Layer+1 < a.Layers {
-		a.store.Prefetch(s.Seq, s.Layer+1, a.want)
+		a.store.Prefetch(s.Seq, s.Layer+1, a.foreseen(s, own))
 	}
 	a.dev.AttendBegin(a.state, t, a.Heads, a.layout.Dim)
 	for h := range a.own {
@@ -199,11 +222,15 @@ func (a *Attention) attend(ctx context.Context, s Span, t compute.Tile) error {
 	}
 	last := a.own // the own block goes with the last round
 	for rounds.Next(ctx) {
+		parts := rounds.Parts()
+		if s.Unpack != nil {
+			parts = a.unpack(s, t, sel, parts)
+		}
 		if !rounds.Last() {
-			a.dev.Attend(a.state, s.Q, cache, t, sel, rounds.Parts())
+			a.dev.Attend(a.state, s.Q, cache, t, sel, parts)
 			continue
 		}
-		last = append(append(a.parts[:0], rounds.Parts()...), a.own...)
+		last = append(append(a.parts[:0], parts...), a.own...)
 		break
 	}
 	if err := rounds.Err(); err != nil {
@@ -212,6 +239,25 @@ func (a *Attention) attend(ctx context.Context, s Span, t compute.Tile) error {
 	a.dev.Attend(a.state, s.Q, cache, t, sel, last)
 	a.dev.AttendEnd(s.Out, a.state, t)
 	return nil
+}
+
+// unpack attends to those blocks of a round that are encoded in another way, and returns the
+// others.
+func (a *Attention) unpack(s Span, t compute.Tile, sel compute.Selection, parts []compute.Part) []compute.Part {
+	var plain []compute.Part
+	for _, p := range parts {
+		for ; len(p.Blocks) > 0; p.Blocks, p.Slots = p.Blocks[1:], p.Slots[1:] {
+			u, ok := s.Unpack(p.Head, p.Blocks[0], p.Slots[0])
+			if !ok {
+				plain = append(plain, p)
+				break
+			}
+			tile := t
+			tile.Tables = u.Tables
+			a.dev.Attend(a.state, s.Q, u.Cache, tile, sel, []compute.Part{u.Part})
+		}
+	}
+	return plain
 }
 
 // onHostOf is a selection where the host reads it; every says that it is known to be
@@ -230,11 +276,11 @@ func (a *Attention) onHostOf(sel compute.Selection, every bool) compute.Selectio
 }
 
 // choose runs the method's selection for a tile, and reports whether it is every block
-// for all rows.
+// for all rows: also where what is left of a text has been chosen already.
 func (a *Attention) choose(s Span, t compute.Tile) (sel compute.Selection, every bool) {
 	sel = compute.Selection{Blocks: a.blocks.Rows(0, t.N), Count: a.count.Rows(0, t.N)}
 	own := t.Own(a.layout.Block)
-	if t.Pos+t.N <= a.params.DenseLen || own+1 <= a.params.K {
+	if t.Pos+t.N <= a.params.DenseLen || own+1 <= a.params.K || s.Seq.Rewritten() {
 		count := a.onHostOf(sel, true).Count
 		for i := range count.I32() {
 			count.I32()[i] = -1
@@ -261,9 +307,32 @@ func (a *Attention) choose(s Span, t compute.Tile) (sel compute.Selection, every
 	return sel, false
 }
 
+// every is all blocks before the own one that the sequence still has.
+func (a *Attention) every(seq *kv.Sequence, layer, head, own int) []int32 {
+	list := seq.Numbers(layer, head)
+	if list == nil {
+		return a.all[:own]
+	}
+	n, _ := slices.BinarySearch(list, int32(own))
+	return list[:n]
+}
+
+// foreseen is what the next layer will want, where a method foresees it: the same, as far as
+// it is still there.
+func (a *Attention) foreseen(s Span, own int) [][]int32 {
+	if !s.Seq.Rewritten() {
+		return a.want
+	}
+	want := make([][]int32, len(a.want))
+	for h := range want {
+		want[h] = a.every(s.Seq, s.Layer+1, h, own)
+	}
+	return want
+}
+
 // union sets want to the blocks that any row of the tile selected, per KV head,
 // ascending, without the own block: what has to be in slots.
-func (a *Attention) union(sel compute.Selection, t compute.Tile, own int) {
+func (a *Attention) union(s Span, sel compute.Selection, t compute.Tile, own int) {
 	count, blocks := sel.Count.I32(), sel.Blocks.I32()
 	heads, places := a.layout.Heads, sel.Blocks.Dims[2]
 	for h := range a.want {
@@ -273,7 +342,7 @@ func (a *Attention) union(sel compute.Selection, t compute.Tile, own int) {
 		}
 		switch {
 		case every:
-			want = append(want, a.all[:own]...)
+			want = append(want, a.every(s.Seq, s.Layer, h, own)...)
 		case t.N == 1:
 			want = append(want, blocks[h*places:][:count[h]]...)
 			if n := len(want); n > 0 && int(want[n-1]) == own {

@@ -71,7 +71,7 @@ func (g *together) close() {
 // takes reports whether the rows of a span are worked on together: if they are of more
 // than one block.
 func (a *Attention) takes(s Span) bool {
-	return a.together != nil && s.Pos/a.layout.Block != (s.Pos+s.N-1)/a.layout.Block
+	return a.together != nil && s.Attended == nil && !s.Seq.Rewritten() && s.Pos/a.layout.Block != (s.Pos+s.N-1)/a.layout.Block
 }
 
 // runTogether is Run, for as many tiles at a time as there is room for.

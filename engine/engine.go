@@ -8,6 +8,7 @@ import (
 	"nosa/compute"
 	"nosa/kv"
 	"nosa/model"
+	"nosa/policy"
 )
 
 // Engine is a loaded model with its block store. It belongs to one goroutine.
@@ -21,7 +22,8 @@ type Engine struct {
 	store *kv.Store
 	att   *attention.Attention
 	work  *model.Workspace
-	dec   compute.Step // the device's own steps; nil: it has none
+	press *policy.Runner // nil: nothing compresses the cache
+	dec   compute.Step   // the device's own steps; nil: it has none
 
 	// Of the step that runs, kept from one to the next.
 	asked  uint64 // steps so far, refused ones too
@@ -116,6 +118,11 @@ func Open(dev compute.Device, src *Source, o Options, log *slog.Logger) (*Engine
 	if e.work, err = e.model.NewWorkspace(set.rows(), set.logitRows()); err != nil {
 		return fail(err)
 	}
+	if p := set.policy; p != nil {
+		if e.press, err = policy.NewRunner(dev, e.store, p.policy, p.shape); err != nil {
+			return fail(err)
+		}
+	}
 	if err = e.openSteps(); err != nil {
 		return fail(err)
 	}
@@ -150,6 +157,9 @@ func (e *Engine) Close() error {
 		errs = append(errs, e.dec.Close())
 	}
 	errs = append(errs, e.closeHost())
+	if e.press != nil {
+		e.press.Close()
+	}
 	if e.work != nil {
 		e.work.Close()
 	}
@@ -165,6 +175,6 @@ func (e *Engine) Close() error {
 	if e.Source != nil {
 		errs = append(errs, e.Source.Close())
 	}
-	e.dec, e.work, e.att, e.store, e.model, e.Source = nil, nil, nil, nil, nil, nil
+	e.dec, e.press, e.work, e.att, e.store, e.model, e.Source = nil, nil, nil, nil, nil, nil, nil
 	return errors.Join(errs...)
 }

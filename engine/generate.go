@@ -91,7 +91,7 @@ func (e *Engine) Generate(ctx context.Context, r Request) (*Result, error) {
 	if err := e.check(&r); err != nil {
 		return nil, err
 	}
-	st, err := e.stream(kv.SequenceOptions{Tokens: len(r.IDs) + r.MaxTokens, Prefix: r.IDs, Salt: r.Salt})
+	st, err := e.stream(kv.SequenceOptions{Tokens: len(r.IDs) + r.MaxTokens, Prefix: r.IDs, Salt: r.Salt}, r.IDs)
 	if err != nil {
 		return nil, err
 	}

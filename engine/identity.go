@@ -16,6 +16,9 @@ func (e *Engine) identity(c *model.Config) ([]byte, error) {
 	shape := *c
 	shape.Sparse = nil // a pointer; the constants say it
 	settings := fmt.Appendf(nil, "%+v|%s|%+v|%+v|%d", shape, e.set.method.Name(), e.set.constants, e.set.layout, e.set.Context)
+	if p := e.set.policy; p != nil {
+		settings = fmt.Appendf(settings, "|%v", p.spec)
+	}
 	if !e.set.DiskLast {
 		return fmt.Appendf(settings, "|%s", e.Checkpoint.Path()), nil
 	}

@@ -25,6 +25,8 @@ type Options struct {
 	RopeType  string // --rope-scaling TYPE:FACTOR; empty: as the model says
 	RopeBy    float64
 	Seats     int // the same for shorter ones, and such as begin alike; 0: Sequences
+	// Policy compresses the KV cache: NAME[:key=value,…]; empty or none: nothing does.
+	Policy string
 
 	KVType   compute.KVType
 	KVDevice int64 // bytes of slots and tails; 0: room for every block
@@ -72,10 +74,11 @@ type settings struct {
 	method    attention.Method
 	constants attention.Constants
 	layout    compute.Layout
-	steps     *steps   // of a device that decodes by itself
-	packing   *packing // of a device that packs weights
-	free      int64    // of a device with memory of its own: what it has; 0: it has none
-	note      string   // what the user should know of a choice that was made
+	policy    *policies // nil: nothing compresses the cache
+	steps     *steps    // of a device that decodes by itself
+	packing   *packing  // of a device that packs weights
+	free      int64     // of a device with memory of its own: what it has; 0: it has none
+	note      string    // what the user should know of a choice that was made
 }
 
 // resolve picks the method and its constants. trained says whether the
@@ -133,6 +136,9 @@ func (o Options) resolve(c *model.Config, trained bool) (*settings, error) {
 		Init: sparse.InitBlocks, Local: sparse.LocalBlocks(), K: sparse.TopK, Query: sparse.TopKQ, DenseLen: sparse.DenseLen,
 	}
 	s.layout = attention.Layout(s.method, s.constants, c.KVHeads, c.HeadDim, o.KVType)
+	if err := s.resolvePolicy(c); err != nil {
+		return nil, err
+	}
 	if err := s.layout.Validate(); err != nil {
 		return nil, err
 	}

@@ -106,7 +106,7 @@ func (e *Engine) run(ctx context.Context, parts []Part, each func(i, at int, s s
 	for first < len(e.riders) && parts[e.riders[first].index].Want == 0 {
 		first++
 	}
-	if e.set.OnSelect == nil { // which is told of every row
+	if !e.seesAll() {
 		e.batch.From = len(e.batch.IDs)
 		for i := len(e.riders) - 1; i >= first; i-- {
 			if !e.riders[i].sits {

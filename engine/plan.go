@@ -15,9 +15,10 @@ import (
 type Plan struct {
 	Context  int    `json:"context"`
 	Method   string `json:"attention"`
-	Blocks   int    `json:"blocks"`     // of all sequences, over layers and KV heads
-	Slots    int    `json:"slots"`      // of them in the device pool at a time
-	Pages    int    `json:"host_pages"` // in the host pool
+	Blocks   int    `json:"blocks"`              // of all sequences, over layers and KV heads
+	Spares   int    `json:"spare_ids,omitempty"` // beside them, for those that a policy rewrites
+	Slots    int    `json:"slots"`               // of them in the device pool at a time
+	Pages    int    `json:"host_pages"`          // in the host pool
 	Records  int    `json:"disk_records"`
 	BlockLen int64  `json:"block_bytes"`
 
@@ -30,8 +31,9 @@ type Plan struct {
 	SlotBytes int64 `json:"slots_bytes"`
 	Tails     int64 `json:"tails_bytes"`
 	Summaries int64 `json:"summaries_bytes"`
-	Tables    int64 `json:"tables_bytes"` // block tables and the order of slots
-	Step      int64 `json:"step_bytes"`   // activations, logits, scratch
+	Tables    int64 `json:"tables_bytes"`           // block tables and the order of slots
+	Step      int64 `json:"step_bytes"`             // activations, logits, scratch
+	Policy    int64 `json:"policy_bytes,omitempty"` // what a policy knows of its sequences
 	Host      int64 `json:"host_bytes"`
 	Disk      int64 `json:"disk_bytes"`
 	Memory    int64 `json:"memory_bytes"`    // all of the above but the disk
@@ -105,7 +107,8 @@ func fit(c *model.Config, s *settings, weights, available int64) (*Plan, error) 
 		Available: available, DeviceFree: s.free,
 	}
 	// The parts that do not depend on budgets, by the store's own account.
-	resident := kv.Config{Layout: l, Layers: c.Layers, Blocks: p.Blocks}
+	p.Spares, p.Policy = s.policy.plan(p, s)
+	resident := kv.Config{Layout: l, Layers: c.Layers, Blocks: p.Blocks, Spares: p.Spares}
 	f, err := resident.Footprint()
 	if err != nil {
 		return nil, err
@@ -128,9 +131,9 @@ func fit(c *model.Config, s *settings, weights, available int64) (*Plan, error) 
 		return nil, err
 	}
 	p.SlotBytes, p.Tables, p.Host, p.Disk = f.Slots, f.Maps, f.Host, f.Disk
-	p.Memory = p.Weights + p.SlotBytes + p.Tails + p.Summaries + p.Tables + p.Step + p.Host
+	p.Memory = p.Weights + p.SlotBytes + p.Tails + p.Summaries + p.Tables + p.Step + p.Policy + p.Host
 	if s.free > 0 {
-		p.Memory = p.Tables + stepSlack + p.Host
+		p.Memory = p.Tables + p.Policy + stepSlack + p.Host
 		p.Device = p.Weights + p.SlotBytes + p.Tails + p.Summaries + p.Step
 		if p.Device > s.free {
 			return nil, p.tooMuchOnDevice(s)
@@ -145,15 +148,15 @@ func fit(c *model.Config, s *settings, weights, available int64) (*Plan, error) 
 // beside is what the process takes beside the host pool.
 func (p *Plan) beside() int64 {
 	if p.DeviceFree > 0 {
-		return p.Tables + stepSlack
+		return p.Tables + p.Policy + stepSlack
 	}
-	return p.Weights + p.SlotBytes + p.Tails + p.Summaries + p.Tables + p.Step
+	return p.Weights + p.SlotBytes + p.Tails + p.Summaries + p.Tables + p.Step + p.Policy
 }
 
 // store is the configuration of the block store that the plan describes.
 func (p *Plan) store(c *model.Config, s *settings, identity []byte) kv.Config {
 	cfg := kv.Config{
-		Layout: s.layout, Layers: c.Layers, Blocks: p.Blocks, Slots: p.Slots, HostPages: p.Pages, Keep: s.Keep, Retain: s.Retain, Timeout: s.Timeout, Identity: identity,
+		Layout: s.layout, Layers: c.Layers, Blocks: p.Blocks, Spares: p.Spares, Slots: p.Slots, HostPages: p.Pages, Keep: s.Keep, Retain: s.Retain, Timeout: s.Timeout, Identity: identity,
 		Seats: p.Seats, StepSlots: p.StepSlots,
 	}
 	if p.Records > 0 {

@@ -36,14 +36,14 @@ func (e *Engine) ScoreDecoded(ctx context.Context, ids []int32, from int, progre
 	if err := e.checkIDs(ids); err != nil {
 		return nil, err
 	}
-	st, err := e.stream(kv.SequenceOptions{Tokens: len(ids), NoShare: true})
+	prompt := ids[:max(0, min(from, len(ids)))]
+	st, err := e.stream(kv.SequenceOptions{Tokens: len(ids), NoShare: true}, prompt)
 	if err != nil {
 		return nil, err
 	}
 	defer st.Close()
 	out := &Scores{Tokens: ids, LogProbs: make([]float64, len(ids))}
 	out.LogProbs[0] = math.NaN()
-	prompt := ids[:max(0, min(from, len(ids)))]
 	each := func(from, to int) error {
 		if progress != nil {
 			progress(to, len(ids))

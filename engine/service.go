@@ -319,7 +319,7 @@ func (s *Service) seat(j *job) bool {
 	if r.a.o.whole() && r.index == 0 {
 		o.Prefix = nil
 	}
-	stream, err := s.e.stream(o)
+	stream, err := s.e.stream(o, r.a.o.IDs)
 	if err != nil {
 		if !errors.Is(err, kv.ErrFull) {
 			r.err = err

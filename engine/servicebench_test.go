@@ -112,7 +112,7 @@ func BenchmarkServiceFairness(b *testing.B) {
 	}
 	for b.Loop() {
 		var pieces, gaps []time.Duration
-		s, err := e.stream(kv.SequenceOptions{Tokens: long})
+		s, err := e.stream(kv.SequenceOptions{Tokens: long}, nil)
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -94,6 +94,7 @@ func (e *Engine) join(ctx context.Context, p Part, index int) error {
 	}
 	if !r.sits {
 		e.batch.Add(s.seq, ids)
+		e.batch.Spans[len(e.batch.Spans)-1].Policy = s.press
 	}
 	e.riders = append(e.riders, r)
 	return nil

@@ -17,10 +17,11 @@ type steps struct {
 const mostStepRows = 256
 
 // newSteps describes the model to a device that decodes by itself. Who wants to be told of
-// every selection, or be given queries and keys, gets none, since the device does not tell.
+// every selection, or be given queries and keys, gets none, since the device does not tell; nor does
+// a policy, which changes blocks that such a step would have to be told of.
 func newSteps(dev compute.Device, src *Source, c *model.Config, s *settings) (*steps, error) {
 	st, ok := dev.(compute.Stepper)
-	if !ok || s.OnSelect != nil || s.OnAttend != nil {
+	if !ok || s.OnSelect != nil || s.OnAttend != nil || s.policy != nil {
 		return nil, nil
 	}
 	d, err := model.Describe(src.Checkpoint, c, s.Context, s.method.Keeps().Scores)

@@ -7,16 +7,18 @@ import (
 	"math"
 
 	"nosa/kv"
+	"nosa/policy"
 )
 
 // Stream is one sequence that is held open between steps: tokens are fed to it,
 // and it is decoded from as often as wanted, alone or beside others. It belongs
 // to its engine's goroutine, and must be closed before the engine is.
 type Stream struct {
-	e   *Engine
-	seq *kv.Sequence
-	err error  // why it is unfit for more tokens
-	in  uint64 // the last step that it was to be in
+	e     *Engine
+	seq   *kv.Sequence
+	press *policy.Run // nil: nothing compresses it
+	err   error       // why it is unfit for more tokens
+	in    uint64      // the last step that it was to be in
 }
 
 // ErrStream is returned for a stream that an earlier error, or Close, has ended.
@@ -26,7 +28,7 @@ var ErrStream = errors.New("the stream has ended")
 // what it will be fed: where another stream that is open now has computed the same
 // tokens, its full blocks are taken over, Len begins at Shared, and Feed goes on
 // from there. As many streams can be full at once as Options.Sequences says,
-// and as many be open as Options.Seats.
+// and as many be open as Options.Seats. A policy takes prefix for the prompt.
 func (e *Engine) NewStream(tokens int, prefix []int32) (*Stream, error) {
 	switch {
 	case tokens < 1:
@@ -37,15 +39,27 @@ func (e *Engine) NewStream(tokens int, prefix []int32) (*Stream, error) {
 	if err := e.checkIDs(prefix); err != nil {
 		return nil, err
 	}
-	return e.stream(kv.SequenceOptions{Tokens: tokens, Prefix: prefix})
+	return e.stream(kv.SequenceOptions{Tokens: tokens, Prefix: prefix}, prefix)
 }
 
-func (e *Engine) stream(o kv.SequenceOptions) (*Stream, error) {
+// stream opens a stream; prompt is what a policy takes for its prompt.
+func (e *Engine) stream(o kv.SequenceOptions, prompt []int32) (*Stream, error) {
+	var state policy.State
+	var err error
+	if e.press != nil {
+		if state, err = e.beginPolicy(&o, prompt); err != nil {
+			return nil, err
+		}
+	}
 	seq, err := e.store.NewSequence(o)
 	if err != nil {
 		return nil, err
 	}
-	return &Stream{e: e, seq: seq}, nil
+	s := &Stream{e: e, seq: seq}
+	if state != nil {
+		s.press = e.press.Run(seq, state, prompt[:seq.Shared()])
+	}
+	return s, nil
 }
 
 // Len is the number of tokens that the stream holds.
@@ -110,7 +124,7 @@ func (s *Stream) step(ctx context.Context, p Part) error {
 	if err := e.join(ctx, p, 0); err != nil {
 		return err
 	}
-	if e.set.OnSelect == nil { // which is told of every row
+	if !e.seesAll() {
 		e.batch.From = min(len(p.IDs)-p.Want, len(e.batch.IDs))
 	}
 	if err := e.pass(ctx); err != nil {

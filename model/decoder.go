@@ -8,6 +8,7 @@ import (
 	"nosa/compute"
 	"nosa/dtype"
 	"nosa/kv"
+	"nosa/policy"
 )
 
 // Batch is the rows of one step: for each of them a token and its position. Rows
@@ -41,6 +42,9 @@ func (b *Batch) Add(seq *kv.Sequence, ids []int32) {
 type Span struct {
 	Seq    *kv.Sequence
 	Row, N int
+	// Policy, when set, is what compresses the sequence. It must see the queries of all rows,
+	// where it Needs any: From is 0 then.
+	Policy *policy.Run
 	// Err is set by Forward when the blocks of this sequence could not be read or
 	// written. Its rows are then worthless; those of others are not affected.
 	Err error
@@ -144,6 +148,8 @@ func (m *Model) Forward(ctx context.Context, att *attention.Attention, w *Worksp
 		if y := &m.layers[i]; !y.A.None() {
 			s = w.s.Rows(0, n)
 			d.Importance(s, v, y.Delta.Weight, y.Delta.Bias, y.A)
+		} else if att.Scored() {
+			s = w.s.Rows(0, n) // nothing has ever been written to it: zeros
 		}
 		left := 0
 		for j := range b.Spans {
@@ -151,9 +157,14 @@ func (m *Model) Forward(ctx context.Context, att *attention.Attention, w *Worksp
 			if sp.Err != nil || sp.N == 0 {
 				continue
 			}
-			sp.Err = att.Run(ctx, attention.Span{
+			run := attention.Span{
 				Seq: sp.Seq, Layer: i, Row: sp.Row, N: sp.N, Pos: int(b.Pos[sp.Row]), Skip: skip - sp.Row, Q: q, K: k, V: v, S: s, Out: o,
-			})
+			}
+			if sp.Policy == nil {
+				sp.Err = att.Run(ctx, run)
+			} else {
+				sp.Err = compressed(ctx, att, run, sp.Policy, b.IDs)
+			}
 			if sp.Err == nil {
 				left++
 			}
@@ -166,6 +177,33 @@ func (m *Model) Forward(ctx context.Context, att *attention.Attention, w *Worksp
 		m.dense.MLP(i, wanted)
 	}
 	return d.Sync()
+}
+
+// compressed is att.Run of a span whose sequence a policy compresses: cut where it does, so that
+// rows after that find what it leaves.
+func compressed(ctx context.Context, att *attention.Attention, s attention.Span, p *policy.Run, ids []int32) error {
+	if p.Sees() {
+		layer, q := s.Layer, s.Q
+		s.Attended = func(ctx context.Context, t compute.Tile) error { return p.Attended(ctx, layer, t, q) }
+	}
+	if p.Packs() {
+		layer := s.Layer
+		s.Unpack = func(head int, number, slot int32) (u attention.Unpacked, ok bool) {
+			u.Cache, u.Tables, u.Part, ok = p.Unpack(layer, head, number, slot)
+			return u, ok
+		}
+	}
+	for end := s.Row + s.N; s.Row < end; s.Row += s.N {
+		s.N = min(end-s.Row, p.Stop(s.Pos)-s.Pos)
+		if err := att.Run(ctx, s); err != nil {
+			return err
+		}
+		if err := p.After(ctx, s.Layer, s.Q, s.Row, s.Pos, ids[s.Row:s.Row+s.N]); err != nil {
+			return err
+		}
+		s.Pos, s.Skip = s.Pos+s.N, s.Skip-s.N
+	}
+	return nil
 }
 
 // check refuses a batch that the ops, which take shapes for granted, would not

@@ -76,6 +76,8 @@ type Needs struct {
 	// costs another walk over the cache for each row, in prompts too. Blocks of a common
 	// prefix are not taken over then: nobody would know their sums.
 	Sums bool
+	// Packs says that it calls Layer.Pack.
+	Packs bool
 }
 
 // Request is what a policy may know of a sequence before it begins.
@@ -102,6 +104,7 @@ type State interface {
 // Watcher is a State that wants to see the weights of every row, as Needs.Sums has them
 // computed: those with which the query at pos attends to the cells of a KV head, [group,
 // cells], its own one last. Rows come in order, each before the cells are compressed after it.
+// Of the layer only Cells are to be asked for.
 type Watcher interface {
 	Watch(l Layer, head, pos int, weights []float32)
 }
@@ -153,12 +156,21 @@ type Layer interface {
 
 	// Keep drops all cells of a head but those with these indices into Cells, ascending.
 	Keep(ctx context.Context, head int, cells []int) error
-	// Pack stores the cells of a head before index to in the bytes of a codec. Those that are
-	// packed already stay as they are. Keep and Put unpack what they leave.
-	Pack(ctx context.Context, head, to int, c Codec) error
+	// Pack stores the cells of a head before index to in the bytes of a codec, as many together as
+	// Fits, and returns how many are packed then. It goes as far as they fill blocks: those of the
+	// text's tokens as long as nothing has been dropped, or as Keep and Put have left them. What is
+	// packed already stays as it is. A Keep that drops any of it has all of the head in the cache's
+	// format again; so has Put.
+	Pack(ctx context.Context, head, to int, c Codec) (packed int, err error)
+	// Fits is how many cells of a codec a block of the cache has room for, up to MostPacked times
+	// as many as in the cache's format. The last block of a Pack may have room left.
+	Fits(c Codec) int
 	// Put replaces all cells of a head: k and v are [cells, dim].
 	Put(ctx context.Context, head int, cells []Cell, k, v []float32) error
 }
+
+// MostPacked bounds the cells of a block that is packed, in blocks.
+const MostPacked = 16
 
 // Codec is how a policy stores the keys and values of some cells of one layer and KV head. It
 // must stay as it is for as long as what it has encoded. As many cells as fit are put into a

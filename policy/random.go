@@ -32,7 +32,7 @@ func (p randomPolicy) Needs() Needs { return Needs{} }
 
 func (p randomPolicy) Begin(r Request) (State, error) {
 	n := len(r.Prompt)
-	return &randomState{prompt: n, keep: p.v.Amount("keep", n), window: p.v.Int("window"), seed: uint64(p.v.Int("seed"))}, nil
+	return &randomState{prompt: n, keep: max(1, p.v.Amount("keep", n)), window: p.v.Int("window"), seed: uint64(p.v.Int("seed"))}, nil
 }
 
 type randomState struct {

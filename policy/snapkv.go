@@ -45,7 +45,7 @@ func (p snapkvPolicy) Needs() Needs { return Needs{Window: p.v.Int("window")} }
 
 func (p snapkvPolicy) Begin(r Request) (State, error) {
 	return &snapkvState{
-		prompt: len(r.Prompt), keep: p.v.Amount("keep", len(r.Prompt)),
+		prompt: len(r.Prompt), keep: max(1, p.v.Amount("keep", len(r.Prompt))),
 		window: p.v.Int("window"), kernel: p.v.Int("kernel"), mean: p.v["pool"] == "avg",
 	}, nil
 }

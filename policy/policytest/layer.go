@@ -11,7 +11,8 @@ import (
 	"nosa/policy"
 )
 
-// Layer is a layer of a sequence in float32, without blocks.
+// Layer is a layer of a sequence in float32. It has blocks for Pack alone, and none if the shape
+// says 0 tokens.
 type Layer struct {
 	shape   policy.Shape
 	index   int
@@ -150,6 +151,9 @@ func (l *Layer) Weights(_ context.Context, h, rows int) ([]float32, error) {
 
 func (l *Layer) Keep(_ context.Context, h int, cells []int) error {
 	d := &l.heads[h]
+	if len(cells) == len(d.cells) {
+		return nil
+	}
 	var left head
 	for i, at := range cells {
 		if at < 0 || at >= len(d.cells) || i > 0 && at <= cells[i-1] {
@@ -158,6 +162,9 @@ func (l *Layer) Keep(_ context.Context, h int, cells []int) error {
 		left.cells = append(left.cells, d.cells[at])
 		left.k, left.v = append(left.k, d.k[at]), append(left.v, d.v[at])
 		left.sums = append(left.sums, d.sums[at])
+	}
+	if n := d.packed; n <= len(cells) && (n == 0 || cells[n-1] == n-1) {
+		left.packed = n
 	}
 	*d = left
 	return nil
@@ -180,10 +187,15 @@ func (l *Layer) Put(_ context.Context, h int, cells []policy.Cell, k, v []float3
 	return nil
 }
 
-func (l *Layer) Pack(_ context.Context, h, to int, c policy.Codec) error {
+func (l *Layer) Fits(policy.Codec) int { return policy.MostPacked * max(1, l.shape.Block) }
+
+func (l *Layer) Pack(_ context.Context, h, to int, c policy.Codec) (int, error) {
 	d, dim := &l.heads[h], l.shape.Dim
 	if to < d.packed || to > len(d.cells) {
-		return fmt.Errorf("policytest: pack up to %d of %d cells, %d are packed", to, len(d.cells), d.packed)
+		return d.packed, fmt.Errorf("policytest: pack up to %d of %d cells, %d are packed", to, len(d.cells), d.packed)
+	}
+	if l.shape.Block > 0 {
+		to = max(d.packed, to-to%l.shape.Block)
 	}
 	n := to - d.packed
 	code := make([]byte, c.Bytes(n))
@@ -194,5 +206,5 @@ func (l *Layer) Pack(_ context.Context, h, to int, c policy.Codec) error {
 		d.k[d.packed+i], d.v[d.packed+i] = k[i*dim:(i+1)*dim], v[i*dim:(i+1)*dim]
 	}
 	d.packed = to
-	return nil
+	return to, nil
 }
