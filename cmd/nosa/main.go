@@ -40,6 +40,7 @@ type commands struct {
 	Score      ScoreCmd      `cmd:"" help:"Tell the log-probability of every token of a text, and its perplexity."`
 	Tokenize   TokenizeCmd   `cmd:"" help:"Turn text into token ids, or back."`
 	Inspect    InspectCmd    `cmd:"" help:"Tell what is in a model's files."`
+	Policies   PoliciesCmd   `cmd:"" help:"List the methods of --policy, which make the KV cache smaller, and their options."`
 	Pull       PullCmd       `cmd:"" help:"Bring a model from the Hugging Face hub or a mirror."`
 	Bench      BenchGroup    `cmd:"" help:"Measure how fast a model runs on this machine, or a server answers."`
 	Eval       EvalCmd       `cmd:"" help:"Ask a model, or a server, the questions of long-context benchmarks."`

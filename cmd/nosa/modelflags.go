@@ -14,6 +14,7 @@ import (
 	"nosa/engine"
 	"nosa/hub"
 	"nosa/kv"
+	"nosa/policy"
 	"nosa/weights"
 )
 
@@ -25,6 +26,8 @@ type ModelFlags struct {
 	Topk      int    `name:"topk" placeholder:"N" help:"Blocks that a query selects in all; by default the model's, or 64."`
 	TopkQ     int    `name:"topk-q" default:"-1" placeholder:"N" help:"Blocks that the query itself chooses beside the forced ones (nosa); by default the model's."`
 	Window    int    `default:"-1" placeholder:"TOKENS" help:"Local window that is always selected; by default the model's."`
+
+	Policy string `placeholder:"NAME[:KEY=VALUE,…]" help:"Make the KV cache smaller by a published method: nosa policies lists them. By default none does."`
 
 	Context     int    `placeholder:"N" help:"Tokens of the longest text; by default as many as the request needs, at most the model's own."`
 	RopeScaling string `placeholder:"TYPE:FACTOR" help:"Stretch the positions: linear, dynamic or yarn, such as yarn:4."`
@@ -49,7 +52,10 @@ const mostStretch = 1 << 18
 func (f *ModelFlags) options() (engine.Options, error) {
 	o := engine.NewOptions()
 	o.Attention, o.TopK, o.TopKQ, o.Window = f.Attention, f.Topk, f.TopkQ, f.Window
-	o.Context = f.Context
+	o.Policy, o.Context = f.Policy, f.Context
+	if _, err := policy.Parse(f.Policy); err != nil {
+		return o, usage("%v", err)
+	}
 	if f.Chunk != nil {
 		o.Chunk = *f.Chunk
 	}
