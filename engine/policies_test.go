@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"math"
 	"math/rand/v2"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -213,6 +214,95 @@ func TestPolicyAborts(t *testing.T) {
 			}
 			if got := generated(t, e, somePrompt(prompt), tokens); got != want {
 				t.Errorf("%s: logits %s after the aborts, %s before", name, got, want)
+			}
+		}
+	}
+}
+
+// TestPolicyShares: what requests under a policy take over from each other changes no bit, and
+// stays what it was when the one that computed it drops it.
+func TestPolicyShares(t *testing.T) {
+	const prompt, tokens = 200, 40
+	for name, most := range map[string]int{"snapkv:keep=64,window=16": prompt - 16, "streamingllm:sinks=4,recent=50": prompt, "random:keep=64": prompt, "h2o:heavy=20,recent=30": 0} {
+		for _, b := range []budget{{chunk: 64}, {chunk: 64, device: 0.2, host: 1, threads: 1}} {
+			alone := generated(t, compress(t, "full", name, compute.KVBF16, prompt+tokens, b, nil), somePrompt(prompt), tokens)
+			e := compress(t, "full", name, compute.KVBF16, prompt+tokens, b, func(o *Options) { o.Retain, o.Sequences = true, 3 })
+			for i := range 3 {
+				if got := generated(t, e, somePrompt(prompt), tokens); got != alone {
+					t.Errorf("%s, time %d: logits %s, alone %s", name, i, got, alone)
+				}
+			}
+			// Beside one that still holds the prefix, and then drops it.
+			first, err := e.NewStream(prompt+tokens, somePrompt(prompt))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if want := most / 16 * 16; first.Shared() > want || most > 0 && first.Shared() < want-16 {
+				t.Errorf("%s: %d tokens are shared, want %d", name, first.Shared(), want)
+			}
+			if got := generated(t, e, somePrompt(prompt), tokens); got != alone {
+				t.Errorf("%s, beside another: logits %s, alone %s", name, got, alone)
+			}
+			if err := first.Feed(t.Context(), somePrompt(prompt)[first.Shared():]); err != nil {
+				t.Fatal(err)
+			}
+			if got := generated(t, e, somePrompt(prompt), tokens); got != alone {
+				t.Errorf("%s, beside one that has dropped: logits %s, alone %s", name, got, alone)
+			}
+			first.Close()
+			if err := e.store.Check(); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+}
+
+// TestPolicyService: requests under a policy in company, of which some are cancelled, say what
+// they say alone.
+func TestPolicyService(t *testing.T) {
+	for _, name := range []string{"snapkv:keep=40,window=8", "h2o:heavy=10,recent=20"} {
+		for _, b := range []budget{{chunk: 32, threads: 2}, {chunk: 32, threads: 2, device: 0.2, host: 0.2, disk: true}} {
+			_, s := serve(t, "full", 3, 128, b, ServiceOptions{}, func(o *Options) { o.Policy = name })
+			r := rand.New(rand.NewPCG(5, 6))
+			prompts := make([][]int32, 6)
+			want := make([]outcome, len(prompts))
+			order := func(i int) Order {
+				return Order{Request: Request{IDs: prompts[i], MaxTokens: 24, IgnoreEnd: true}}
+			}
+			for i := range prompts {
+				prompts[i] = somePrompt(100)[:60+6*i]
+				want[i] = answer(t, s, order(i))
+			}
+			type running struct {
+				i      int
+				a      *Answer
+				cancel context.CancelFunc
+			}
+			for range 10 {
+				var all []running
+				for range 6 {
+					i := r.IntN(len(prompts))
+					ctx, cancel := context.WithCancel(t.Context())
+					a, err := s.Submit(ctx, order(i))
+					if err != nil {
+						t.Fatal(err)
+					}
+					all = append(all, running{i, a, cancel})
+				}
+				all[0].cancel()
+				for n, x := range all {
+					got, err := collect(t.Context(), x.a)
+					x.cancel()
+					if n == 0 {
+						continue // it may have been done before
+					}
+					if err != nil {
+						t.Fatal(err)
+					}
+					if !reflect.DeepEqual(got.Tokens, want[x.i].Tokens) {
+						t.Errorf("%s: prompt %d in company: %v, alone %v", name, x.i, got.Tokens, want[x.i].Tokens)
+					}
+				}
 			}
 		}
 	}

@@ -41,7 +41,7 @@ func ByName(name string) (Method, error) {
 			return m, nil
 		}
 	}
-	return nil, fmt.Errorf("%w: %q: use none, %s", ErrPolicy, name, strings.Join(names, ", "))
+	return nil, fmt.Errorf("%w: --policy %q: use none, %s", ErrPolicy, name, strings.Join(names, ", "))
 }
 
 // Shape is the model that a policy is for.
