@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"errors"
+	"flag"
 	"fmt"
 	"log/slog"
 	"math"
@@ -18,6 +19,8 @@ import (
 	"nosa/kv"
 	"nosa/policy"
 )
+
+var policyAborts = flag.Int("policy-aborts", 40, "requests of TestPolicyAborts for each policy and place, which are cut off anywhere")
 
 // compress opens an engine over the model of the tests with a policy.
 func compress(t *testing.T, method, policy string, kind compute.KVType, tokens int, b budget, change func(*Options)) *Engine {
@@ -190,7 +193,7 @@ func TestPolicyAborts(t *testing.T) {
 			e := compress(t, "full", name, compute.KVBF16, prompt+tokens, b, func(o *Options) { o.Retain = true })
 			want := generated(t, e, somePrompt(prompt), tokens)
 			r := rand.New(rand.NewPCG(1, 2))
-			for range 60 {
+			for range *policyAborts {
 				ctx, cancel := context.WithCancelCause(t.Context())
 				left := r.IntN(prompt/30 + tokens)
 				stop := errors.New("enough")

@@ -35,10 +35,14 @@ func (s *Store) setAside(q *Sequence) error {
 	tokens := max(q.opt.Tokens, 0)
 	need := promise{(tokens+l.Block-1)/l.Block - len(q.columns), (tokens/l.Block - q.dues) * width}
 	if q.opt.Rewrites {
-		need.columns += tokens / l.Block
+		q.rewritten.columns = tokens / l.Block
+		need.columns += q.rewritten.columns
+		q.rewritten.homes = q.dues * width // what it has taken over stays with others when it replaces it
+		need.homes += q.rewritten.homes
 	}
 	have := s.within()
 	if columns, homes := have.columns-s.promised.columns, have.homes-s.promised.homes; need.columns > columns || need.homes > homes {
+		q.rewritten.columns, q.rewritten.homes = 0, 0
 		return fmt.Errorf("kv: sequence of %d tokens: it needs %d block ids and %d homes, %d and %d can be had: %w: wait for other sequences, shorten it, or raise --kv-host or --kv-disk",
 			tokens, need.columns*width, need.homes, columns*width, homes, ErrFull)
 	}

@@ -20,8 +20,9 @@ var testLayout = compute.Layout{Heads: 2, Dim: 3, Block: 4, Kernel: 4, Stride: 2
 // its token ids determine, and knows what every block must hold.
 type testSequence struct {
 	*Sequence
-	s      *Store
-	tokens []int32
+	s       *Store
+	tokens  []int32
+	written map[[3]int][]byte // by layer, head and number: what replaces it
 }
 
 func newTestSequence(s *Store, o SequenceOptions) (*testSequence, error) {
@@ -29,7 +30,7 @@ func newTestSequence(s *Store, o SequenceOptions) (*testSequence, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &testSequence{Sequence: q, s: s, tokens: slices.Clone(o.Prefix[:q.Len()])}, nil
+	return &testSequence{Sequence: q, s: s, tokens: slices.Clone(o.Prefix[:q.Len()]), written: map[[3]int][]byte{}}, nil
 }
 
 // mix is FNV-1a over numbers.
@@ -55,6 +56,9 @@ func (q *testSequence) content(layer, head int, upTo []int32) []float32 {
 
 // sealed is what the block must hold in any tier.
 func (q *testSequence) sealed(layer, head, number int) []byte {
+	if b := q.written[[3]int{layer, head, number}]; b != nil {
+		return b
+	}
 	l := q.s.cfg.Layout
 	x := q.content(layer, head, q.tokens[:(number+1)*l.Block])
 	b := make([]byte, l.BlockBytes())

@@ -28,6 +28,8 @@ type rewritten struct {
 	begun   bool
 	numbers [][][]int32 // by layer and head: block numbers that are in the table; nil: all
 	sound   int         // columns before it are as they were computed
+	columns int         // of those promised, for spares
+	homes   int         // of those promised, for what replaces blocks that others hold
 	spares  []int32     // columns that no number is in
 	next    []int       // by layer and head: in spares, where to look for a free id
 	waits   bool        // what was computed before is let go when the step ends
@@ -140,10 +142,34 @@ func (q *Sequence) Drop(layer, head int, numbers []int32) error {
 			r.gone = append(r.gone, id)
 			continue
 		}
-		s.letGo(id)
+		q.release(id)
 	}
 	s.trim()
 	return nil
+}
+
+// release lets a block go that has been taken out of the table. Where others still hold it, its
+// home does not come back, and this sequence needs another for what replaces it: the one that was
+// promised to a holder for that, who is left with this.
+func (q *Sequence) release(id int32) {
+	s := q.store
+	b := s.blocks[id]
+	s.letGo(id)
+	if b.refs == 1 || !q.opt.Promise || q.freed {
+		return
+	}
+	var from *Sequence
+	for x := range s.sequences {
+		if x.rewritten.homes > 0 && int(b.number) < len(x.columns) && x.tables[b.layer][b.head][b.number] == id && (from == nil || x.number < from.number) {
+			from = x
+		}
+	}
+	if from != nil {
+		from.rewritten.homes--
+		from.promise.homes--
+		q.rewritten.homes++
+		q.promise.homes++
+	}
 }
 
 // letGoReplaced lets go what has waited for the end of the step.
@@ -153,7 +179,7 @@ func (q *Sequence) letGoReplaced() {
 		return
 	}
 	for _, id := range slices.Backward(r.gone) {
-		q.store.letGo(id)
+		q.release(id)
 	}
 	r.gone = r.gone[:0]
 	q.store.trim()
@@ -162,7 +188,7 @@ func (q *Sequence) letGoReplaced() {
 // Write puts a new block of a layer and KV head into a hole of its table: number tells its
 // place in the order of sums. tail [kvHeads, 2, Block, Dim] has its keys and values as a tile's
 // tail has; they are encoded into the cache's format as any block is. ErrFull is returned if
-// there is no room, which does not happen to a sequence that has dropped as many.
+// there is no room, which does not happen to a sequence with a Promise that has dropped as many.
 func (q *Sequence) Write(ctx context.Context, layer, head, number int, tail compute.Tensor) error {
 	return q.write(ctx, layer, head, number, func(slot int32) {
 		q.store.dev.Seal(&q.store.cache, compute.Tile{Tail: tail}, head, slot)
@@ -202,15 +228,26 @@ func (q *Sequence) newID(layer, head, number int) (int32, error) {
 		panic(fmt.Sprintf("kv: sequence %d, layer %d, head %d: block %d is written, which is there", q.number, layer, head, number))
 	}
 	column := q.freeSpare(layer, head)
+	if column < 0 && r.columns == 0 && s.dying > 0 && !s.hung {
+		// The ids of what has been dropped come back with the last copy of it.
+		if err := s.await(context.Background(), q, layer, func() (bool, error) {
+			column = q.freeSpare(layer, head)
+			return column >= 0 || s.dying == 0, nil
+		}); err != nil {
+			return -1, fmt.Errorf("kv: write: %w", err)
+		}
+	}
 	columns := 0
 	if column < 0 {
 		columns = 1
 	}
-	own := promise{columns: q.promise.columns} // its homes are for the tokens to come
-	if !s.makeFree(q, own, columns, 1) {
+	free := func() bool { // what else is promised is for the tokens to come
+		return s.makeFree(q, promise{r.columns, r.homes}, columns, 1)
+	}
+	if !free() {
 		r.waits = false // rather than to keep it for others
 		q.letGoReplaced()
-		if !s.makeFree(q, own, columns, 1) {
+		if !free() {
 			return -1, fmt.Errorf("kv: sequence %d: a block to replace others: %w: wait for other sequences, shorten --context, or raise --kv-host or --kv-disk", q.number, ErrFull)
 		}
 	}
@@ -218,10 +255,16 @@ func (q *Sequence) newID(layer, head, number int) (int32, error) {
 		column = s.free.take(int32(s.cfg.Blocks / (s.cfg.Layers * s.cfg.Layout.Heads)))
 		s.spare[column] = true
 		r.spares = append(r.spares, column)
-		if q.promise.columns > 0 {
+		if r.columns > 0 {
+			r.columns--
 			q.promise.columns--
 			s.promised.columns--
 		}
+	}
+	if r.homes > 0 {
+		r.homes--
+		q.promise.homes--
+		s.promised.homes--
 	}
 	id := s.id(layer, head, column)
 	s.blocks[id] = block{
