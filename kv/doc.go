@@ -30,6 +30,7 @@
 //	listed              where the disk lasts: all of its column have records, and the ledger an entry
 //	evicted             its slot, or its page, goes to another block; nothing is written
 //	recalled  Recall    wanted, but in no slot: from its page, or from its record through a page
+//	replaced  Drop      its owner rewrites: it leaves the table, and Write puts fewer new blocks there
 //	offered   Advance   its column is published under the chain key of all tokens up to its end
 //	shared              another sequence begins with the same tokens: one more holder
 //	cached    Free      the last holder ends, and with Config.Retain its blocks wait for those to come

@@ -13,6 +13,7 @@ import (
 	"nosa/attention"
 	"nosa/compute"
 	"nosa/compute/cpu"
+	"nosa/dtype"
 	"nosa/kv"
 	"nosa/policy"
 	"nosa/policy/policytest"
@@ -92,16 +93,21 @@ type place struct {
 	share bool
 }
 
-// cached is the same in the cache.
-func (x *layers) cached(t *testing.T, p policy.Policy, at place) (out [][]float32, held [][]int, used kv.Stats) {
+// on has numbers in the memory of a device.
+func on(t *testing.T, dev compute.Device, x []float32, dims ...int) compute.Tensor {
 	t.Helper()
-	s := x.shape
-	dev, err := cpu.New(cpu.Options{Threads: 2})
+	y, err := dev.Alloc(dtype.F32, dims...)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = dev.Close() }()
-	cfg := at.cfg
+	dev.Upload(y, compute.F32s(x, len(x)).Data)
+	return y
+}
+
+// cached is the same in the cache of a device.
+func (x *layers) cached(t *testing.T, dev compute.Device, p policy.Policy, at place) (out [][]float32, held [][]int) {
+	t.Helper()
+	s, cfg := x.shape, at.cfg
 	cfg.Layers = s.Layers
 	cfg.Layout = compute.Layout{Heads: s.KVHeads, Dim: s.Dim, Block: s.Block, Scores: true, Type: at.kind}
 	store, err := kv.Open(dev, cfg, nil)
@@ -132,7 +138,8 @@ func (x *layers) cached(t *testing.T, p policy.Policy, at place) (out [][]float3
 	}
 	run := runner.Run(seq, state, nil)
 	out = make([][]float32, s.Layers)
-	none := compute.F32s(make([]float32, x.tokens*s.KVHeads), x.tokens, s.KVHeads)
+	none := on(t, dev, make([]float32, x.tokens*s.KVHeads), x.tokens, s.KVHeads)
+	defer dev.Free(none)
 	for pos := 0; pos < x.tokens; {
 		n := min(at.chunk, x.tokens-pos)
 		if pos < x.prompt {
@@ -145,16 +152,21 @@ func (x *layers) cached(t *testing.T, p policy.Policy, at place) (out [][]float3
 			t.Fatal(err)
 		}
 		for i := range s.Layers {
-			o := compute.F32s(make([]float32, n*s.Heads*s.Dim), n, s.Heads, s.Dim)
+			o := on(t, dev, make([]float32, n*s.Heads*s.Dim), n, s.Heads, s.Dim)
 			rows := func(all []float32, heads int) compute.Tensor {
 				w := heads * s.Dim
-				return compute.F32s(all[pos*w:(pos+n)*w], n, heads, s.Dim)
+				return on(t, dev, all[pos*w:(pos+n)*w], n, heads, s.Dim)
 			}
 			span := attention.Span{Seq: seq, Layer: i, N: n, Pos: pos, Q: rows(x.q[i], s.Heads), K: rows(x.k[i], s.KVHeads), V: rows(x.v[i], s.KVHeads), S: none, Out: o}
 			if err := compressed(context.Background(), att, span, run, x.ids[pos:pos+n]); err != nil {
 				t.Fatal(err)
 			}
-			out[i] = append(out[i], o.F32()...)
+			y := make([]float32, o.Len())
+			dev.Download(compute.F32s(y, len(y)).Data, o)
+			out[i] = append(out[i], y...)
+			for _, z := range []compute.Tensor{o, span.Q, span.K, span.V} {
+				dev.Free(z)
+			}
 		}
 		seq.Advance(x.ids[pos : pos+n])
 		pos += n
@@ -167,7 +179,6 @@ func (x *layers) cached(t *testing.T, p policy.Policy, at place) (out [][]float3
 			held = append(held, run.Positions(i, h))
 		}
 	}
-	used = seq.Stats()
 	seq.Free()
 	if err := store.Check(); err != nil {
 		t.Fatal(err)
@@ -179,7 +190,7 @@ func (x *layers) cached(t *testing.T, p policy.Policy, at place) (out [][]float3
 	if err := store.Close(); err != nil {
 		t.Fatal(err)
 	}
-	return out, held, used
+	return out, held
 }
 
 // TestCompressed: a policy keeps in the cache what it keeps in plain memory, queries attend to
@@ -220,6 +231,25 @@ func TestCompressed(t *testing.T) {
 // hold compares a policy in plain memory, if that is exact, with the same in several places.
 func (x *layers) hold(t *testing.T, p policy.Policy, places map[string]place, exact bool) {
 	t.Helper()
+	fast, err := cpu.New(cpu.Options{Threads: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = fast.Close() }()
+	for _, dev := range append([]compute.Device{fast}, gpu(t)...) {
+		x.holdOn(t, dev, p, places, exact)
+	}
+}
+
+func (x *layers) holdOn(t *testing.T, dev compute.Device, p policy.Policy, places map[string]place, exact bool) {
+	t.Helper()
+	bound := 2e-5
+	if dev.Name() != "cpu" {
+		if needs := p.Needs(); needs.Window > 0 || needs.Sums {
+			return // refused there
+		}
+		bound = 2e-2 // factors are rounded to bfloat16
+	}
 	var want [][]float32
 	var positions [][]int
 	if exact {
@@ -228,19 +258,19 @@ func (x *layers) hold(t *testing.T, p policy.Policy, places map[string]place, ex
 	var first [][]float32
 	for where, at := range places {
 		at.kind = compute.KVF32
-		out, held, _ := x.cached(t, p, at)
+		out, held := x.cached(t, dev, p, at)
 		if positions == nil {
 			want, positions = out, held
 		}
 		for i, list := range held {
 			if !slices.Equal(list, positions[i]) {
-				t.Fatalf("%s: layer and head %d hold %v, want %v", where, i, list, positions[i])
+				t.Fatalf("%s, %s: layer and head %d hold %v, want %v", dev.Name(), where, i, list, positions[i])
 			}
 		}
 		for layer := range out {
 			for i, y := range out[layer] {
-				if d := math.Abs(float64(y - want[layer][i])); !(d < 2e-5) {
-					t.Fatalf("%s: layer %d, position %d, element %d: %v, want %v", where, layer, i/(x.shape.Heads*x.shape.Dim), i%(x.shape.Heads*x.shape.Dim), y, want[layer][i])
+				if d := math.Abs(float64(y - want[layer][i])); !(d < bound) {
+					t.Fatalf("%s, %s: layer %d, position %d, element %d: %v, want %v", dev.Name(), where, layer, i/(x.shape.Heads*x.shape.Dim), i%(x.shape.Heads*x.shape.Dim), y, want[layer][i])
 				}
 			}
 		}
@@ -249,7 +279,7 @@ func (x *layers) hold(t *testing.T, p policy.Policy, places map[string]place, ex
 		}
 		for layer := range out {
 			if !slices.Equal(out[layer], first[layer]) {
-				t.Errorf("%s: other bits in layer %d", where, layer)
+				t.Errorf("%s, %s: other bits in layer %d", dev.Name(), where, layer)
 			}
 		}
 	}

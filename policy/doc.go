@@ -46,5 +46,12 @@
 //     block.
 //   - Without a policy nothing of this is there: same bits, same speed.
 //
+// # Adding a method
+//
+// One file that begins with what the method does, the paper, what it holds and what it costs; a
+// line in method.go; and a test that holds it against worked numbers by policytest.Layer. That the
+// cache agrees with plain memory, wherever it lies, is for the shared tests: add the method to
+// those of model's TestCompressed and engine's policies_test.go.
+//
 // See docs/policies.md for what goes together.
 package policy
