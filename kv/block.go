@@ -43,6 +43,7 @@ const (
 	expected                   // its page is there for a step to write it to
 	unsummed                   // a step has written it to its page: crc is not known yet
 	foreign                    // its record was written by a process before, and has not been read yet
+	written                    // by Write, in the place of others
 )
 
 func (b *block) has(s state) bool { return b.is&s != 0 }

@@ -61,9 +61,9 @@ func (q *Sequence) asComputed(b int) bool {
 	if b >= r.sound {
 		return false
 	}
-	for layer, heads := range q.tables {
-		for h, ids := range heads {
-			if ids[b] != q.store.id(layer, h, q.columns[b]) {
+	for _, heads := range q.tables {
+		for _, ids := range heads {
+			if ids[b] < 0 || q.store.blocks[ids[b]].has(written) {
 				return false
 			}
 		}
@@ -92,7 +92,7 @@ func (q *Sequence) Private(layer, head, number int) bool {
 
 // isNew reports whether a block was made by Write.
 func (q *Sequence) isNew(layer, head, number int) bool {
-	return q.store.columnOf(q.tables[layer][head][number]) != q.columns[number]
+	return q.store.blocks[q.tables[layer][head][number]].has(written)
 }
 
 // Rewrite says that blocks will be dropped, written or masked, which has been made for tokens
@@ -268,7 +268,7 @@ func (q *Sequence) newID(layer, head, number int) (int32, error) {
 	}
 	id := s.id(layer, head, column)
 	s.blocks[id] = block{
-		owner: q, refs: 1, page: -1, rec: -1, is: live | due,
+		owner: q, refs: 1, page: -1, rec: -1, is: live | due | written,
 		layer: int32(layer), head: int32(head), number: int32(number),
 	}
 	if s.watched != nil {
