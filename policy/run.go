@@ -77,6 +77,12 @@ func (u *Run) Unpack(layer, head int, number, slot int32) (c *compute.Cache, tab
 		r.dev.Upload(r.unpacked.Slots.Rows(b, b+1), compute.F32s(r.block, len(r.block)).Data)
 		r.dev.Upload(r.unpacked.Score.Rows(b, b+1), compute.F32s(bias, len(bias)).Data)
 	}
+	for h, list := range r.ids { // a tile's tables go to its own block, of which nothing is read here
+		for len(list) < len(u.seq.Tables(layer)[h]) {
+			list = append(list, 0)
+		}
+		r.ids[h] = list
+	}
 	return &r.unpacked, r.ids, compute.Part{Head: head, Blocks: r.ids[head][:count], Slots: r.ids[head][:count]}, true
 }
 
