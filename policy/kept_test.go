@@ -16,6 +16,7 @@ type kept struct {
 	KVHeads int `json:"kv_heads"`
 	Dim     int `json:"dim"`
 	Prompt  int `json:"prompt"`
+	Block   int `json:"block"`
 	Inputs  []struct{ Q, K, V []float32 }
 	Cases   []struct {
 		Policy  string
@@ -34,7 +35,7 @@ func TestKept(t *testing.T) {
 	if err := json.Unmarshal(b, &want); err != nil {
 		t.Fatal(err)
 	}
-	shape := policy.Shape{Layers: 1, Heads: want.Heads, KVHeads: want.KVHeads, Dim: want.Dim}
+	shape := policy.Shape{Layers: 1, Heads: want.Heads, KVHeads: want.KVHeads, Dim: want.Dim, Block: want.Block}
 	qw, kw := want.Heads*want.Dim, want.KVHeads*want.Dim
 	for _, tc := range want.Cases {
 		in := want.Inputs[tc.Input]

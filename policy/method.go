@@ -24,7 +24,10 @@ type Method interface {
 }
 
 // methods is the registry: one line a method.
-var methods = []Method{streaming{}, snapkv{}, h2o{}, random{}}
+var methods = []Method{
+	streaming{}, snapkv{}, h2o{}, random{},
+	windowkv{}, dbudgetkv{},
+}
 
 // Methods lists all methods.
 func Methods() []Method { return methods }

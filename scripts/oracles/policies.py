@@ -10,7 +10,7 @@ import json
 
 import numpy as np
 
-HEADS, KV, DIM, PROMPT, NEW = 4, 2, 8, 48, 9
+HEADS, KV, DIM, PROMPT, NEW, BLOCK = 4, 2, 8, 48, 9, 4
 GROUP = HEADS // KV
 
 
@@ -82,6 +82,65 @@ class SnapKV:
         return held
 
 
+class WindowKV:
+    """By the layer that leads a group; the only one there is."""
+
+    def __init__(self, keep, window, observe, task, first=False):
+        self.keep, self.window, self.observe, self.task, self.first = keep, window, observe, task, first
+
+    def prompt(self, held, h, run):
+        review = PROMPT - self.observe
+        if review <= self.keep:
+            return held
+        a = sum(np.pad(run.seen[p], ((0, 0), (0, 0), (0, PROMPT - 1 - p))) for p in range(review, PROMPT))
+        scores = []
+        for start in range(0, review, self.window):
+            x = a.reshape(HEADS, PROMPT)[:, start : min(start + self.window, review)]
+            if self.task == "localization":
+                x = -np.sort(-x, axis=1)[:, : self.window // 2]
+            scores.append(np.inf if self.first and start == 0 else x.mean())
+        drop = -(-(review - self.keep) // self.window)
+        n = len(scores) - drop if drop * self.window < review else 0
+        runs = best(scores, range(len(scores)), n)
+        return [t for t in range(review) if t // self.window in runs] + held[review:]
+
+    def decode(self, held, h, run):
+        return held
+
+
+class DBudgetKV:
+    def __init__(self, loss, ranking, norm="ranked", apart=False, sinks=4, rows=8, recent=6):
+        self.loss, self.ranking, self.norm, self.apart = loss, ranking, norm, apart
+        self.sinks, self.rows, self.recent = sinks, rows, recent
+
+    def order(self, h, run):
+        if self.ranking == "position":
+            return list(range(self.sinks, PROMPT))
+        past = PROMPT - max(self.rows, self.recent)
+        sums = sum(run.seen[p][h].sum(0)[:past] for p in range(PROMPT - self.rows, PROMPT))
+        return sorted(range(past), key=lambda i: (sums[i], i))
+
+    def prompt(self, held, h, run):
+        norms = []
+        for head in [h] if self.apart else range(KV):
+            order = self.order(head, run)
+            fixed = sorted(set(range(PROMPT)) - set(order)) if self.norm == "all" else []
+            for g in range(GROUP):
+                a = run.seen[PROMPT - 1][head, g] ** 2
+                norms.append([np.sqrt(a[order[j:]].sum() + a[fixed].sum()) for j in range(len(order))])
+        f = np.mean(norms, axis=0)
+        c = int(np.flatnonzero((f[0] - f) / f[0] <= self.loss).max())
+        order = self.order(h, run)
+        if self.ranking == "attention":
+            return sorted(set(held) - set(order[:c]))
+        c = min(c, len(order) - self.recent)
+        blocks = [b for b in range(PROMPT // BLOCK) if b * BLOCK >= self.sinks and (b + 1) * BLOCK <= self.sinks + c]
+        return [t for t in held if t // BLOCK not in blocks]
+
+    def decode(self, held, h, run):
+        return held
+
+
 class Run:
     def __init__(self, method, seed):
         q, k, v = inputs(seed)
@@ -113,10 +172,20 @@ CASES = {
     "snapkv:keep=20,window=8,kernel=7,pool=max": SnapKV(20, 8, 7, "max"),
     "snapkv:keep=50%,window=1,kernel=1": SnapKV(24, 1, 1, "max"),
     "snapkv:keep=48,window=8": SnapKV(48, 8, 7, "max"),
+    "windowkv:keep=13,window=5,observe=7,task=localization": WindowKV(13, 5, 7, "localization"),
+    "windowkv:keep=20,window=6,observe=4,task=aggregation": WindowKV(20, 6, 4, "aggregation"),
+    "windowkv:keep=9,window=4,observe=3,task=aggregation,first=keep": WindowKV(9, 4, 3, "aggregation", True),
+    "windowkv:keep=3,window=10,observe=3,task=localization": WindowKV(3, 10, 3, "localization"),
+    "dbudgetkv:loss=.02,recent=6,whole=0": DBudgetKV(0.02, "position"),
+    "dbudgetkv:loss=.3,sinks=3,recent=6,whole=0": DBudgetKV(0.3, "position", sinks=3),
+    "dbudgetkv:loss=.1,norm=all,recent=6,whole=0": DBudgetKV(0.1, "position", "all"),
+    "dbudgetkv:loss=.05,ranking=attention,recent=6,whole=0": DBudgetKV(0.05, "attention"),
+    "dbudgetkv:loss=.1,ranking=attention,heads=apart,rows=3,recent=9,whole=0": DBudgetKV(0.1, "attention", apart=True, rows=3, recent=9),
+    "dbudgetkv:loss=.2,ranking=attention,norm=all,rows=5,recent=2,whole=0": DBudgetKV(0.2, "attention", "all", rows=5, recent=2),
 }
 
 if __name__ == "__main__":
-    out = {"heads": HEADS, "kv_heads": KV, "dim": DIM, "prompt": PROMPT, "inputs": [], "cases": []}
+    out = {"heads": HEADS, "kv_heads": KV, "dim": DIM, "prompt": PROMPT, "block": BLOCK, "inputs": [], "cases": []}
     for seed in range(2):
         out["inputs"].append({name: x.reshape(-1).tolist() for name, x in zip("qkv", inputs(seed))})
         for name, method in CASES.items():
