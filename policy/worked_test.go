@@ -1,6 +1,7 @@
 package policy_test
 
 import (
+	"math"
 	"slices"
 	"testing"
 
@@ -39,6 +40,37 @@ func compress(t *testing.T, s policy.State, l policy.Layer) {
 	if err := s.Compress(t.Context(), l); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// attend is what a query of the only query head gets from what a layer holds, without a token of
+// its own.
+func attend(t *testing.T, l *policytest.Layer, q []float32) []float32 {
+	t.Helper()
+	k, err := l.Keys(t.Context(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v, err := l.Values(t.Context(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dim := len(q)
+	out, sum := make([]float64, dim), 0.0
+	for i, c := range l.Cells(0) {
+		x := float64(c.Bias)
+		for d := range q {
+			x += float64(q[d]) * float64(k[i*dim+d]) / math.Sqrt(float64(dim))
+		}
+		sum += math.Exp(x)
+		for d := range out {
+			out[d] += math.Exp(x) * float64(v[i*dim+d])
+		}
+	}
+	list := make([]float32, dim)
+	for d := range list {
+		list[d] = float32(out[d] / sum)
+	}
+	return list
 }
 
 // between are the numbers from a to b−1.

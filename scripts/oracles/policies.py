@@ -3,7 +3,7 @@
     python scripts/oracles/policies.py > policy/testdata/kept.json
 
 Everything is float64, and a dropped token is a mask over the whole text, where the engine moves
-cells. One layer; query heads are grouped over KV heads.
+cells; a merged one lies in the place of that which stands for it. One layer; query heads are grouped over KV heads.
 """
 
 import json
@@ -21,12 +21,12 @@ def inputs(seed):
     return [np.round(2 * x, 3) for x in (q, k, v)]
 
 
-def weights(q, k, alive, pos):
+def weights(q, k, bias, alive, pos):
     """Of the query at pos: [KV, GROUP, pos + 1], 0 for what has been dropped."""
     out = np.zeros((KV, GROUP, pos + 1))
     for h in range(KV):
         for g in range(GROUP):
-            x = k[: pos + 1, h] @ q[pos, h * GROUP + g] / np.sqrt(DIM)
+            x = k[: pos + 1, h] @ q[pos, h * GROUP + g] / np.sqrt(DIM) + bias[h, : pos + 1]
             x[~alive[h, : pos + 1]] = -np.inf
             e = np.exp(x - x.max())
             out[h, g] = e / e.sum()
@@ -141,18 +141,62 @@ class DBudgetKV:
         return held
 
 
+class KVMerger:
+    def __init__(self, alike, recent, top, sigma=5, values="mean", bias="none", apart=False, rows=0, keep=PROMPT):
+        self.alike, self.recent, self.top, self.sigma, self.values = alike, recent, top, sigma, values
+        self.bias, self.apart, self.rows, self.keep = bias, apart, rows, keep
+
+    def runs(self, heads, run, alike):
+        seen = [np.pad(run.seen[p], ((0, 0), (0, 0), (0, PROMPT - 1 - p))) for p in range(PROMPT)]
+        a = sum(seen[-self.rows :])[heads].sum((0, 1))
+        k = run.keys[:PROMPT, heads] / np.linalg.norm(run.keys[:PROMPT, heads], axis=2, keepdims=True)
+        cos = (k[1:] * k[:-1]).sum(2).mean(1)
+        past = PROMPT - self.recent
+        own = set(range(past, PROMPT)) | set(best(a, range(past), self.top))
+        runs = [[0]]
+        for i in range(1, PROMPT):
+            if i in own or i - 1 in own or cos[i - 1] <= alike:
+                runs.append([])
+            runs[-1].append(i)
+        return [(r, max(r, key=lambda i: (a[i], -i))) for r in runs]
+
+    def prompt(self, held, h, run):
+        heads = [h] if self.apart else list(range(KV))
+        alike = self.alike
+        if self.keep < PROMPT:  # of all thresholds between which something changes
+            k = run.keys[:PROMPT, heads] / np.linalg.norm(run.keys[:PROMPT, heads], axis=2, keepdims=True)
+            cos = (k[1:] * k[:-1]).sum(2).mean(1)
+            alike = max([0, *(x for x in cos - 1e-5 if len(self.runs(heads, run, x)) <= self.keep)])
+        left = []
+        for tokens, pivot in self.runs(heads, run, alike):
+            left.append(pivot)
+            far = ((run.keys[tokens, h] - run.keys[pivot, h]) ** 2).sum(1)
+            square = self.sigma**2 or far.mean()
+            g = np.exp(-far / (2 * square)) if len(tokens) > 1 else np.ones(1)
+            g = g / g.sum()
+            run.k[pivot, h] = g @ run.keys[tokens, h]
+            run.v[pivot, h] = g @ run.values[tokens, h] * (len(tokens) if self.values == "count" else 1)
+            run.bias[h, pivot] = np.log(len(tokens)) if self.bias == "count" else 0
+        return left
+
+    def decode(self, held, h, run):
+        return held
+
+
 class Run:
     def __init__(self, method, seed):
         q, k, v = inputs(seed)
+        self.queries, self.keys, self.values = q, k, v
+        self.k, self.v, self.bias = k.copy(), v.copy(), np.zeros((KV, PROMPT + NEW))
         alive = np.ones((KV, PROMPT + NEW), bool)
         self.sums, self.seen, self.kept, self.outputs = np.zeros((KV, PROMPT + NEW)), [], [], []
         for pos in range(PROMPT + NEW):
-            w = weights(q, k, alive, pos)
+            w = weights(q, self.k, self.bias, alive, pos)
             self.seen.append(w)
             self.sums[:, : pos + 1] += w.sum(1)
             if pos + 1 < PROMPT:
                 continue
-            self.outputs.append(np.einsum("hgn,nhd->hgd", w, v[: pos + 1]).reshape(HEADS, DIM).tolist())
+            self.outputs.append(np.einsum("hgn,nhd->hgd", w, self.v[: pos + 1]).reshape(HEADS, DIM).tolist())
             row = []
             for h in range(KV):
                 held = [int(i) for i in np.flatnonzero(alive[h, : pos + 1])]
@@ -182,6 +226,10 @@ CASES = {
     "dbudgetkv:loss=.05,ranking=attention,recent=6,whole=0": DBudgetKV(0.05, "attention"),
     "dbudgetkv:loss=.1,ranking=attention,heads=apart,rows=3,recent=9,whole=0": DBudgetKV(0.1, "attention", apart=True, rows=3, recent=9),
     "dbudgetkv:loss=.2,ranking=attention,norm=all,rows=5,recent=2,whole=0": DBudgetKV(0.2, "attention", "all", rows=5, recent=2),
+    "kvmerger:alike=.3,recent=6,top=5,first=0,last=0": KVMerger(0.3, 6, 5),
+    "kvmerger:alike=0,recent=6,top=5,sigma=0,values=count,bias=count,first=0,last=0": KVMerger(0, 6, 5, 0, "count", "count"),
+    "kvmerger:alike=.2,recent=10%,top=10%,sigma=2,runs=apart,rows=7,first=0,last=0": KVMerger(0.2, 4, 4, 2, apart=True, rows=7),
+    "kvmerger:keep=60%,recent=1,top=3,first=0,last=0": KVMerger(0, 1, 3, keep=28),
 }
 
 if __name__ == "__main__":
