@@ -12,11 +12,12 @@ import (
 
 // kept is testdata/kept.json: what a computation in NumPy keeps (scripts/oracles/policies.py).
 type kept struct {
-	Heads   int `json:"heads"`
-	KVHeads int `json:"kv_heads"`
-	Dim     int `json:"dim"`
-	Prompt  int `json:"prompt"`
-	Block   int `json:"block"`
+	Heads   int     `json:"heads"`
+	KVHeads int     `json:"kv_heads"`
+	Dim     int     `json:"dim"`
+	Prompt  int     `json:"prompt"`
+	Block   int     `json:"block"`
+	IDs     []int32 // of the text: 1 is a marker, 2 is punctuation
 	Inputs  []struct{ Q, K, V []float32 }
 	Cases   []struct {
 		Policy  string
@@ -39,11 +40,16 @@ func TestKept(t *testing.T) {
 	qw, kw := want.Heads*want.Dim, want.KVHeads*want.Dim
 	for _, tc := range want.Cases {
 		in := want.Inputs[tc.Input]
-		state := begin(t, tc.Policy, shape, want.Prompt)
-		l := policytest.New(shape, 0, nil)
+		state := beginRequest(t, tc.Policy, shape, policy.Request{
+			Prompt:  want.IDs[:want.Prompt],
+			Special: func(id int32) bool { return id == 1 },
+			Text:    func(id int32) string { return map[int32]string{0: "word", 2: ","}[id] },
+		})
+		watch, _ := state.(policy.Watcher)
+		l := policytest.New(shape, 0, want.IDs)
 		next := state.Next(0)
 		for pos := range want.Prompt + len(tc.Kept) - 1 {
-			out := l.Append(in.Q[pos*qw:(pos+1)*qw], in.K[pos*kw:(pos+1)*kw], in.V[pos*kw:(pos+1)*kw], nil)
+			out := l.Append(in.Q[pos*qw:(pos+1)*qw], in.K[pos*kw:(pos+1)*kw], in.V[pos*kw:(pos+1)*kw], watch)
 			if pos+1 == next {
 				if err := state.Compress(t.Context(), l); err != nil {
 					t.Fatal(err)
@@ -73,6 +79,11 @@ func TestKept(t *testing.T) {
 // begin is the state of a policy for a prompt of n tokens.
 func begin(t *testing.T, name string, shape policy.Shape, n int) policy.State {
 	t.Helper()
+	return beginRequest(t, name, shape, policy.Request{Prompt: make([]int32, n)})
+}
+
+func beginRequest(t *testing.T, name string, shape policy.Shape, r policy.Request) policy.State {
+	t.Helper()
 	spec, err := policy.Parse(name)
 	if err != nil {
 		t.Fatal(err)
@@ -81,7 +92,7 @@ func begin(t *testing.T, name string, shape policy.Shape, n int) policy.State {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s, err := p.Begin(policy.Request{Prompt: make([]int32, n)})
+	s, err := p.Begin(r)
 	if err != nil {
 		t.Fatal(err)
 	}
