@@ -26,7 +26,7 @@ func (s *settings) resolvePolicy(c *model.Config) error {
 			policy.ErrPolicy, spec.Method.Name(), s.method.Name())
 	}
 	p := &policies{spec: spec, shape: policy.Shape{
-		Layers: c.Layers, Heads: c.Heads, KVHeads: c.KVHeads, Dim: c.HeadDim, Block: s.layout.Block, Rope: c.Rope.Build(s.Context),
+		Layers: c.Layers, Heads: c.Heads, KVHeads: c.KVHeads, Dim: c.HeadDim, Block: s.layout.Block, Type: s.layout.Type, Rope: c.Rope.Build(s.Context),
 	}}
 	if p.policy, err = spec.Method.New(spec.Values, p.shape); err != nil {
 		return err

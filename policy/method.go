@@ -52,8 +52,9 @@ type Shape struct {
 	Layers  int
 	Heads   int // query heads of a layer, a multiple of KVHeads: KV head h serves Heads/KVHeads from h·Heads/KVHeads on
 	KVHeads int
-	Dim     int // channels of a head
-	Block   int // tokens of a block
+	Dim     int            // channels of a head
+	Block   int            // tokens of a block
+	Type    compute.KVType // the cache's format, in which Keys and Values have been rounded
 
 	Rope *compute.Rope // how keys were rotated, for those that must turn them back
 }
