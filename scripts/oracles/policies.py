@@ -215,6 +215,27 @@ class FastGen:
         return self.keep(held, h, run, len(run.seen))
 
 
+class ThinK:
+    """As the paper has it, by the norm of a channel's part of the logits."""
+
+    def __init__(self, prune, window, recent, cut=False):
+        self.prune, self.window, self.recent, self.cut = int(prune * DIM), window, recent, cut
+        self.gone = {}
+
+    def prompt(self, held, h, run):
+        q = run.queries[PROMPT - self.window : PROMPT, h * GROUP : (h + 1) * GROUP].reshape(-1, DIM)
+        terms = [np.linalg.norm(np.outer(q[:, j], run.keys[:PROMPT, h, j])) for j in range(DIM)]
+        self.gone[h] = sorted(range(DIM), key=lambda j: (terms[j], j))[: self.prune]
+        return self.thin(held, h, run, PROMPT)
+
+    def thin(self, held, h, run, n):
+        run.k[: max(0, n - self.recent) // BLOCK * BLOCK, h, self.gone[h]] = 0
+        return held
+
+    def decode(self, held, h, run):
+        return self.thin(held, h, run, len(run.seen)) if self.cut else held
+
+
 class Run:
     def __init__(self, method, seed):
         q, k, v = inputs(seed)
@@ -267,6 +288,9 @@ CASES = {
     "fastgen:recover=.6,frequent=.2": FastGen(0.6, frequent=0.2),
     "fastgen:recover=.7,local=.25,frequent=.1,sinks=2": FastGen(0.7, 0.25, 0.1, 2),
     "fastgen:recover=.95": FastGen(0.95),
+    "think:prune=.5,window=6,recent=9": ThinK(0.5, 6, 9),
+    "think:prune=.3,window=1,recent=0,generated=cut": ThinK(0.3, 1, 0, True),
+    "think:prune=.9,window=48,recent=5,generated=cut": ThinK(0.9, 48, 5, True),
 }
 
 if __name__ == "__main__":
