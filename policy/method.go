@@ -91,6 +91,9 @@ type Request struct {
 	// beginning of a text, the seams of a chat.
 	Text    func(id int32) string
 	Special func(id int32) bool
+	// Tags say of what kind each token of the prompt is, an instruction or a document, for
+	// those that tell kinds apart; nil: all are of one.
+	Tags []uint8
 }
 
 // State decides for one sequence. It belongs to one goroutine and needs no end.
