@@ -18,6 +18,7 @@ type kept struct {
 	Prompt  int     `json:"prompt"`
 	Block   int     `json:"block"`
 	IDs     []int32 // of the text: 1 is a marker, 2 is punctuation
+	Tags    []int   // of the prompt
 	Inputs  []struct{ Q, K, V []float32 }
 	Cases   []struct {
 		Policy  string
@@ -38,10 +39,15 @@ func TestKept(t *testing.T) {
 	}
 	shape := policy.Shape{Layers: 1, Heads: want.Heads, KVHeads: want.KVHeads, Dim: want.Dim, Block: want.Block}
 	qw, kw := want.Heads*want.Dim, want.KVHeads*want.Dim
+	tags := make([]uint8, len(want.Tags))
+	for i, tag := range want.Tags {
+		tags[i] = uint8(tag)
+	}
 	for _, tc := range want.Cases {
 		in := want.Inputs[tc.Input]
 		state := beginRequest(t, tc.Policy, shape, policy.Request{
 			Prompt:  want.IDs[:want.Prompt],
+			Tags:    tags,
 			Special: func(id int32) bool { return id == 1 },
 			Text:    func(id int32) string { return map[int32]string{0: "word", 2: ","}[id] },
 		})

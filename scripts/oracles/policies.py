@@ -12,6 +12,7 @@ import numpy as np
 
 HEADS, KV, DIM, PROMPT, NEW, BLOCK = 4, 2, 8, 48, 9, 4
 GROUP = HEADS // KV
+TAGS = [0] * 5 + [1] * 20 + [2] * 11 + [0] * 8 + [1] * 4  # of the prompt's tokens
 KINDS = [1, 0, 0, 0, 0, 2, 0, 0, 0] * 7  # of tokens: 1 is a marker, 2 is punctuation
 
 
@@ -236,6 +237,45 @@ class ThinK:
         return self.thin(held, h, run, len(run.seen)) if self.cut else held
 
 
+class CSP:
+    """Weights with a further term in the denominator, from the logits themselves."""
+
+    def __init__(self, heavy, recent, cross=0.5, bias=1.0, rows=512, term=1.0, extra=None):
+        self.budget, self.rows, self.term, self.extra = heavy + recent, min(recent, rows), term, extra
+        self.recent = min(self.budget, int(recent * bias + 1e-9))
+        self.cross = int((self.budget - self.recent) * cross + 1e-9)
+
+    def prompt(self, held, h, run):
+        past = PROMPT - self.recent
+        self_, cross = np.zeros(past), np.zeros(past)
+        for i in range(PROMPT - self.rows, PROMPT):
+            x = np.exp(run.keys[: i + 1, h] @ run.queries[i, h * GROUP : (h + 1) * GROUP].T / np.sqrt(DIM))
+            w = np.pad((x / (self.term + x.sum(0))).sum(1), (0, PROMPT - 1 - i))[:past]
+            own = np.array([TAGS[j] == TAGS[i] for j in range(past)])
+            self_, cross = self_ + w * own, cross + w * ~own
+        asking = {TAGS[i] for i in range(PROMPT - self.rows, PROMPT)}
+        mine = [j for j in range(past) if TAGS[j] in asking]
+        theirs = [j for j in range(past) if asking - {TAGS[j]}]
+        slots = self.budget - self.recent
+        one = best(self_, mine, slots - self.cross)
+        two = best(cross, [j for j in theirs if j not in one], self.cross)
+        got = one + two
+        if len(one) < slots - self.cross:
+            got += best(cross, [j for j in theirs if j not in got], slots - len(got))
+        if len(two) < self.cross:
+            got += best(self_, [j for j in mine if j not in got], slots - len(got))
+        got += [j for j in reversed(range(past)) if j not in got][: slots - len(got)]
+        keep = sorted(got) + held[past:]
+        if self.extra:
+            first = min(set(held) - set(keep))
+            run.k[first, h], run.v[first, h], run.bias[h, first] = 0, 0, np.log(self.extra)
+            keep = sorted(keep + [first])
+        return keep
+
+    def decode(self, held, h, run):
+        return held
+
+
 class Run:
     def __init__(self, method, seed):
         q, k, v = inputs(seed)
@@ -288,13 +328,18 @@ CASES = {
     "fastgen:recover=.6,frequent=.2": FastGen(0.6, frequent=0.2),
     "fastgen:recover=.7,local=.25,frequent=.1,sinks=2": FastGen(0.7, 0.25, 0.1, 2),
     "fastgen:recover=.95": FastGen(0.95),
+    "csp:heavy=10,recent=8": CSP(10, 8),
+    "csp:heavy=25%,recent=3,cross=.3,term=7": CSP(12, 3, 0.3, term=7),
+    "csp:heavy=30,recent=4,cross=.1,bias=.5": CSP(30, 4, 0.1, 0.5),
+    "csp:heavy=14,recent=9,bias=1.5,rows=2,decode=extra,extra=5": CSP(14, 9, bias=1.5, rows=2, extra=5),
+    "csp:heavy=38,recent=2,cross=.9,decode=extra,extra=.3": CSP(38, 2, 0.9, extra=0.3),
     "think:prune=.5,window=6,recent=9": ThinK(0.5, 6, 9),
     "think:prune=.3,window=1,recent=0,generated=cut": ThinK(0.3, 1, 0, True),
     "think:prune=.9,window=48,recent=5,generated=cut": ThinK(0.9, 48, 5, True),
 }
 
 if __name__ == "__main__":
-    out = {"heads": HEADS, "kv_heads": KV, "dim": DIM, "prompt": PROMPT, "block": BLOCK, "ids": KINDS[: PROMPT + NEW], "inputs": [], "cases": []}
+    out = {"heads": HEADS, "kv_heads": KV, "dim": DIM, "prompt": PROMPT, "block": BLOCK, "ids": KINDS[: PROMPT + NEW], "tags": TAGS, "inputs": [], "cases": []}
     for seed in range(2):
         out["inputs"].append({name: x.reshape(-1).tolist() for name, x in zip("qkv", inputs(seed))})
         for name, method in CASES.items():
