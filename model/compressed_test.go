@@ -49,11 +49,24 @@ func newLayers(s policy.Shape, prompt, tokens int) *layers {
 	return x
 }
 
+// request says of every ninth token that it is a marker, and of the ones after those that they
+// are signs; the text's second quarter is of another kind.
+func (x *layers) request() policy.Request {
+	r := policy.Request{
+		Prompt: x.ids[:x.prompt], Special: func(id int32) bool { return id%9 == 0 },
+		Text: func(id int32) string { return map[bool]string{true: ",", false: "word"}[id%9 == 1] }, Tags: make([]uint8, x.prompt),
+	}
+	for i := x.prompt / 4; i < x.prompt/2; i++ {
+		r.Tags[i] = 1
+	}
+	return r
+}
+
 // plain is what comes out of all layers [layers][tokens, heads, dim], and the positions that
 // each KV head holds at the end, in plain memory.
 func (x *layers) plain(t *testing.T, p policy.Policy) (out [][]float32, held [][]int) {
 	t.Helper()
-	state, err := p.Begin(policy.Request{Prompt: x.ids[:x.prompt]})
+	state, err := p.Begin(x.request())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -128,7 +141,7 @@ func (x *layers) cached(t *testing.T, dev compute.Device, p policy.Policy, at pl
 		t.Fatal(err)
 	}
 	defer runner.Close()
-	state, _, err := runner.State(policy.Request{Prompt: x.ids[:x.prompt]})
+	state, _, err := runner.State(x.request())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -213,6 +226,11 @@ func TestCompressed(t *testing.T) {
 	for _, name := range []string{
 		"streamingllm:sinks=4,recent=40", "streamingllm:sinks=20,recent=3", "h2o:heavy=20,recent=30", "h2o:heavy=25%,recent=5",
 		"snapkv:keep=60,window=8", "snapkv:keep=10,window=20", "snapkv:keep=140,window=32", "random:keep=70,window=0", "random:keep=1,window=0",
+		"windowkv:keep=50,window=7,task=aggregation", "windowkv:keep=90,window=16,observe=20,layers=1,task=localization",
+		"dbudgetkv:loss=.4,recent=20,whole=1", "dbudgetkv:loss=.1,ranking=attention,recent=20,whole=0",
+		"kvmerger:alike=.2,recent=20,top=10,first=0,last=0,bias=count", "kvmerger:keep=50%,rows=9,runs=apart,sigma=0,first=0,last=1",
+		"fastgen:recover=.2", "fastgen:recover=.6,frequent=.2", "think:recent=20", "think:prune=.8,window=5,recent=0",
+		"csp:heavy=40,recent=12", "csp:heavy=20%,recent=10%,decode=extra,extra=9",
 	} {
 		t.Run(name, func(t *testing.T) {
 			spec, err := policy.Parse(name)

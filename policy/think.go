@@ -19,9 +19,7 @@ import (
 // generated stay whole. Every token stays. The channels are judged once, at the prompt's end,
 // one choice for all query heads that share the KV head. Logits are scaled by all channels.
 //
-// Keys are pruned in whole blocks of the cache: up to a block more than recent stay whole. With
-// generated=cut the same channels leave keys of generated tokens too, when they are no longer
-// recent.
+// Keys are pruned in whole blocks of the cache: up to a block more than recent stay whole.
 //
 // Holds prune/2 less than the cache, for long prompts: a number is stored as the cache stores
 // it, and nothing is where a channel was. Costs one pass over the keys, once, and the
@@ -39,7 +37,6 @@ func (think) Options() []Option {
 		Fraction("prune", .4, 0, .99, "share of the keys' channels that goes"),
 		Number("window", 32, 1, 4096, "newest queries, which choose"),
 		Number("recent", 32, 0, mostTokens, "newest tokens of the prompt whose keys stay whole"),
-		Choice("generated", "whole", "whether keys of generated tokens stay whole, or are cut when they are not recent", "whole", "cut"),
 	}
 }
 
@@ -75,40 +72,27 @@ func (p thinkPolicy) Needs() Needs { return Needs{Window: p.v.Int("window"), Pac
 func (p thinkPolicy) Begin(r Request) (State, error) {
 	return &thinkState{
 		prompt: len(r.Prompt), prune: int(p.v.Float("prune") * float64(p.s.Dim)), window: p.v.Int("window"),
-		recent: p.v.Int("recent"), cut: p.v["generated"] == "cut", numbers: p.numbers,
-		codecs: make([]*channels, p.s.Layers*p.s.KVHeads),
+		recent: p.v.Int("recent"), numbers: p.numbers,
 	}, nil
 }
 
 type thinkState struct {
 	prompt, prune, window, recent int // prune: how many channels
-	cut                           bool
 	numbers                       dtype.Type
-	codecs                        []*channels // by layer and KV head
 }
 
-func (s *thinkState) Next(tokens int) int {
-	if s.cut {
-		return always(s.prompt, tokens)
-	}
-	return once(s.prompt, tokens)
-}
+func (s *thinkState) Next(tokens int) int { return once(s.prompt, tokens) }
 
 func (s *thinkState) Compress(ctx context.Context, l Layer) error {
-	to := l.Tokens() - s.recent
 	if s.prompt <= s.recent || s.prune == 0 {
 		return nil
 	}
 	for h := range l.Shape().KVHeads {
-		codec := &s.codecs[l.Index()*l.Shape().KVHeads+h]
-		if *codec == nil {
-			kept, err := s.channels(ctx, l, h)
-			if err != nil {
-				return err
-			}
-			*codec = &channels{kept, l.Shape().Dim, s.numbers}
+		kept, err := s.channels(ctx, l, h)
+		if err != nil {
+			return err
 		}
-		if _, err := l.Pack(ctx, h, to, *codec); err != nil {
+		if _, err := l.Pack(ctx, h, s.prompt-s.recent, &channels{kept, l.Shape().Dim, s.numbers}); err != nil {
 			return err
 		}
 	}

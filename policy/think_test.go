@@ -59,27 +59,6 @@ func TestThinK(t *testing.T) {
 	}
 }
 
-// What is generated is cut as the prompt was, when it is asked for and no longer recent.
-func TestThinKGenerated(t *testing.T) {
-	s, l := begin(t, "think:window=2,prune=.5,recent=1,generated=cut", policy.Shape{Layers: 1, Heads: 2, KVHeads: 1, Dim: 4}, 5), thinkExample()
-	compress(t, s, l)
-	for n, want := range map[int]int{5: 6, 6: 7} {
-		if got := s.Next(n); got != want {
-			t.Errorf("after %d tokens compresses at %d, want %d", n, got, want)
-		}
-	}
-	// Queries that would choose other channels have no say any more.
-	for range 3 {
-		l.Append([]float32{0, 9, 0, 9, 0, 9, 0, 9}, []float32{1, 9, 2, 9}, []float32{1, 1, 0, 0}, nil)
-		compress(t, s, l)
-	}
-	got, err := l.Keys(t.Context(), 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	near(t, "keys", got[16:], 1, 0, -2, 0, 1, 0, 2, 0, 1, 0, 2, 0, 1, 9, 2, 9)
-}
-
 func TestThinKRefused(t *testing.T) {
 	spec, err := policy.Parse("think")
 	if err != nil {

@@ -219,22 +219,18 @@ class FastGen:
 class ThinK:
     """As the paper has it, by the norm of a channel's part of the logits."""
 
-    def __init__(self, prune, window, recent, cut=False):
-        self.prune, self.window, self.recent, self.cut = int(prune * DIM), window, recent, cut
-        self.gone = {}
+    def __init__(self, prune, window, recent):
+        self.prune, self.window, self.recent = int(prune * DIM), window, recent
 
     def prompt(self, held, h, run):
         q = run.queries[PROMPT - self.window : PROMPT, h * GROUP : (h + 1) * GROUP].reshape(-1, DIM)
         terms = [np.linalg.norm(np.outer(q[:, j], run.keys[:PROMPT, h, j])) for j in range(DIM)]
-        self.gone[h] = sorted(range(DIM), key=lambda j: (terms[j], j))[: self.prune]
-        return self.thin(held, h, run, PROMPT)
-
-    def thin(self, held, h, run, n):
-        run.k[: max(0, n - self.recent) // BLOCK * BLOCK, h, self.gone[h]] = 0
+        gone = sorted(range(DIM), key=lambda j: (terms[j], j))[: self.prune]
+        run.k[: (PROMPT - self.recent) // BLOCK * BLOCK, h, gone] = 0
         return held
 
     def decode(self, held, h, run):
-        return self.thin(held, h, run, len(run.seen)) if self.cut else held
+        return held
 
 
 class CSP:
@@ -334,8 +330,8 @@ CASES = {
     "csp:heavy=14,recent=9,bias=1.5,rows=2,decode=extra,extra=5": CSP(14, 9, bias=1.5, rows=2, extra=5),
     "csp:heavy=38,recent=2,cross=.9,decode=extra,extra=.3": CSP(38, 2, 0.9, extra=0.3),
     "think:prune=.5,window=6,recent=9": ThinK(0.5, 6, 9),
-    "think:prune=.3,window=1,recent=0,generated=cut": ThinK(0.3, 1, 0, True),
-    "think:prune=.9,window=48,recent=5,generated=cut": ThinK(0.9, 48, 5, True),
+    "think:prune=.3,window=1,recent=0": ThinK(0.3, 1, 0),
+    "think:prune=.9,window=48,recent=5": ThinK(0.9, 48, 5),
 }
 
 if __name__ == "__main__":
