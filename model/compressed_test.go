@@ -336,7 +336,7 @@ type evenKeys struct{ dim int }
 
 func (c evenKeys) Bytes(cells int) int { return 6 * c.dim * cells }
 
-func (c evenKeys) Encode(dst []byte, k, v []float32) {
+func (c evenKeys) Encode(dst []byte, _ int, k, v []float32) {
 	for i := range len(v) / c.dim {
 		row := dst[6*c.dim*i:]
 		for d := range c.dim {

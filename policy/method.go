@@ -185,8 +185,9 @@ const MostPacked = 16
 type Codec interface {
 	// Bytes is what a number of cells take; more take more.
 	Bytes(cells int) int
-	// Encode writes cells, k and v [cells, dim], which follow each other; dst has their Bytes.
-	Encode(dst []byte, k, v []float32)
+	// Encode writes cells, k and v [cells, dim], which follow each other from index from into the
+	// head's Cells on; dst has their Bytes.
+	Encode(dst []byte, from int, k, v []float32)
 	// Decode is what queries attend to.
 	Decode(k, v []float32, src []byte)
 }

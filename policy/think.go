@@ -148,7 +148,7 @@ func (c *channels) Bytes(cells int) int {
 	return cells * (len(c.kept) + c.dim) * c.numbers.BlockBytes()
 }
 
-func (c *channels) Encode(dst []byte, k, v []float32) {
+func (c *channels) Encode(dst []byte, _ int, k, v []float32) {
 	cells := len(k) / c.dim
 	thin := make([]float32, 0, cells*len(c.kept))
 	for i := range cells {

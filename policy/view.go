@@ -460,7 +460,7 @@ func (l *view) Pack(ctx context.Context, head, to int, codec Codec) (int, error)
 	for at, number := from, gone[0]; at < end; number++ {
 		next := min(end, at+most)
 		clear(data)
-		codec.Encode(data[:codec.Bytes(next-at)], k[(at-from)*s.Dim:(next-from)*s.Dim], v[(at-from)*s.Dim:(next-from)*s.Dim])
+		codec.Encode(data[:codec.Bytes(next-at)], at, k[(at-from)*s.Dim:(next-from)*s.Dim], v[(at-from)*s.Dim:(next-from)*s.Dim])
 		if err := l.u.seq.WriteBytes(ctx, l.index, head, int(number), data); err != nil {
 			return from, err
 		}

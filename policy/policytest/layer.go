@@ -199,7 +199,7 @@ func (l *Layer) Pack(_ context.Context, h, to int, c policy.Codec) (int, error) 
 	}
 	n := to - d.packed
 	code := make([]byte, c.Bytes(n))
-	c.Encode(code, l.flat(d.k[d.packed:to]), l.flat(d.v[d.packed:to]))
+	c.Encode(code, d.packed, l.flat(d.k[d.packed:to]), l.flat(d.v[d.packed:to]))
 	k, v := make([]float32, n*dim), make([]float32, n*dim)
 	c.Decode(k, v, code)
 	for i := range n {
