@@ -6,17 +6,20 @@ import (
 	"slices"
 	"testing"
 
+	"nosa/compute"
 	"nosa/policy"
 	"nosa/policy/policytest"
 )
 
 // kept is testdata/kept.json: what a computation in NumPy keeps (scripts/oracles/policies.py).
 type kept struct {
-	Heads   int     `json:"heads"`
-	KVHeads int     `json:"kv_heads"`
-	Dim     int     `json:"dim"`
-	Prompt  int     `json:"prompt"`
-	Block   int     `json:"block"`
+	Heads   int       `json:"heads"`
+	KVHeads int       `json:"kv_heads"`
+	Dim     int       `json:"dim"`
+	Prompt  int       `json:"prompt"`
+	Block   int       `json:"block"`
+	Inv     []float32 // of the rotation of keys
+	Factor  float32
 	IDs     []int32 // of the text: 1 is a marker, 2 is punctuation
 	Tags    []int   // of the prompt
 	Inputs  []struct{ Q, K, V []float32 }
@@ -37,7 +40,7 @@ func TestKept(t *testing.T) {
 	if err := json.Unmarshal(b, &want); err != nil {
 		t.Fatal(err)
 	}
-	shape := policy.Shape{Layers: 1, Heads: want.Heads, KVHeads: want.KVHeads, Dim: want.Dim, Block: want.Block}
+	shape := policy.Shape{Layers: 1, Heads: want.Heads, KVHeads: want.KVHeads, Dim: want.Dim, Block: want.Block, Rope: &compute.Rope{Inv: want.Inv, Factor: want.Factor}}
 	qw, kw := want.Heads*want.Dim, want.KVHeads*want.Dim
 	tags := make([]uint8, len(want.Tags))
 	for i, tag := range want.Tags {

@@ -12,6 +12,7 @@ import numpy as np
 
 HEADS, KV, DIM, PROMPT, NEW, BLOCK = 4, 2, 8, 48, 9, 4
 GROUP = HEADS // KV
+INV, FACTOR = [1, 0.3, 0.07], 1.25  # of the rotation of keys
 TAGS = [0] * 5 + [1] * 20 + [2] * 11 + [0] * 8 + [1] * 4  # of the prompt's tokens
 KINDS = [1, 0, 0, 0, 0, 2, 0, 0, 0] * 7  # of tokens: 1 is a marker, 2 is punctuation
 
@@ -272,20 +273,60 @@ class CSP:
         return held
 
 
+def turn(k, pos, back):
+    """Keys [..., DIM] rotated to a position, or back: pairs are halves, the last channels stay."""
+    n = len(INV)
+    z = (k[..., :n] + 1j * k[..., n : 2 * n]) * (FACTOR * np.exp(1j * pos * np.array(INV))) ** (-1 if back else 1)
+    return np.concatenate([z.real, z.imag, k[..., 2 * n :]], -1)
+
+
+class DeltaKV:
+    def __init__(self, stride, near, bits, sinks, recent, batch, together=False):
+        self.stride, self.near, self.bits, self.sinks, self.recent = stride, near, bits, sinks, recent
+        self.batch, self.together = batch * BLOCK, together
+
+    def step(self, run, n):
+        to = n - self.recent
+        if to <= 0 or to % self.batch:
+            return
+        x = np.array([np.stack([turn(run.keys[p], p, True), run.values[p]], 1) for p in range(to)])  # [n, KV, 2, DIM]
+        refs = [p for p in range(to) if p < self.sinks or p % self.stride == 0]
+        for p in range(to - self.batch, to):
+            if p in refs:
+                continue
+            mine = sorted((((x[p] - x[q]) ** 2).sum(), q) for q in refs if q <= p)[: self.near]
+            mean = np.mean([x[q] for _, q in mine], axis=0)
+            e = (x[p] - mean).reshape(KV, -1, 2 * DIM if self.together else DIM)
+            levels = 2**self.bits - 1
+            least = e.min(2, keepdims=True).astype(np.float16).astype(float)
+            scale = ((e.max(2, keepdims=True) - least) / levels).astype(np.float16).astype(float)
+            code = np.rint(np.clip((e - least) / (scale + 1e-6), 0, levels))
+            y = (code * scale + least).reshape(KV, 2, DIM) + mean
+            run.k[p], run.v[p] = turn(y[:, 0], p, False), y[:, 1]
+
+    def prompt(self, held, h, run):
+        return held
+
+    decode = prompt
+
+
 class Run:
     def __init__(self, method, seed):
         q, k, v = inputs(seed)
         self.queries, self.keys, self.values = q, k, v
         self.k, self.v, self.bias = k.copy(), v.copy(), np.zeros((KV, PROMPT + NEW))
-        alive = np.ones((KV, PROMPT + NEW), bool)
+        self.alive = alive = np.ones((KV, PROMPT + NEW), bool)
         self.sums, self.seen, self.kept, self.outputs = np.zeros((KV, PROMPT + NEW)), [], [], []
         for pos in range(PROMPT + NEW):
             w = weights(q, self.k, self.bias, alive, pos)
             self.seen.append(w)
             self.sums[:, : pos + 1] += w.sum(1)
+            out = np.einsum("hgn,nhd->hgd", w, self.v[: pos + 1]).reshape(HEADS, DIM).tolist()
+            if hasattr(method, "step"):
+                method.step(self, pos + 1)
             if pos + 1 < PROMPT:
                 continue
-            self.outputs.append(np.einsum("hgn,nhd->hgd", w, self.v[: pos + 1]).reshape(HEADS, DIM).tolist())
+            self.outputs.append(out)
             row = []
             for h in range(KV):
                 held = [int(i) for i in np.flatnonzero(alive[h, : pos + 1])]
@@ -329,13 +370,15 @@ CASES = {
     "csp:heavy=30,recent=4,cross=.1,bias=.5": CSP(30, 4, 0.1, 0.5),
     "csp:heavy=14,recent=9,bias=1.5,rows=2,decode=extra,extra=5": CSP(14, 9, bias=1.5, rows=2, extra=5),
     "csp:heavy=38,recent=2,cross=.9,decode=extra,extra=.3": CSP(38, 2, 0.9, extra=0.3),
+    "deltakv:stride=4,near=3,bits=3,sinks=3,recent=6,batch=2,whole=none": DeltaKV(4, 3, 3, 3, 6, 2),
+    "deltakv:stride=3,near=9,bits=8,sinks=1,recent=0,batch=1,scales=together,whole=none": DeltaKV(3, 9, 8, 1, 0, 1, True),
     "think:prune=.5,window=6,recent=9": ThinK(0.5, 6, 9),
     "think:prune=.3,window=1,recent=0": ThinK(0.3, 1, 0),
     "think:prune=.9,window=48,recent=5": ThinK(0.9, 48, 5),
 }
 
 if __name__ == "__main__":
-    out = {"heads": HEADS, "kv_heads": KV, "dim": DIM, "prompt": PROMPT, "block": BLOCK, "ids": KINDS[: PROMPT + NEW], "tags": TAGS, "inputs": [], "cases": []}
+    out = {"heads": HEADS, "kv_heads": KV, "dim": DIM, "prompt": PROMPT, "block": BLOCK, "ids": KINDS[: PROMPT + NEW], "tags": TAGS, "inv": INV, "factor": FACTOR, "inputs": [], "cases": []}
     for seed in range(2):
         out["inputs"].append({name: x.reshape(-1).tolist() for name, x in zip("qkv", inputs(seed))})
         for name, method in CASES.items():
