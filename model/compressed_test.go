@@ -231,6 +231,7 @@ func TestCompressed(t *testing.T) {
 		"kvmerger:alike=.2,recent=20,top=10,first=0,last=0,bias=count", "kvmerger:keep=50%,rows=9,runs=apart,sigma=0,first=0,last=1",
 		"fastgen:recover=.2", "fastgen:recover=.6,frequent=.2", "think:recent=20", "think:prune=.8,window=5,recent=0",
 		"deltakv:recent=20,batch=2,sinks=5,stride=4,whole=0", "deltakv:recent=0,batch=7,bits=8,sinks=40,whole=none",
+		"tca:event=2,sink=10,local=20,rows=12,mu=2", "tca:event=1,sink=0,local=9,rows=9,mu=1,select=end",
 		"csp:heavy=40,recent=12", "csp:heavy=20%,recent=10%,decode=extra,extra=9",
 	} {
 		t.Run(name, func(t *testing.T) {

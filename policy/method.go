@@ -26,7 +26,7 @@ type Method interface {
 // methods is the registry: one line a method.
 var methods = []Method{
 	streaming{}, snapkv{}, h2o{}, random{},
-	windowkv{}, dbudgetkv{}, kvmerger{}, fastgen{}, think{}, csp{}, deltakv{},
+	windowkv{}, dbudgetkv{}, kvmerger{}, fastgen{}, think{}, csp{}, deltakv{}, tca{},
 }
 
 // Methods lists all methods.

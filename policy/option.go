@@ -47,6 +47,14 @@ func Amount(key, def, about string) Option {
 	}}
 }
 
+// noFile is the value of a File that is not given.
+const noFile = "none"
+
+// File is an option that takes the name of a file, without a comma in it.
+func File(key, about string) Option {
+	return Option{Key: key, Default: noFile, Accepts: "the name of a file, or none", About: about, check: func(v string) bool { return v != "" }}
+}
+
 // mostTokens bounds options that count tokens.
 const mostTokens = 1 << 28
 

@@ -310,6 +310,39 @@ class DeltaKV:
     decode = prompt
 
 
+class TCA:
+    def __init__(self, mu, sigma, event, sink, local, rows, end=False):
+        self.event, self.sink, self.local, self.rows, self.end = event, sink, local, rows, end
+        sizes = [2**i for i in range(BLOCK.bit_length())]
+        p = np.exp(-((np.log2(sizes) - mu) ** 2) / (2 * sigma**2))
+        p = event * p / p.sum()
+        n = np.floor(p + 1e-9).astype(int)
+        for i in sorted(range(len(p)), key=lambda i: (-round(p[i] - n[i], 9), -i))[: event - n.sum()]:
+            n[i] += 1
+        self.sizes = [k for k, blocks in zip(sizes, n) for _ in range(blocks)]
+
+    def step(self, run, n):
+        size = self.event * BLOCK
+        for e in range(n // size + 1):
+            start = self.sink + e * size
+            due = start + size + self.local
+            if n != (max(due, PROMPT) if self.end else due):
+                continue
+            for h in range(KV):
+                a = sum(np.pad(run.seen[p][h].sum(0), (0, n - 1 - p)) for p in range(n - self.rows, n)) / (GROUP * self.rows)
+                blocks = [list(range(start + b * BLOCK, start + (b + 1) * BLOCK)) for b in range(self.event)]
+                m = np.array([a[b].sum() for b in blocks])
+                c = np.array([a[b].sum() ** 2 / (BLOCK * (a[b] ** 2).sum()) for b in blocks])
+                u = c * m / m.mean()
+                for k, b in zip(self.sizes, sorted(range(self.event), key=lambda b: (u[b], b))):
+                    run.alive[h, sorted(set(blocks[b]) - set(best(a, blocks[b], k)))] = False
+
+    def prompt(self, held, h, run):
+        return held
+
+    decode = prompt
+
+
 class Run:
     def __init__(self, method, seed):
         q, k, v = inputs(seed)
@@ -372,6 +405,9 @@ CASES = {
     "csp:heavy=38,recent=2,cross=.9,decode=extra,extra=.3": CSP(38, 2, 0.9, extra=0.3),
     "deltakv:stride=4,near=3,bits=3,sinks=3,recent=6,batch=2,whole=none": DeltaKV(4, 3, 3, 3, 6, 2),
     "deltakv:stride=3,near=9,bits=8,sinks=1,recent=0,batch=1,scales=together,whole=none": DeltaKV(3, 9, 8, 1, 0, 1, True),
+    "tca:mu=1,sigma=1,event=2,sink=5,local=4,rows=3": TCA(1, 1, 2, 5, 4, 3),
+    "tca:mu=.5,sigma=2,event=4,sink=0,local=7,rows=7": TCA(0.5, 2, 4, 0, 7, 7),
+    "tca:mu=1.5,sigma=.5,event=3,sink=1,local=3,rows=2,select=end": TCA(1.5, 0.5, 3, 1, 3, 2, True),
     "think:prune=.5,window=6,recent=9": ThinK(0.5, 6, 9),
     "think:prune=.3,window=1,recent=0": ThinK(0.3, 1, 0),
     "think:prune=.9,window=48,recent=5": ThinK(0.9, 48, 5),
