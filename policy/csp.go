@@ -22,8 +22,8 @@ import (
 // head, so that the weight of what stays is as if nothing had been dropped (mass), with the mean
 // of the dropped values (mean).
 //
-// Holds (heavy + recent) tokens of the prompt in each KV head, and all that are generated. Costs
-// a walk of the window's queries over the prompt's keys in each layer, once.
+// Holds (heavy + recent) tokens of the prompt in each KV head, the cell of a further term, and all
+// that are generated. Costs a walk of the window's queries over the prompt's keys in each layer, once.
 type csp struct{}
 
 func (csp) Name() string { return "csp" }

@@ -21,8 +21,8 @@ import (
 // square distance to the pivot. Attention weighs a merged token once, as in the paper, so that a
 // run loses weight; bias=count gives it back and is not the paper's.
 //
-// Holds what the runs leave, which keep bounds by moving the threshold, and all that is
-// generated. Costs the weights of all queries of the prompt, or of the newest few, and one
+// Holds what the runs leave, of which keep asks for less by moving the threshold, no further than
+// to 0; and all that is generated. Costs the weights of all queries of the prompt, or of the newest few, and one
 // pass over keys and values.
 type kvmerger struct{}
 
@@ -35,7 +35,7 @@ func (kvmerger) Paper() string { return "arXiv 2407.08454" }
 func (kvmerger) Options() []Option {
 	return []Option{
 		Fraction("alike", .75, -1, 1, "cosine above which neighbours are merged"),
-		Amount("keep", "100%", "of the prompt at most: below 100% the cosine, from 0 to 1, is sought that leaves so many"),
+		Amount("keep", "100%", "of the prompt: below 100% the largest cosine from 0 on is sought that leaves no more"),
 		Amount("recent", "17%", "newest tokens, which are not merged"),
 		Amount("top", "12%", "tokens attended to most, which are not merged"),
 		Fraction("sigma", 5, 0, 1e6, "width of the Gaussian; 0: the root of the mean square distance in each run"),
