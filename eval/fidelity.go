@@ -18,7 +18,7 @@ type Fidelity struct {
 	KLMax  float64 `json:"kl_max"`
 	Agree  float64 `json:"top1_agreement"`
 	// Mass is the share of full attention's weights that lie on the blocks which are selected for the same token, layer and head; of
-	// every fourth token, over query heads and layers. Absent where queries and keys can not be seen, as on a GPU.
+	// every fourth token, over query heads and layers. Absent where that can not be seen, as on a GPU, and with a policy.
 	Mass   *float64  `json:"attention_mass,omitempty"`
 	Layers []float64 `json:"attention_mass_by_layer,omitempty"`
 }
@@ -53,10 +53,11 @@ func openFidelity(ctx context.Context, c *Config, s Setting, length int) (_ sess
 	}); err != nil {
 		return nil, err
 	}
-	onHost := f.reference.engine.Plan().Device == 0 // on a GPU the mass is not seen, and its own decode steps, which tell no selection, are what is tested
+	// On a GPU the mass is not seen, and its own decode steps, which tell no selection, are what is tested; a policy takes tokens out of blocks.
+	seen := f.reference.engine.Plan().Device == 0 && s.Policy == ""
 	f.tested, err = openEngine(ctx, c, s, length, func(o *engine.Options) {
 		o.OnLogits = f.compare
-		if onHost {
+		if seen {
 			o.OnSelect = func(layer int, t compute.Tile, sel compute.Selection) { f.mass.selected(layer, t, sel) }
 		}
 	})

@@ -32,6 +32,9 @@ func openLocality(ctx context.Context, c *Config, s Setting, length int) (sessio
 	if length < 2*(warmTokens+decodedTokens) {
 		return nil, fmt.Errorf("it decodes the last %d tokens: want a length of %d at least: %w", warmTokens+decodedTokens, 2*(warmTokens+decodedTokens), ErrTask)
 	}
+	if s.Policy != "" { // what it leaves is read whole
+		return nil, errNoMore
+	}
 	l := &locality{length: length}
 	o, err := openEngine(ctx, c, s, length, func(o *engine.Options) { o.OnSelect = l.selected })
 	if err != nil {

@@ -44,6 +44,9 @@ func openPerplexity(ctx context.Context, c *Config, s Setting, length int) (sess
 	if length < 2 {
 		return nil, fmt.Errorf("a window of %d tokens predicts nothing: %w", length, ErrTask)
 	}
+	if s.Policy != "" { // a prompt is read as without it
+		return nil, errNoMore
+	}
 	o, err := openEngine(ctx, c, s, length, nil)
 	if err != nil {
 		return nil, err

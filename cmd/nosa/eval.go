@@ -21,12 +21,13 @@ import (
 type EvalCmd struct {
 	ModelFlags `embed:""`
 
-	Tasks   string `placeholder:"NAME,…" help:"Tasks: niah (depth × length), ruler or any of its 13, infinite (passkey, kv_retrieval), longbench, longbench_e, longbench_v2 or any of their sets; measures: ppl, fidelity, locality." required:""`
-	Methods string `placeholder:"NAME,…" help:"Methods of attention that are compared; by default that of --attention."`
-	Lengths string `default:"4096" placeholder:"N,…" help:"Tokens of a prompt with its answer (${default}); K stands for 1024."`
-	Samples int    `default:"10" placeholder:"N" help:"Samples of each task and length (${default})."`
-	Depths  int    `default:"10" placeholder:"N" help:"Depths of the NIAH grid (${default})."`
-	Seed    uint64 `default:"42" placeholder:"S" help:"The same seed asks the same (${default})."`
+	Tasks    string   `placeholder:"NAME,…" help:"Tasks: niah (depth × length), ruler or any of its 13, infinite (passkey, kv_retrieval), longbench, longbench_e, longbench_v2 or any of their sets; measures: ppl, fidelity, locality." required:""`
+	Methods  string   `placeholder:"NAME,…" help:"Methods of attention that are compared; by default that of --attention."`
+	Policies []string `sep:";" placeholder:"NAME[:KEY=VALUE,…]" help:"Policies of the KV cache that are compared, semicolons between them, each with each method; none is no policy. By default that of --policy."`
+	Lengths  string   `default:"4096" placeholder:"N,…" help:"Tokens of a prompt with its answer (${default}); K stands for 1024."`
+	Samples  int      `default:"10" placeholder:"N" help:"Samples of each task and length (${default})."`
+	Depths   int      `default:"10" placeholder:"N" help:"Depths of the NIAH grid (${default})."`
+	Seed     uint64   `default:"42" placeholder:"S" help:"The same seed asks the same (${default})."`
 
 	Book      string `placeholder:"FILE" help:"Running text: what needles lie in, and what is read by the measures."`
 	Squad     string `placeholder:"FILE" help:"SQuAD's file, for qa_1."`
@@ -140,8 +141,17 @@ func (c *EvalCmd) config() (*eval.Config, error) {
 	if c.Methods == "" {
 		methods = []string{c.Attention}
 	}
+	policies := c.Policies
+	if len(policies) == 0 {
+		policies = []string{c.Policy}
+	}
 	for _, m := range methods {
-		run.Settings = append(run.Settings, eval.Setting{Method: m})
+		for _, p := range policies {
+			if p = strings.TrimSpace(p); p == "none" {
+				p = ""
+			}
+			run.Settings = append(run.Settings, eval.Setting{Method: m, Policy: p})
+		}
 	}
 	return run, nil
 }
@@ -167,7 +177,7 @@ func (c *EvalCmd) local(g *Globals, run *eval.Config) error {
 	}
 	run.Start = func(_ context.Context, s eval.Setting, change func(*engine.Options)) (*engine.Engine, io.Closer, error) {
 		flags := c.ModelFlags
-		flags.Attention = s.Method
+		flags.Attention, flags.Policy = s.Method, s.Policy
 		o, err := flags.options()
 		if err != nil {
 			return nil, nil, err
@@ -200,7 +210,7 @@ func (c *EvalCmd) check(run *eval.Config) (err error) {
 	defer func() { err = errors.Join(err, src.Close()) }()
 	for _, s := range run.Settings {
 		flags := c.ModelFlags
-		flags.Attention = s.Method
+		flags.Attention, flags.Policy = s.Method, s.Policy
 		o, err := flags.options()
 		if err != nil {
 			return err
@@ -223,8 +233,8 @@ func (s askedServer) Close() error {
 
 // serve has a server answer.
 func (c *EvalCmd) serve(ctx context.Context, g *Globals, run *eval.Config) (io.Closer, error) {
-	if c.Methods != "" {
-		return nil, usage("--methods: a server runs the one that it was started with")
+	if c.Methods != "" || c.Policy != "" || len(c.Policies) > 0 {
+		return nil, usage("--methods, --policy, --policies: a server runs those that it was started with")
 	}
 	flags := ServerFlags{Name: c.Served, KeyFile: c.KeyFile}
 	asked, err := flags.connect(g, c.URL, c.Parallel)

@@ -65,6 +65,18 @@ func TestEval(t *testing.T) {
 	if _, ok := full["locality"]; ok {
 		t.Error("full attention has a locality")
 	}
+	smaller := cells(ask(append(args, "--policies", "none; streamingllm:recent=128")...), "full+streamingllm:recent=128")
+	if c := smaller["niah"]; c.Samples != 2 || !(c.KVShare > 0 && c.KVShare < 0.6) {
+		t.Errorf("132 of 512 tokens: %+v", c)
+	}
+	if f := smaller["fidelity"].Fidelity; f == nil || !(f.KL > 0) || f.Mass != nil {
+		t.Errorf("132 of 384 tokens, and full attention: %+v", f)
+	}
+	for _, name := range []string{"ppl", "locality"} {
+		if c, ok := smaller[name]; ok {
+			t.Errorf("%s of a policy: %+v", name, c)
+		}
+	}
 	samples := filepath.Join(out, eval.ResultsFile)
 	before, err := os.ReadFile(samples)
 	if err != nil {
@@ -105,6 +117,8 @@ func TestEvalUsage(t *testing.T) {
 		"a book":          {[]string{"--tasks", "ppl"}, exitUsage, []string{"--book"}},
 		"no such book":    {[]string{"--tasks", "ppl", "--book", "none"}, exitFailed, []string{"--book none"}},
 		"methods, server": {[]string{"--tasks", "niah", "--url", "http://127.0.0.1:1", "--methods", "full"}, exitUsage, []string{"--methods"}},
+		"policy, server":  {[]string{"--tasks", "niah", "--url", "http://127.0.0.1:1", "--policy", "snapkv"}, exitUsage, []string{"--policy"}},
+		"no such policy":  {[]string{"--tasks", "niah", "--policies", "none;squeeze"}, exitUsage, []string{"squeeze", "snapkv"}},
 		"no server":       {[]string{"--tasks", "niah", "--url", "http://127.0.0.1:1"}, exitFailed, []string{"127.0.0.1:1"}},
 	} {
 		t.Run(name, func(t *testing.T) {
