@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 
+	"nosa/builtin"
 	"nosa/client"
 	"nosa/engine"
 	"nosa/eval"
@@ -21,13 +22,13 @@ import (
 type EvalCmd struct {
 	ModelFlags `embed:""`
 
-	Tasks    string   `placeholder:"NAME,…" help:"Tasks: niah (depth × length), ruler or any of its 13, infinite (passkey, kv_retrieval), longbench, longbench_e, longbench_v2 or any of their sets; measures: ppl, fidelity, locality." required:""`
-	Methods  string   `placeholder:"NAME,…" help:"Methods of attention that are compared; by default that of --attention."`
-	Policies []string `sep:";" placeholder:"NAME[:KEY=VALUE,…]" help:"Policies of the KV cache that are compared, semicolons between them, each with each method; none is no policy. By default that of --policy."`
-	Lengths  string   `default:"4096" placeholder:"N,…" help:"Tokens of a prompt with its answer (${default}); K stands for 1024."`
-	Samples  int      `default:"10" placeholder:"N" help:"Samples of each task and length (${default})."`
-	Depths   int      `default:"10" placeholder:"N" help:"Depths of the NIAH grid (${default})."`
-	Seed     uint64   `default:"42" placeholder:"S" help:"The same seed asks the same (${default})."`
+	Tasks    string       `placeholder:"NAME,…" help:"Tasks: niah (depth × length), ruler or any of its 13, infinite (passkey, kv_retrieval), longbench, longbench_e, longbench_v2 or any of their sets; measures: ppl, fidelity, locality." required:""`
+	Methods  string       `placeholder:"NAME,…" help:"Methods of attention that are compared; by default that of --attention."`
+	Policies []string     `sep:";" placeholder:"NAME[:KEY=VALUE,…]" help:"Policies of the KV cache that are compared, semicolons between them, each with each method; none is no policy. By default that of --policy."`
+	Lengths  []TokenCount `default:"4096" placeholder:"N,…" help:"Tokens of a prompt with its answer, such as 4096 or 32K (${default})."`
+	Samples  int          `default:"10" placeholder:"N" help:"Samples of each task and length (${default})."`
+	Depths   int          `default:"10" placeholder:"N" help:"Depths of the NIAH grid (${default})."`
+	Seed     uint64       `default:"42" placeholder:"S" help:"The same seed asks the same (${default})."`
 
 	Book      string `placeholder:"FILE" help:"Running text: what needles lie in, and what is read by the measures."`
 	Squad     string `placeholder:"FILE" help:"SQuAD's file, for qa_1."`
@@ -64,7 +65,7 @@ func (c *EvalCmd) Run(ctx context.Context, g *Globals) (err error) {
 			err = errors.Join(err, closer.Close())
 		}
 	}()
-	counts := c.URL == "" || c.Model != "builtin"
+	counts := c.URL == "" || c.Model != builtin.Name
 	if counts {
 		src, err := c.source()
 		if err != nil {
@@ -126,16 +127,11 @@ func (c *EvalCmd) config() (*eval.Config, error) {
 	if c.Samples < 1 || c.Samples > 1<<20 || c.Parallel < 1 || c.Parallel > 1024 {
 		return nil, usage("--samples and --parallel take 1 and more, --parallel 1024 at most")
 	}
-	for _, s := range splitList(c.Lengths) {
-		digits, thousands := strings.CutSuffix(strings.ToUpper(s), "K")
-		n, err := strconv.Atoi(digits)
-		if thousands {
-			n *= 1024
+	for _, n := range c.Lengths {
+		if n < 1 || n > mostLength {
+			return nil, usage("--lengths %d: want 1 to %d tokens", n, mostLength)
 		}
-		if err != nil || n < 1 || n > mostLength {
-			return nil, usage("--lengths %.60q: want numbers of tokens, such as 4096,32K", c.Lengths)
-		}
-		run.Lengths = append(run.Lengths, n)
+		run.Lengths = append(run.Lengths, int(n))
 	}
 	methods := splitList(c.Methods)
 	if c.Methods == "" {
