@@ -115,36 +115,43 @@ func (x *documents) keyGrad(w *worker, head, tile int) {
 		clear(x.dk[((t.row+j)*x.kvHeads+head)*x.dim:][:x.dim])
 		clear(x.dv[((t.row+j)*x.kvHeads+head)*x.dim:][:x.dim])
 	}
-	m.at = m.at[:0]
-	use := func(row int) {
-		for g := range x.group {
-			m.at = append(m.at, int32(row*x.heads+head*x.group+g))
-			if len(m.at) == gradQueries {
-				x.keyGradBlock(w, head, tile)
-				m.at = m.at[:0]
-			}
-		}
-	}
-	if x.sel.None() {
-		last := x.tiles[t.last]
-		for row := t.row; row < last.row+last.n; row++ {
-			use(row)
-		}
-	} else {
-		u := &x.users[head]
-		for _, row := range u.rows[u.at[tile]:u.at[tile+1]] {
-			use(int(row))
-		}
-	}
-	if len(m.at) > 0 {
-		x.keyGradBlock(w, head, tile)
-	}
+	x.eachSeeing(w, head, tile, tile, x.keyGradBlock)
 	for j, sum := range sums {
 		at := (t.row+j)*x.kvHeads + head
 		scaleBy(x.dk[at*x.dim:][:x.dim], x.scale)
 		if x.ds != nil {
 			x.ds[at] = sum
 		}
+	}
+}
+
+// eachSeeing has the queries that see a tile, of rows of the tile from on, at hand, some at a time, and calls use for them.
+func (x *documents) eachSeeing(w *worker, head, tile, from int, use func(w *worker, head, tile int)) {
+	m, begin, last := &w.documents, x.tiles[from].row, x.tiles[x.tiles[tile].last]
+	m.at = m.at[:0]
+	take := func(row int) {
+		for g := range x.group {
+			m.at = append(m.at, int32(row*x.heads+head*x.group+g))
+			if len(m.at) == gradQueries {
+				use(w, head, tile)
+				m.at = m.at[:0]
+			}
+		}
+	}
+	if x.sel.None() {
+		for row := begin; row < last.row+last.n; row++ {
+			take(row)
+		}
+	} else {
+		u := &x.users[head]
+		for _, row := range u.rows[u.at[tile]:u.at[tile+1]] {
+			if int(row) >= begin {
+				take(int(row))
+			}
+		}
+	}
+	if len(m.at) > 0 {
+		use(w, head, tile)
 	}
 }
 
@@ -165,9 +172,14 @@ func (x *documents) keyGradBlock(w *worker, head, tile int) {
 	x.sumRows(w, x.dv, weights, dout, head, t)
 	x.sumRows(w, x.dk, grads, q, head, t)
 
-	if x.ds == nil {
-		return
+	if x.ds != nil {
+		x.sumColumns(w, m.grads, t.n)
 	}
+}
+
+// sumColumns adds to a tile's sums what each of its tokens has in a matrix [queries at hand, block].
+func (x *documents) sumColumns(w *worker, matrix []float32, tokens int) {
+	m := &w.documents
 	if m.ones == nil {
 		m.ones = make([]float32, gradQueries)
 		for i := range m.ones {
@@ -176,7 +188,7 @@ func (x *documents) keyGradBlock(w *worker, head, tile int) {
 	}
 	p := &w.attend.product
 	p.a[0], p.c[0], p.decay[0] = &m.ones[0], &m.sums[0], 1
-	p.b, p.stride, p.depth, p.cols, p.fresh = unsafe.Pointer(&m.grads[0]), 4*ld, n, t.n, 0
+	p.b, p.stride, p.depth, p.cols, p.fresh = unsafe.Pointer(&matrix[0]), 4*x.ld(), len(m.at), tokens, 0
 	x.k.product(p, 1)
 }
 

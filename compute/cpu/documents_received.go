@@ -2,7 +2,6 @@ package cpu
 
 import (
 	"math"
-	"unsafe"
 
 	"nosa/compute"
 )
@@ -70,32 +69,8 @@ func (x *documents) receive(w *worker, head, tile int) {
 	clear(x.ofPairs(head, tile))
 	sums := room(&m.sums, x.block)[:t.n]
 	clear(sums)
-	m.at = m.at[:0]
-	use := func(row int) {
-		for g := range x.group {
-			m.at = append(m.at, int32(row*x.heads+head*x.group+g))
-			if len(m.at) == gradQueries {
-				x.receiveBlock(w, head, tile)
-				m.at = m.at[:0]
-			}
-		}
-	}
-	if from, last := x.firstFar(tile), x.tiles[t.last]; from <= t.last {
-		if x.sel.None() {
-			for row := x.tiles[from].row; row < last.row+last.n; row++ {
-				use(row)
-			}
-		} else {
-			u := &x.users[head]
-			for _, row := range u.rows[u.at[tile]:u.at[tile+1]] {
-				if int(row) >= x.tiles[from].row {
-					use(int(row))
-				}
-			}
-		}
-	}
-	if len(m.at) > 0 {
-		x.receiveBlock(w, head, tile)
+	if from := x.firstFar(tile); from <= t.last {
+		x.eachSeeing(w, head, tile, from, x.receiveBlock)
 	}
 	for j, sum := range sums {
 		x.taught.sums[(t.row+j)*x.kvHeads+head] = sum
@@ -125,17 +100,7 @@ func (x *documents) receiveBlock(w *worker, head, tile int) {
 			pairs[(int(m.at[i+j])/x.heads-first)/x.block] += state[j][1]
 		}
 	}
-
-	if m.ones == nil {
-		m.ones = make([]float32, gradQueries)
-		for i := range m.ones {
-			m.ones[i] = 1
-		}
-	}
-	p := &w.attend.product
-	p.a[0], p.c[0], p.decay[0] = &m.ones[0], &m.sums[0], 1
-	p.b, p.stride, p.depth, p.cols, p.fresh = unsafe.Pointer(&weights[0]), 4*ld, n, t.n, 0
-	x.k.product(p, 1)
+	x.sumColumns(w, weights, t.n)
 }
 
 // settle turns what a head's tokens got into gradients and losses, document by document. With
