@@ -9,6 +9,7 @@ import (
 	"slices"
 
 	"nosa/compute"
+	"nosa/compute/cuda/driver"
 )
 
 // The shapes of documents.cuh.
@@ -43,6 +44,16 @@ func (s documentShape) wide() int {
 		return documentMostDim
 	}
 	return documentMostDim / 2
+}
+
+// documentKernels have heads of up to 64 channels, and of up to 128.
+type documentKernels struct{ narrow, wide driver.Function }
+
+func (k documentKernels) of(s documentShape) driver.Function {
+	if s.wide() == documentMostDim {
+		return k.wide
+	}
+	return k.narrow
 }
 
 // atOnce is how many queries a thread block has: see documents_attend.cu.

@@ -46,6 +46,17 @@ type documentsArgs struct {
 	image                                                uintptr
 }
 
+// args are what kernels must know of a shape and of documents.
+func (s documentShape) args(docs compute.Documents, p documentPlan) documentsArgs {
+	scale := 1 / math.Sqrt(float64(s.dim))
+	return documentsArgs{
+		columnWords: int64(p.columns), heads: int32(s.heads), group: int32(s.group), dim: int32(s.dim), block: int32(docs.Block),
+		words: int32(p.words), rows: int32(docs.Rows()), tiles: int32(p.tiles),
+		shift: int32(bits.TrailingZeros(uint(min(docs.Block, documentTokens)))), scale: float32(scale), slope: float32(scale * math.Log2E),
+		reciprocal: uint32((1<<32 + s.group - 1) / s.group), // 0 of a group of 1
+	}
+}
+
 // documentWalk is what launches of an op have in common.
 type documentWalk struct {
 	documentsArgs
@@ -72,14 +83,8 @@ func (d *Device) walk(q, k, v, s compute.Tensor, sel compute.Selection, docs com
 		shape.blockQueries = attend.queries
 	}
 	p := planDocuments(docs, shape)
-	scale := 1 / math.Sqrt(float64(shape.dim))
-	w := &documentWalk{documentShape: shape, documentPlan: p, attend: attend, documentsArgs: documentsArgs{
-		q: q.Addr, k: k.Addr, v: v.Addr, s: s.Addr, columnWords: int64(p.columns),
-		heads: int32(shape.heads), group: int32(shape.group), dim: int32(shape.dim), block: int32(docs.Block), words: int32(p.words), rows: int32(docs.Rows()),
-		shift: int32(bits.TrailingZeros(uint(min(docs.Block, documentTokens)))), scale: float32(scale), slope: float32(scale * math.Log2E),
-		reciprocal: uint32((1<<32 + shape.group - 1) / shape.group), // 0 of a group of 1
-		tiles:      int32(p.tiles),
-	}}
+	w := &documentWalk{documentShape: shape, documentPlan: p, attend: attend, documentsArgs: shape.args(docs, p)}
+	w.documentsArgs.q, w.documentsArgs.k, w.documentsArgs.v, w.documentsArgs.s = q.Addr, k.Addr, v.Addr, s.Addr
 	const size = int(unsafe.Sizeof(documentWork{}))
 	all := make([]documentWork, 0, len(p.queries)+len(p.keys)+len(p.lists))
 	all = append(append(append(all, p.queries...), p.keys...), p.lists...)

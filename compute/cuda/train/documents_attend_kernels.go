@@ -76,7 +76,7 @@ func (d *Device) loadAttend() error {
 			group("group_128x2", 128, 2, 1, 6, true), group("group_128x3", 128, 3, 1, 5, false), group("group_128x2d", 128, 2, 2, 3, true),
 		}...)
 	}
-	var arrange struct{ narrow, wide driver.Function }
+	var arrange documentKernels
 	plainNames, groupNames := map[string]*driver.Function{}, map[string]*driver.Function{"tiles_64": &arrange.narrow, "tiles_128": &arrange.wide}
 	for _, k := range all {
 		if k.tile == 0 {
@@ -96,10 +96,7 @@ func (d *Device) loadAttend() error {
 		if k.tile == 0 {
 			k.f[1] = k.f[0]
 		}
-		k.arrange = arrange.narrow
-		if k.wide == documentMostDim {
-			k.arrange = arrange.wide
-		}
+		k.arrange = arrange.of(documentShape{dim: k.wide})
 		for _, f := range k.f {
 			errs = append(errs, d.Context().AllowShared(f, d.Properties().SharedMemory))
 		}

@@ -31,8 +31,8 @@ var errChoose = errors.New("no kernel: heads have up to 128 channels, KV heads u
 // choice is the kernels that choose blocks.
 type choice struct {
 	windows, order         driver.Function
-	score                  struct{ narrow, wide driver.Function } // for heads of up to 64 channels, and of up to 128
-	choose8, choose32, any driver.Function                        // for so many times 32 blocks
+	score                  documentKernels
+	choose8, choose32, any driver.Function // for so many times 32 blocks
 }
 
 func (d *Device) loadChoice() error {
@@ -206,11 +206,7 @@ func (w *choiceWalk) score(d *Device, from, end int) {
 		return
 	}
 	shared := 2*chooseStages*chooseChunk*int(w.wide) + 4*chooseWarps*chooseGroup*(choosePart+8)
-	score := d.c.score.narrow
-	if (documentShape{dim: w.Dim}).wide() == documentMostDim {
-		score = d.c.score.wide
-	}
-	w.launch(d, score, from, end, shared)
+	w.launch(d, d.c.score.of(documentShape{dim: w.Dim}), from, end, shared)
 }
 
 // choose chooses for rows that have their scores.

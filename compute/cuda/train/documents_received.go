@@ -5,8 +5,6 @@ package train
 import (
 	"errors"
 	"fmt"
-	"math"
-	"math/bits"
 	"unsafe"
 
 	"nosa/compute"
@@ -14,18 +12,21 @@ import (
 	"nosa/dtype"
 )
 
-// receivedKernels are those of ReceivedLoss: for heads of up to 64 channels, and of up to 128.
-type receivedKernels struct{ narrow, wide, settle driver.Function }
+// receivedKernels are those of ReceivedLoss.
+type receivedKernels struct {
+	received documentKernels
+	settle   driver.Function
+}
 
 func (d *Device) loadReceived() error {
 	k := &d.r
 	if err := d.load("documents_received", map[string]*driver.Function{
-		"received_64": &k.narrow, "received_128": &k.wide, "received_settle": &k.settle,
+		"received_64": &k.received.narrow, "received_128": &k.received.wide, "received_settle": &k.settle,
 	}); err != nil {
 		return err
 	}
 	most := d.Properties().SharedMemory
-	return errors.Join(d.Context().AllowShared(k.narrow, most), d.Context().AllowShared(k.wide, most))
+	return errors.Join(d.Context().AllowShared(k.received.narrow, most), d.Context().AllowShared(k.received.wide, most))
 }
 
 // receivedArgs is the struct of documents_received.cu.
@@ -43,16 +44,9 @@ func (d *Device) ReceivedLoss(loss, ds, lse, q, k, s compute.Tensor, sel compute
 		d.Fail(fmt.Errorf("attention of %d channels to blocks of %d tokens: %w", shape.dim, docs.Block, errDocuments))
 		return
 	}
-	plan, by := planDocuments(docs, shape), 1/math.Sqrt(float64(shape.dim))
-	args := receivedArgs{
-		documentsArgs: documentsArgs{
-			q: q.Addr, k: k.Addr, s: s.Addr, lse: lse.Addr, ds: ds.Addr, columnWords: int64(plan.columns),
-			heads: int32(shape.heads), group: int32(shape.group), dim: int32(shape.dim), block: int32(docs.Block), words: int32(plan.words), rows: int32(docs.Rows()),
-			shift: int32(bits.TrailingZeros(uint(min(docs.Block, documentTokens)))), scale: float32(by), slope: float32(by * math.Log2E),
-			reciprocal: uint32((1<<32 + shape.group - 1) / shape.group), // 0 of a group of 1
-		},
-		loss: loss.Addr, init: int32(p.Init), local: int32(p.Local), by: scale,
-	}
+	plan := planDocuments(docs, shape)
+	args := receivedArgs{documentsArgs: shape.args(docs, plan), loss: loss.Addr, init: int32(p.Init), local: int32(p.Local), by: scale}
+	args.q, args.k, args.s, args.lse, args.ds = q.Addr, k.Addr, s.Addr, lse.Addr, ds.Addr
 	const size = int(unsafe.Sizeof(documentWork{}))
 	work := append(append(make([]documentWork, 0, len(plan.keys)+len(plan.lists)), plan.keys...), plan.lists...)
 	var keys uintptr
@@ -78,12 +72,8 @@ func (d *Device) ReceivedLoss(loss, ds, lse, q, k, s compute.Tensor, sel compute
 		list     = 4 * 32 * documentThreads // rows
 		settlers = 512                      // threads
 	)
-	kernel := d.r.narrow
-	if shape.wide() == documentMostDim {
-		kernel = d.r.wide
-	}
 	args.work = keys
 	blocks := grid(len(plan.keys)*shape.heads, 1)
-	launch(d, kernel, blocks, documentThreads, 2*shape.wide()*(documentTokens+2*beside)+known+list, &args)
+	launch(d, d.r.received.of(shape), blocks, documentThreads, 2*shape.wide()*(documentTokens+2*beside)+known+list, &args)
 	launch(d, d.r.settle, blocks, settlers, 0, &args)
 }
